@@ -1,0 +1,1 @@
+//! What Milena promises, checked.

@@ -1,0 +1,24 @@
+//! The commands of this repository itself: `cargo xtask --help`.
+
+use clap::{Parser, Subcommand};
+
+mod generate;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "The commands of this repository itself")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Writes crates/protocol/src/messages/ from the vendored schemas of Apache Kafka.
+    Generate(generate::Arguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().command {
+        Command::Generate(arguments) => generate::run(&arguments),
+    }
+}
