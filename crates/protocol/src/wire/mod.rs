@@ -1,0 +1,50 @@
+//! The primitives every message is made of: a bounded reader, a writer that never copies a payload, and the types
+//! that stay inside the frame they came in.
+//!
+//! Nothing here knows a message; [`messages`](crate::messages) is written in these terms by the generator.
+//!
+//! # References
+//! [Protocol primitive types](https://kafka.apache.org/protocol#protocol_types), KIP-482 for the compact forms and
+//! tagged fields.
+
+mod packed;
+mod reader;
+mod tags;
+mod uuid;
+mod varint;
+mod writer;
+
+#[cfg(feature = "serde")]
+pub(crate) mod json;
+
+pub use bytestring::ByteString;
+pub use packed::{Packed, Primitive};
+pub use reader::Reader;
+pub use tags::{RawTag, UnknownTags};
+pub use uuid::{InvalidUuid, Uuid};
+pub use varint::{unsigned_varint_len, varint_len, varlong_len};
+pub use writer::{Frame, TagWriter, Writer};
+
+
+use crate::{DecodeError, EncodeError};
+
+/// A structure that can be written in any of its versions.
+pub trait Encode {
+    /// Appends the structure to `writer` as `version` has it.
+    ///
+    /// # Errors
+    /// When the version cannot carry the value. What `writer` holds then is of no use.
+    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError>;
+}
+
+/// A structure that can be read in any of its versions.
+pub trait Decode: Sized {
+    /// The fewest bytes the structure takes in any version: what bounds the count of an array of it.
+    const MIN_LEN: usize;
+
+    /// Reads the structure as `version` has it and leaves `reader` behind its last byte.
+    ///
+    /// # Errors
+    /// When the bytes are not that structure.
+    fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError>;
+}

@@ -1,0 +1,431 @@
+//! A cursor over one frame that can neither run past its end nor be talked into allocating.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::{
+    Decode, Packed, Primitive, RawTag, UnknownTags, Uuid,
+    varint::{unzigzag, unzigzag_long},
+};
+use crate::{DecodeError, DecodeErrorKind};
+
+/// How many bytes of heap a decode may ask for per byte of input. The largest structures are 29 times their smallest
+/// wire form.
+const EXPANSION: usize = 32;
+/// What a decode may allocate on top of [`EXPANSION`].
+const ALLOWANCE: usize = 64 * 1024;
+/// The longest string Java reads or writes, compact or not.
+const MAX_STRING: usize = i16::MAX as usize;
+
+/// Reads the fields of one message from one buffer.
+///
+/// Strings, byte fields and arrays of numbers come out as slices of the buffer. Arrays of structures are allocated
+/// only after their count was held against the bytes that are left, and all of them together stay within
+/// 32 × the buffer's length + 64 KiB.
+///
+/// Length arguments named `flexible` choose between the two forms of KIP-482: compact (unsigned varint, plus one) and
+/// the older fixed-size length.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    frame: &'a Bytes,
+    rest: &'a [u8],
+    /// Where `rest` ends in `frame`.
+    end: usize,
+    headroom: Headroom,
+}
+
+/// What is left of the bytes a decode may allocate.
+#[derive(Clone, Copy, Debug)]
+struct Headroom(usize);
+
+impl Headroom {
+    fn for_input(len: usize) -> Self {
+        Self(len.saturating_mul(EXPANSION).saturating_add(ALLOWANCE))
+    }
+
+    fn charge(&mut self, bytes: usize) -> Result<(), DecodeErrorKind> {
+        self.0 = self.0.checked_sub(bytes).ok_or(DecodeErrorKind::OverBudget)?;
+        Ok(())
+    }
+}
+
+macro_rules! integers {
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// When fewer bytes are left.
+        #[inline]
+        pub fn $name(&mut self) -> Result<$type, DecodeError> {
+            Ok(<$type>::from_be_bytes(self.array()?))
+        }
+    )*};
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from the start of `frame`.
+    #[must_use]
+    pub fn new(frame: &'a Bytes) -> Self {
+        Self { frame, rest: frame, end: frame.len(), headroom: Headroom::for_input(frame.len()) }
+    }
+
+    /// How many bytes have not been read.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    fn position(&self) -> usize {
+        self.end.saturating_sub(self.rest.len())
+    }
+
+    /// An error of this kind at the place reading has got to.
+    #[must_use]
+    pub fn error(&self, kind: DecodeErrorKind) -> DecodeError {
+        DecodeError { kind, at: self.position() }
+    }
+
+    /// Insists that everything was read.
+    ///
+    /// # Errors
+    /// When bytes are left over.
+    pub fn finish(&self) -> Result<(), DecodeError> {
+        if self.rest.is_empty() {
+            return Ok(());
+        }
+        Err(self.error(DecodeErrorKind::LeftOver(self.rest.len())))
+    }
+
+    /// Refuses a version outside `first..=last` of the message called `message`.
+    pub(crate) fn check_version(
+        &self,
+        message: &'static str,
+        version: i16,
+        first: i16,
+        last: i16,
+    ) -> Result<(), DecodeError> {
+        if (first..=last).contains(&version) {
+            return Ok(());
+        }
+        Err(self.error(DecodeErrorKind::UnknownVersion { message, version }))
+    }
+
+    #[inline]
+    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        match self.rest.split_at_checked(len) {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(taken)
+            }
+            None => Err(self.error(DecodeErrorKind::Truncated { needed: len, left: self.rest.len() })),
+        }
+    }
+
+    #[inline]
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], DecodeError> {
+        match self.rest.split_first_chunk() {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                Ok(*taken)
+            }
+            None => Err(self.error(DecodeErrorKind::Truncated { needed: N, left: self.rest.len() })),
+        }
+    }
+
+    /// `len` bytes as they stand.
+    ///
+    /// # Errors
+    /// When fewer bytes are left.
+    pub fn slice(&mut self, len: usize) -> Result<Bytes, DecodeError> {
+        let taken = self.take(len)?;
+        Ok(self.frame.slice_ref(taken))
+    }
+
+    integers! {
+        /// A signed byte.
+        i8: i8;
+        /// Two bytes, signed.
+        i16: i16;
+        /// Two bytes, unsigned.
+        u16: u16;
+        /// Four bytes, signed.
+        i32: i32;
+        /// Four bytes, unsigned.
+        u32: u32;
+        /// Eight bytes, signed.
+        i64: i64;
+        /// An IEEE 754 double.
+        f64: f64;
+    }
+
+    /// One byte; anything but zero is true, as Java reads it.
+    ///
+    /// # Errors
+    /// When no byte is left.
+    #[inline]
+    pub fn bool(&mut self) -> Result<bool, DecodeError> {
+        Ok(self.i8()? != 0)
+    }
+
+    /// Sixteen bytes.
+    ///
+    /// # Errors
+    /// When fewer bytes are left.
+    pub fn uuid(&mut self) -> Result<Uuid, DecodeError> {
+        Ok(Uuid::from_bytes(self.array()?))
+    }
+
+    /// An unsigned varint of at most 5 bytes.
+    ///
+    /// # Errors
+    /// When it does not end in time, or does not fit 32 bits.
+    #[inline]
+    pub fn unsigned_varint(&mut self) -> Result<u32, DecodeError> {
+        // One byte covers every length below 127, which is nearly all of them.
+        if let Some((&first, rest)) = self.rest.split_first()
+            && first < 0x80
+        {
+            self.rest = rest;
+            return Ok(first.into());
+        }
+        let value = self.long_varint(5)?;
+        u32::try_from(value).map_err(|_| self.error(DecodeErrorKind::InvalidVarint))
+    }
+
+    /// A zigzag varint of at most 5 bytes.
+    ///
+    /// # Errors
+    /// As [`unsigned_varint`](Self::unsigned_varint).
+    #[inline]
+    pub fn varint(&mut self) -> Result<i32, DecodeError> {
+        Ok(unzigzag(self.unsigned_varint()?))
+    }
+
+    /// A zigzag varint of at most 10 bytes.
+    ///
+    /// # Errors
+    /// When it does not end in time, or does not fit 64 bits.
+    #[inline]
+    pub fn varlong(&mut self) -> Result<i64, DecodeError> {
+        Ok(unzigzag_long(self.long_varint(10)?))
+    }
+
+    fn long_varint(&mut self, max_len: u32) -> Result<u64, DecodeError> {
+        let mut value = 0u64;
+        for at in 0..max_len {
+            let [byte] = self.array()?;
+            let seven = u64::from(byte & 0x7f);
+            let shift = at.saturating_mul(7);
+            if shift == 63 && seven > 1 {
+                break;
+            }
+            value |= seven << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+        }
+        Err(self.error(DecodeErrorKind::InvalidVarint))
+    }
+
+    /// The length of something nullable: `None` is null. `narrow` says that the older form has two bytes, not four.
+    fn nullable_len(&mut self, flexible: bool, narrow: bool) -> Result<Option<usize>, DecodeError> {
+        if flexible {
+            let len = self.unsigned_varint()?.checked_sub(1);
+            return Ok(len.map(|len| len as usize));
+        }
+        let len = if narrow { self.i16()?.into() } else { self.i32()? };
+        match usize::try_from(len) {
+            Ok(len) => Ok(Some(len)),
+            // Java takes every negative length for null.
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn required<T>(&self, value: Option<T>) -> Result<T, DecodeError> {
+        value.ok_or_else(|| self.error(DecodeErrorKind::UnexpectedNull))
+    }
+
+    /// A string that may be null.
+    ///
+    /// # Errors
+    /// When its length is out of range or past the end, or it is not UTF-8.
+    pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<ByteString>, DecodeError> {
+        let Some(len) = self.nullable_len(flexible, true)? else { return Ok(None) };
+        if len > MAX_STRING {
+            return Err(self.error(DecodeErrorKind::InvalidLength(len as i64)));
+        }
+        let bytes = self.slice(len)?;
+        let text = ByteString::try_from(bytes).map_err(|_| self.error(DecodeErrorKind::InvalidUtf8))?;
+        Ok(Some(text))
+    }
+
+    /// A string.
+    ///
+    /// # Errors
+    /// As [`nullable_string`](Self::nullable_string), and when it is null.
+    pub fn string(&mut self, flexible: bool) -> Result<ByteString, DecodeError> {
+        let text = self.nullable_string(flexible)?;
+        self.required(text)
+    }
+
+    /// Bytes (or records) that may be null.
+    ///
+    /// # Errors
+    /// When the length is past the end.
+    pub fn nullable_bytes(&mut self, flexible: bool) -> Result<Option<Bytes>, DecodeError> {
+        match self.nullable_len(flexible, false)? {
+            Some(len) => Ok(Some(self.slice(len)?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Bytes.
+    ///
+    /// # Errors
+    /// As [`nullable_bytes`](Self::nullable_bytes), and when they are null.
+    pub fn bytes(&mut self, flexible: bool) -> Result<Bytes, DecodeError> {
+        let bytes = self.nullable_bytes(flexible)?;
+        self.required(bytes)
+    }
+
+    /// Room for `count` elements of type `T` that take at least `min_len` bytes each: what is asked of the allocator is
+    /// bounded by the bytes that are really there.
+    fn elements<T>(&mut self, count: usize, min_len: usize) -> Result<Vec<T>, DecodeError> {
+        if count.checked_mul(min_len.max(1)).is_none_or(|least| least > self.rest.len()) {
+            return Err(self.error(DecodeErrorKind::ImpossibleCount { count, left: self.rest.len() }));
+        }
+        self.headroom.charge(count.saturating_mul(size_of::<T>())).map_err(|kind| self.error(kind))?;
+        Ok(Vec::with_capacity(count))
+    }
+
+    /// An array of structures that may be null.
+    ///
+    /// # Errors
+    /// When the count can't be true, or an element is not what it should be.
+    pub fn nullable_structs<T: Decode>(
+        &mut self,
+        flexible: bool,
+        version: i16,
+    ) -> Result<Option<Vec<T>>, DecodeError> {
+        let Some(count) = self.nullable_len(flexible, false)? else { return Ok(None) };
+        let mut elements = self.elements(count, T::MIN_LEN)?;
+        for _ in 0..count {
+            elements.push(T::decode(self, version)?);
+        }
+        Ok(Some(elements))
+    }
+
+    /// An array of structures.
+    ///
+    /// # Errors
+    /// As [`nullable_structs`](Self::nullable_structs), and when it is null.
+    pub fn structs<T: Decode>(&mut self, flexible: bool, version: i16) -> Result<Vec<T>, DecodeError> {
+        let elements = self.nullable_structs(flexible, version)?;
+        self.required(elements)
+    }
+
+    /// An array of strings that may be null; the strings may not.
+    ///
+    /// # Errors
+    /// When the count can't be true, or an element is not a string.
+    pub fn nullable_strings(&mut self, flexible: bool) -> Result<Option<Vec<ByteString>>, DecodeError> {
+        let Some(count) = self.nullable_len(flexible, false)? else { return Ok(None) };
+        let mut elements = self.elements(count, if flexible { 1 } else { 2 })?;
+        for _ in 0..count {
+            elements.push(self.string(flexible)?);
+        }
+        Ok(Some(elements))
+    }
+
+    /// An array of strings.
+    ///
+    /// # Errors
+    /// As [`nullable_strings`](Self::nullable_strings), and when it is null.
+    pub fn strings(&mut self, flexible: bool) -> Result<Vec<ByteString>, DecodeError> {
+        let elements = self.nullable_strings(flexible)?;
+        self.required(elements)
+    }
+
+    /// An array of byte fields; neither it nor they may be null.
+    ///
+    /// # Errors
+    /// When the count can't be true, or an element runs past the end.
+    pub fn bytes_array(&mut self, flexible: bool) -> Result<Vec<Bytes>, DecodeError> {
+        let count = self.nullable_len(flexible, false)?;
+        let count = self.required(count)?;
+        let mut elements = self.elements(count, if flexible { 1 } else { 4 })?;
+        for _ in 0..count {
+            elements.push(self.bytes(flexible)?);
+        }
+        Ok(elements)
+    }
+
+    /// An array of numbers that may be null.
+    ///
+    /// # Errors
+    /// When it runs past the end.
+    pub fn nullable_packed<T: Primitive>(&mut self, flexible: bool) -> Result<Option<Packed<T>>, DecodeError> {
+        let Some(count) = self.nullable_len(flexible, false)? else { return Ok(None) };
+        let Some(len) = count.checked_mul(T::SIZE) else {
+            return Err(self.error(DecodeErrorKind::ImpossibleCount { count, left: self.rest.len() }));
+        };
+        Ok(Some(Packed::from_bytes(self.slice(len)?)))
+    }
+
+    /// An array of numbers.
+    ///
+    /// # Errors
+    /// As [`nullable_packed`](Self::nullable_packed), and when it is null.
+    pub fn packed<T: Primitive>(&mut self, flexible: bool) -> Result<Packed<T>, DecodeError> {
+        let elements = self.nullable_packed(flexible)?;
+        self.required(elements)
+    }
+
+    /// A structure behind a presence byte; a negative byte says null.
+    ///
+    /// # Errors
+    /// When the structure is not what it should be.
+    pub fn nullable_struct<T: Decode>(&mut self, version: i16) -> Result<Option<T>, DecodeError> {
+        if self.i8()? < 0 {
+            return Ok(None);
+        }
+        T::decode(self, version).map(Some)
+    }
+
+    /// The tagged fields at the end of a structure. `known` reads the fields it knows from a reader of just their
+    /// bytes and says false to the others, which are kept.
+    ///
+    /// # Errors
+    /// When the section is not well formed, or a known field does not fill its length.
+    pub fn tags(
+        &mut self,
+        mut known: impl FnMut(u32, &mut Reader<'a>) -> Result<bool, DecodeError>,
+    ) -> Result<UnknownTags, DecodeError> {
+        let mut unknown = UnknownTags::default();
+        let count = self.unsigned_varint()?;
+        for _ in 0..count {
+            let tag = self.unsigned_varint()?;
+            let len = self.unsigned_varint()? as usize;
+            let content = self.take(len)?;
+            let mut field =
+                Reader { frame: self.frame, rest: content, end: self.position(), headroom: self.headroom };
+            if known(tag, &mut field)? {
+                self.headroom = field.headroom;
+                field.finish()?;
+            } else {
+                // A first element makes room for four, behind a box; later ones at most triple while the room doubles.
+                self.headroom.charge(5 * size_of::<RawTag>()).map_err(|kind| self.error(kind))?;
+                unknown.push(tag, self.frame.slice_ref(content));
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// The tagged fields of a structure that has none of its own.
+    ///
+    /// # Errors
+    /// As [`tags`](Self::tags).
+    pub fn unknown_tags(&mut self) -> Result<UnknownTags, DecodeError> {
+        self.tags(|_, _| Ok(false))
+    }
+}
