@@ -1,1 +1,3 @@
-//! What Milena promises, checked.
+//! What Milena promises, checked: golden frames, round trips, simulation, conformance.
+
+pub mod golden;
