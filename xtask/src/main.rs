@@ -1,4 +1,5 @@
 //! The commands of this repository itself: `cargo xtask --help`.
+#![expect(clippy::print_stdout, reason = "a command prints its results")]
 
 use clap::{Parser, Subcommand};
 

@@ -25,6 +25,14 @@ pub use uuid::{InvalidUuid, Uuid};
 pub use varint::{unsigned_varint_len, varint_len, varlong_len};
 pub use writer::{Frame, TagWriter, Writer};
 
+/// What the generated code is written in.
+pub(crate) mod codec {
+    pub(crate) use super::{
+        Decode, Encode, Reader, Writer,
+        writer::{refuse, required},
+    };
+    pub(crate) use crate::{DecodeError, DecodeErrorKind, EncodeError};
+}
 
 use crate::{DecodeError, EncodeError};
 

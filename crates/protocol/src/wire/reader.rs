@@ -346,25 +346,14 @@ impl<'a> Reader<'a> {
         self.required(elements)
     }
 
-    /// An array of byte fields; neither it nor they may be null.
-    ///
-    /// # Errors
-    /// When the count can't be true, or an element runs past the end.
-    pub fn bytes_array(&mut self, flexible: bool) -> Result<Vec<Bytes>, DecodeError> {
-        let count = self.nullable_len(flexible, false)?;
-        let count = self.required(count)?;
-        let mut elements = self.elements(count, if flexible { 1 } else { 4 })?;
-        for _ in 0..count {
-            elements.push(self.bytes(flexible)?);
-        }
-        Ok(elements)
-    }
-
     /// An array of numbers that may be null.
     ///
     /// # Errors
     /// When it runs past the end.
-    pub fn nullable_packed<T: Primitive>(&mut self, flexible: bool) -> Result<Option<Packed<T>>, DecodeError> {
+    pub fn nullable_packed<T: Primitive>(
+        &mut self,
+        flexible: bool,
+    ) -> Result<Option<Packed<T>>, DecodeError> {
         let Some(count) = self.nullable_len(flexible, false)? else { return Ok(None) };
         let Some(len) = count.checked_mul(T::SIZE) else {
             return Err(self.error(DecodeErrorKind::ImpossibleCount { count, left: self.rest.len() }));
@@ -381,11 +370,19 @@ impl<'a> Reader<'a> {
         self.required(elements)
     }
 
+    /// A structure.
+    ///
+    /// # Errors
+    /// When it is not what it should be.
+    pub fn structure<T: Decode>(&mut self, version: i16) -> Result<T, DecodeError> {
+        T::decode(self, version)
+    }
+
     /// A structure behind a presence byte; a negative byte says null.
     ///
     /// # Errors
     /// When the structure is not what it should be.
-    pub fn nullable_struct<T: Decode>(&mut self, version: i16) -> Result<Option<T>, DecodeError> {
+    pub fn nullable_structure<T: Decode>(&mut self, version: i16) -> Result<Option<T>, DecodeError> {
         if self.i8()? < 0 {
             return Ok(None);
         }

@@ -322,15 +322,6 @@ impl Writer {
         self.nullable_strings(flexible, Some(elements))
     }
 
-    /// An array of byte fields.
-    ///
-    /// # Errors
-    /// When one is longer than a length can say.
-    pub fn bytes_array(&mut self, flexible: bool, elements: &[Bytes]) -> Result<(), EncodeError> {
-        self.nullable_len(flexible, false, Some(elements.len()))?;
-        elements.iter().try_for_each(|bytes| self.bytes(flexible, bytes))
-    }
-
     /// An array of numbers that may be null.
     ///
     /// # Errors
@@ -355,11 +346,19 @@ impl Writer {
         self.nullable_packed(flexible, Some(elements))
     }
 
+    /// A structure.
+    ///
+    /// # Errors
+    /// When it can't be written in this version.
+    pub fn structure<T: Encode>(&mut self, version: i16, value: &T) -> Result<(), EncodeError> {
+        value.encode(self, version)
+    }
+
     /// A structure behind a presence byte.
     ///
     /// # Errors
     /// When the structure can't be written in this version.
-    pub fn nullable_struct<T: Encode>(
+    pub fn nullable_structure<T: Encode>(
         &mut self,
         version: i16,
         value: Option<&T>,

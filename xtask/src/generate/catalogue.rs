@@ -1,0 +1,49 @@
+//! Writes `messages/mod.rs`: the modules, and the table of APIs that `crate::api` turns into types.
+
+use std::fmt::Write;
+
+use super::{document::MARK, names, schema::Schema, versions::Test};
+
+/// An API's name, request and response.
+pub(crate) type Api<'s> = (&'s str, &'s Schema, &'s Schema);
+
+pub(crate) fn write(apis: &[Api<'_>], others: &[&Schema]) -> Result<String, std::fmt::Error> {
+    let mut out = MARK.to_owned();
+    writeln!(
+        out,
+        "//! Every message, a file an API.\n//!\n//! The structures inside a message are in its file's module: \
+         [`metadata::MetadataResponseTopic`].\n"
+    )?;
+    let mut modules: Vec<(String, String)> = Vec::new();
+    for (api, request, response) in apis {
+        modules.push((names::snake_case(api), format!("{}, {}", request.name, response.name)));
+    }
+    for other in others {
+        modules.push((names::snake_case(&other.name), other.name.clone()));
+    }
+    modules.sort();
+    for (module, _) in &modules {
+        writeln!(out, "pub mod {module};")?;
+    }
+    for (module, messages) in &modules {
+        writeln!(out, "pub use {module}::{{{messages}}};")?;
+    }
+    writeln!(out, "\ncrate::api::apis! {{")?;
+    for (api, request, response) in apis {
+        let key = request.api_key.unwrap_or_default();
+        let valid = request.valid;
+        let stable = valid.last - i16::from(request.latest_unstable);
+        // No version is flexible: the first flexible one is past every version.
+        let flexible = match request.flexible.test(valid) {
+            Test::Never => "i16::MAX".to_owned(),
+            _ => request.flexible.first.to_string(),
+        };
+        writeln!(
+            out,
+            "{api} = {key}: {}, {}, versions {} to {} (stable to {stable}), flexible from {flexible};",
+            request.name, response.name, valid.first, valid.last
+        )?;
+    }
+    writeln!(out, "}}")?;
+    Ok(out)
+}

@@ -1,0 +1,152 @@
+//! Writes `impl Decode`.
+
+use std::fmt::Write;
+
+use super::{
+    layout::{Layout, Message},
+    schema::{Field, Type},
+    versions::Test,
+};
+
+pub(crate) fn write(
+    message: &Message<'_>,
+    layout: &Layout<'_>,
+    gate: &str,
+    out: &mut String,
+) -> std::fmt::Result {
+    let name = &layout.rust_name;
+    let flexible = message.schema.flexible.test(layout.valid);
+    let mut body = String::new();
+    if layout.is_message {
+        let valid = layout.valid;
+        writeln!(body, "reader.check_version({name:?}, version, {}, {})?;", valid.first, valid.last)?;
+    }
+    if let Test::When(condition) = &flexible {
+        writeln!(body, "let flexible = {condition};")?;
+    }
+    for field in layout.fields {
+        plain_field(message, layout, field, &mut body)?;
+    }
+    tags(message, layout, &flexible, &mut body)?;
+    let fields: String = layout.fields.iter().map(|field| format!("{}, ", field.rust_name())).collect();
+    writeln!(body, "Ok(Self {{ {fields}{} }})", if flexible == Test::Never { "" } else { "unknown_tags" })?;
+
+    let argument = if body.contains("version") && uses_version(&body) { "version" } else { "_version" };
+    let min_len = message.min_len(layout);
+    writeln!(
+        out,
+        "{gate}impl Decode for {name} {{
+            const MIN_LEN: usize = {min_len};
+
+            fn decode(reader: &mut Reader<'_>, {argument}: i16) -> Result<Self, DecodeError> {{
+                {body}
+            }}
+        }}\n"
+    )
+}
+
+/// True when the text names `version` as a word of its own.
+pub(crate) fn uses_version(body: &str) -> bool {
+    let word = |letter: char| letter.is_alphanumeric() || letter == '_';
+    body.match_indices("version").any(|(at, found)| {
+        let before = body[..at].chars().next_back().is_some_and(word);
+        let after = body[at + found.len()..].chars().next().is_some_and(word);
+        !before && !after
+    })
+}
+
+/// A field that stands in its place; a tagged one starts at its default.
+fn plain_field(
+    message: &Message<'_>,
+    layout: &Layout<'_>,
+    field: &Field,
+    body: &mut String,
+) -> std::fmt::Result {
+    let name = field.rust_name();
+    let default = message.default_value(field).0;
+    let tagged = field.tagged_in(layout.valid);
+    let untagged = tagged.is_none_or(|(_, tagged)| field.versions.and(layout.valid) != tagged);
+    let read = read_field(message, layout, field, "reader");
+    let mutable = if tagged.is_some() { "mut " } else { "" };
+    match field.versions.test(layout.valid) {
+        _ if !untagged => writeln!(body, "let mut {name} = {default};"),
+        Test::Always if tagged.is_none() => writeln!(body, "let {name} = {read};"),
+        Test::Never => writeln!(body, "let {name} = {default};"),
+        present => {
+            let condition = match (&present, field.tagged.test_outside(layout.valid)) {
+                (Test::Always, Test::When(untagged)) => untagged,
+                (other, Test::When(untagged)) => format!("{} && {untagged}", other.expression()),
+                (other, _) => other.expression().to_owned(),
+            };
+            writeln!(body, "let {mutable}{name} = if {condition} {{ {read} }} else {{ {default} }};")
+        }
+    }
+}
+
+fn tags(message: &Message<'_>, layout: &Layout<'_>, flexible: &Test, body: &mut String) -> std::fmt::Result {
+    if *flexible == Test::Never {
+        return Ok(());
+    }
+    let tagged: Vec<_> =
+        layout.fields.iter().filter_map(|field| Some((field.tagged_in(layout.valid)?, field))).collect();
+    let read = if tagged.is_empty() {
+        "reader.unknown_tags()?".to_owned()
+    } else {
+        let mut arms = String::new();
+        let flexible_versions = message.schema.flexible.and(layout.valid);
+        for ((tag, versions), field) in &tagged {
+            if let Test::When(condition) = versions.test_outside(flexible_versions) {
+                writeln!(
+                    arms,
+                    "{tag} if {condition} => return Err(field.error(DecodeErrorKind::UnexpectedTag(tag))),"
+                )?;
+            }
+            writeln!(
+                arms,
+                "{tag} => {} = {},",
+                field.rust_name(),
+                read_field(message, layout, field, "field")
+            )?;
+        }
+        format!("reader.tags(|tag, field| {{ match tag {{ {arms} _ => return Ok(false) }} Ok(true) }})?")
+    };
+    match flexible {
+        Test::When(_) => {
+            writeln!(body, "let unknown_tags = if flexible {{ {read} }} else {{ UnknownTags::default() }};")
+        }
+        _ => writeln!(body, "let unknown_tags = {read};"),
+    }
+}
+
+/// The expression that reads a field.
+fn read_field(message: &Message<'_>, layout: &Layout<'_>, field: &Field, reader: &str) -> String {
+    let in_tag = reader == "field";
+    let flexible = if in_tag { "true" } else { message.flexible_argument(field, layout.valid) };
+    let required = read_call(&field.type_, flexible, "");
+    if !field.is_optional() {
+        return format!("{reader}.{required}?");
+    }
+    let nullable = read_call(&field.type_, flexible, "nullable_");
+    match field.nullable.test(field.versions.and(layout.valid)) {
+        Test::Always => format!("{reader}.{nullable}?"),
+        Test::Never => format!("Some({reader}.{required}?)"),
+        Test::When(condition) => {
+            format!("if {condition} {{ {reader}.{nullable}? }} else {{ Some({reader}.{required}?) }}")
+        }
+    }
+}
+
+fn read_call(type_: &Type, flexible: &str, nullable: &str) -> String {
+    match type_ {
+        Type::Bool => "bool()".to_owned(),
+        Type::Fixed(number) => format!("{number}()"),
+        Type::String => format!("{nullable}string({flexible})"),
+        Type::Bytes | Type::Records => format!("{nullable}bytes({flexible})"),
+        Type::Structure(_) => format!("{nullable}structure(version)"),
+        Type::Array(element) => match element.as_ref() {
+            Type::Fixed(_) | Type::Bool => format!("{nullable}packed({flexible})"),
+            Type::String => format!("{nullable}strings({flexible})"),
+            _ => format!("{nullable}structs({flexible}, version)"),
+        },
+    }
+}

@@ -1,0 +1,86 @@
+//! Kafka's names as Rust writes them, and texts as rustdoc reads them.
+
+/// `ThrottleTimeMs` → `throttle_time_ms`, `ISRNodes` → `isr_nodes`.
+pub(crate) fn snake_case(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let mut snake = String::new();
+    for (at, letter) in letters.iter().enumerate() {
+        let after_small = at > 0 && !letters[at - 1].is_uppercase();
+        let before_small = letters.get(at + 1).is_some_and(|next| next.is_lowercase());
+        if letter.is_uppercase() && at > 0 && (after_small || before_small) {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    snake
+}
+
+/// A field's name: [`snake_case`], kept clear of Rust's keywords.
+pub(crate) fn field_name(name: &str) -> String {
+    match snake_case(name).as_str() {
+        "type" => "type_".to_owned(),
+        "match" => "match_".to_owned(),
+        // The version of the message is an argument of that name.
+        "version" => "version_".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+/// A field's name as Java's JSON has it.
+pub(crate) fn camel_case(name: &str) -> String {
+    let mut letters = name.chars();
+    letters
+        .next()
+        .map(|first| first.to_lowercase().collect::<String>() + letters.as_str())
+        .unwrap_or_default()
+}
+
+/// What serde's `rename_all = "camelCase"` makes of a Rust field.
+pub(crate) fn serde_camel_case(field: &str) -> String {
+    let mut words = field.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |name, word| {
+        let mut letters = word.chars();
+        name + &letters.next().map(|l| l.to_uppercase().to_string() + letters.as_str()).unwrap_or_default()
+    })
+}
+
+/// A text of the schema as one rustdoc line.
+pub(crate) fn doc_text(text: &str) -> String {
+    let words = text.split_whitespace().map(|word| {
+        if word.starts_with("http") {
+            return format!("<{word}>");
+        }
+        word.replace('<', "\\<")
+            .replace('[', "\\[")
+            .replace(']', "\\]")
+            .replace('_', "\\_")
+            .replace('*', "\\*")
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for (kafka, rust) in [
+            ("ThrottleTimeMs", "throttle_time_ms"),
+            ("ISRNodes", "isr_nodes"),
+            ("Type", "type_"),
+            ("TopicId", "topic_id"),
+            ("v3AndBelowTransactionalId", "v3_and_below_transactional_id"),
+        ] {
+            assert_eq!(field_name(kafka), rust);
+        }
+        assert_eq!(camel_case("ErrorCode"), "errorCode");
+        assert_eq!(serde_camel_case("error_code"), "errorCode");
+    }
+
+    #[test]
+    fn documentation_is_plain_text() {
+        assert_eq!(doc_text("see https://a.b/c for <x> [y]"), "see <https://a.b/c> for \\<x> \\[y\\]");
+    }
+}
