@@ -15,9 +15,11 @@
 
 mod api;
 mod error;
+mod error_code;
 pub mod frame;
 pub mod messages;
 pub mod wire;
 
 pub use api::{Message, RequestMessage, ResponseMessage};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};
+pub use error_code::ErrorCode;
