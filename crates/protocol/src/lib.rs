@@ -23,3 +23,4 @@ pub mod wire;
 pub use api::{Message, RequestMessage, ResponseMessage};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};
 pub use error_code::ErrorCode;
+pub use messages::ApiKey;
