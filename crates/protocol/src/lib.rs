@@ -2,6 +2,7 @@
 //!
 //! - [`messages`]: every client-facing message of Apache Kafka 4.3.1 at every version, generated from the official
 //!   schemas by `cargo xtask generate`.
+//! - [`records`]: the batches in which records travel, compressed or not.
 //! - [`wire`]: the primitives the messages are made of.
 //!
 //! # Features
@@ -9,6 +10,7 @@
 //! serialisable, with the field names of the schemas.
 
 mod error;
+pub mod records;
 pub mod wire;
 
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};

@@ -11,7 +11,7 @@ mod packed;
 mod reader;
 mod tags;
 mod uuid;
-mod varint;
+pub(crate) mod varint;
 mod writer;
 
 #[cfg(feature = "serde")]
@@ -24,7 +24,6 @@ pub use tags::{RawTag, UnknownTags};
 pub use uuid::{InvalidUuid, Uuid};
 pub use varint::{unsigned_varint_len, varint_len, varlong_len};
 pub use writer::{Frame, TagWriter, Writer};
-
 
 use crate::{DecodeError, EncodeError};
 
