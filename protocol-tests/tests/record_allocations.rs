@@ -107,12 +107,12 @@ fn bombs_stop_at_the_limit() {
     snappy_claims_size_no_allocation();
 }
 
-/// A snappy block that claims 4 GiB, and one that claims as much as its length could just make true.
+/// Blocks that claim 4 GiB, 1 GiB, and 1 MB, which the default limit would allow.
 fn snappy_claims_size_no_allocation() {
     let mut batch = BatchBuilder::new(1 << 20);
     batch.append(0, None, Some(&[7; 100]), []).unwrap();
     let honest = batch.compress(Compression::Snappy).unwrap().stamp(ProducerStamp::NONE);
-    for claim in [b"\xff\xff\xff\xff\x0f".as_slice(), b"\x80\x80\x80\x80\x04", b"\xff\x07"] {
+    for claim in [b"\xff\xff\xff\xff\x0f".as_slice(), b"\x80\x80\x80\x80\x04", b"\xc0\x84\x3d"] {
         let mut hostile = honest[..HEADER_LEN].to_vec();
         hostile.extend_from_slice(claim);
         hostile.extend_from_slice(&[0; 64]);
