@@ -7,10 +7,7 @@ use super::{
     Codec, CompressionError, HEADER_LEN, Header,
     header::{Attributes, BatchHeader, LENGTH_END},
 };
-use crate::wire::{
-    varint::{zigzag, zigzag_long},
-    varint_len, varlong_len,
-};
+use crate::wire::varint::{zigzag, zigzag_long};
 
 /// Most that a record takes besides its key, value and headers: its length, attributes, timestamp, offset and the
 /// count of headers.
@@ -44,8 +41,10 @@ pub fn record_upper_bound<'h>(
 /// ```
 #[derive(Debug)]
 pub struct BatchBuilder {
-    /// Room for the header, then the records.
+    /// Room for the header, then the records, then zeros for the records to come.
     buffer: Vec<u8>,
+    /// Bytes of header and records.
+    len: usize,
     limit: usize,
     count: i32,
     base_timestamp: i64,
@@ -76,9 +75,8 @@ impl BatchBuilder {
     /// records as the buffer grows, and takes the memory even when the batch stays small.
     #[must_use]
     pub fn with_capacity(limit: usize, capacity: usize) -> Self {
-        let mut buffer = Vec::with_capacity(capacity.max(HEADER_LEN));
-        buffer.resize(HEADER_LEN, 0);
-        Self { buffer, limit, count: 0, base_timestamp: -1, max_timestamp: -1 }
+        let buffer = vec![0; capacity.max(HEADER_LEN)];
+        Self { buffer, len: HEADER_LEN, limit, count: 0, base_timestamp: -1, max_timestamp: -1 }
     }
 
     /// Adds a record and says how many stand before it. `timestamp` counts milliseconds since 1970; `headers` are
@@ -103,51 +101,72 @@ impl BatchBuilder {
         let base_timestamp = if offset_delta == 0 { timestamp } else { self.base_timestamp };
         let timestamp_delta = timestamp.wrapping_sub(base_timestamp);
 
-        let mut header_count = 0usize;
         let mut headers_len = 0usize;
+        let mut header_count = 0usize;
         for header in headers.clone() {
             header_count = header_count.saturating_add(1);
             headers_len = headers_len.saturating_add(header.encoded_len());
         }
-        let len = (1 + varlong_len(timestamp_delta) + varint_len(offset_delta))
-            .saturating_add(nullable_len(key))
-            .saturating_add(nullable_len(value))
-            .saturating_add(varint_len(header_count as i32))
-            .saturating_add(headers_len);
-        let total = self.admit(len)?;
-
-        let out = &mut self.buffer;
-        out.reserve(total);
-        // `admit` has seen that every length and count below fits 31 bits.
-        put_varint(out, len as i32);
-        out.push(0);
-        put_unsigned(out, zigzag_long(timestamp_delta));
-        put_varint(out, offset_delta);
-        put_nullable(out, key);
-        put_nullable(out, value);
-        put_varint(out, header_count as i32);
-        for header in headers {
-            put_nullable(out, Some(header.name));
-            put_nullable(out, header.value);
+        let lens = [key.map_or(0, <[u8]>::len), value.map_or(0, <[u8]>::len), headers_len];
+        if lens.into_iter().chain([header_count]).fold(0, |bits, len| bits | len) > i32::MAX as usize {
+            return Err(AppendError::TooLong(lens.into_iter().fold(0, usize::saturating_add)));
         }
+        let [key_len, value_len, headers_len] = lens;
+        // Each part fits 31 bits, so that no sum of them wraps.
+        let front = Front {
+            timestamp_delta: zigzag_long(timestamp_delta),
+            offset_delta: zigzag(offset_delta).into(),
+        };
+        let (key_prefix, value_prefix) = (nullable_prefix(key), nullable_prefix(value));
+        let header_prefix = zigzag(header_count as i32).into();
+        let prefixes = unsigned_len(key_prefix) + unsigned_len(value_prefix) + unsigned_len(header_prefix);
+        let len = front.len() + prefixes + key_len + value_len + headers_len;
+        let end = self.admit(len)?;
 
+        if self.buffer.len() < end + SLACK {
+            self.grow(end + SLACK);
+        }
+        let mut out = Out { rest: self.buffer.get_mut(self.len..end + SLACK).unwrap_or_default() };
+        out.front((len as u64) << 1, front);
+        out.unsigned(key_prefix);
+        out.bytes(key.unwrap_or_default());
+        out.unsigned(value_prefix);
+        out.bytes(value.unwrap_or_default());
+        out.unsigned(header_prefix);
+        for header in headers {
+            out.nullable(Some(header.name));
+            out.nullable(header.value);
+        }
+        debug_assert_eq!(out.rest.len(), SLACK, "the record is as long as was computed");
+
+        self.len = end;
         self.base_timestamp = base_timestamp;
         self.max_timestamp = if offset_delta == 0 { timestamp } else { self.max_timestamp.max(timestamp) };
         self.count = offset_delta + 1;
         Ok(offset_delta)
     }
 
-    /// Whether a record whose own length is `len` may be added; if so, what it adds with that length in front.
+    /// Whether a record whose own length is `len` may be added; if so, where it would end.
     #[inline]
     fn admit(&self, len: usize) -> Result<usize, AppendError> {
-        let Ok(narrow) = i32::try_from(len) else { return Err(AppendError::TooLong(len)) };
-        let total = len + varint_len(narrow);
-        let batch_len = self.buffer.len().saturating_add(total);
-        let first = self.count == 0;
-        if batch_len > i32::MAX as usize + LENGTH_END || self.count == i32::MAX {
-            return Err(if first { AppendError::TooLong(len) } else { AppendError::Full });
+        const LONGEST: usize = i32::MAX as usize + LENGTH_END;
+        let end = self.len.saturating_add(len).saturating_add(unsigned_len((len as u64) << 1));
+        if end <= self.limit.min(LONGEST) && self.count < i32::MAX {
+            return Ok(end);
         }
-        if batch_len > self.limit && !first { Err(AppendError::Full) } else { Ok(total) }
+        match self.count {
+            0 if end <= LONGEST => Ok(end),
+            0 => Err(AppendError::TooLong(len)),
+            _ => Err(AppendError::Full),
+        }
+    }
+
+    #[cold]
+    fn grow(&mut self, end: usize) {
+        let doubled = self.buffer.len().saturating_mul(2);
+        let len = doubled.min(self.limit).max(end);
+        self.buffer.reserve_exact(len.saturating_sub(self.buffer.len()));
+        self.buffer.resize(len, 0);
     }
 
     /// Records in the batch.
@@ -164,8 +183,8 @@ impl BatchBuilder {
 
     /// Bytes of the batch before compression, header included.
     #[must_use]
-    pub fn uncompressed_len(&self) -> usize {
-        self.buffer.len()
+    pub const fn uncompressed_len(&self) -> usize {
+        self.len
     }
 
     /// Bytes of memory the batch holds.
@@ -191,9 +210,10 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// When this build can't do the compression, or what comes out is too long.
-    pub fn compress(self, codec: impl Into<Codec>) -> Result<CompressedBatch, CompressionError> {
+    pub fn compress(mut self, codec: impl Into<Codec>) -> Result<CompressedBatch, CompressionError> {
         let codec = codec.into();
-        let uncompressed_len = self.buffer.len();
+        let uncompressed_len = self.len;
+        self.buffer.truncate(uncompressed_len);
         let buffer = match codec.compression() {
             super::Compression::None => self.buffer,
             _ => {
@@ -311,48 +331,128 @@ impl ProducerStamp {
         Self { producer_id: -1, producer_epoch: -1, base_sequence: -1, transactional: false };
 }
 
+/// The fields of a record that come before its key, zigzagged.
+#[derive(Clone, Copy)]
+struct Front {
+    timestamp_delta: u64,
+    offset_delta: u64,
+}
+
+impl Front {
+    /// Bytes of the fields, the record's attributes included.
+    #[inline]
+    fn len(self) -> usize {
+        1 + unsigned_len(self.timestamp_delta) + unsigned_len(self.offset_delta)
+    }
+}
+
+/// The varint in front of a nullable field, zigzagged: its length, or -1.
+#[inline]
+fn nullable_prefix(bytes: Option<&[u8]>) -> u64 {
+    bytes.map_or(1, |bytes| (bytes.len() as u64) << 1)
+}
+
 /// Bytes of a nullable field with its length.
 #[inline]
 pub(super) fn nullable_len(bytes: Option<&[u8]>) -> usize {
-    match bytes {
-        // A length past 31 bits is refused by `admit`; here it must only not wrap.
-        Some(bytes) => bytes.len().saturating_add(varint_len(i32::try_from(bytes.len()).unwrap_or(i32::MAX))),
-        None => 1,
-    }
+    unsigned_len(nullable_prefix(bytes)).saturating_add(bytes.unwrap_or_default().len())
 }
 
+/// Bytes of an unsigned varint. Two comparisons that are foreseen cost less than counting zeros.
 #[inline]
-fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
-    match bytes {
-        Some(bytes) => {
-            put_varint(out, bytes.len() as i32);
-            out.extend_from_slice(bytes);
-        }
-        None => put_varint(out, -1),
-    }
-}
-
-#[inline]
-fn put_varint(out: &mut Vec<u8>, value: i32) {
-    put_unsigned(out, zigzag(value).into());
-}
-
-#[inline]
-fn put_unsigned(out: &mut Vec<u8>, value: u64) {
+fn unsigned_len(value: u64) -> usize {
     if value < 0x80 {
-        out.push(value as u8);
+        1
     } else if value < 0x4000 {
-        out.extend_from_slice(&[value as u8 | 0x80, (value >> 7) as u8]);
+        2
     } else {
-        put_long(out, value);
+        long_len(value)
     }
 }
 
 #[cold]
-fn put_long(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
+fn long_len(value: u64) -> usize {
+    (64 - value.leading_zeros()).div_ceil(7) as usize
+}
+
+/// Bytes past the end of a record that [`Out::front`] may write over.
+const SLACK: usize = size_of::<u64>();
+
+/// The part of the buffer that one record fills.
+///
+/// A slice that shrinks stays in registers, where the length of a `Vec` would be a load and a store for each field.
+struct Out<'a> {
+    rest: &'a mut [u8],
+}
+
+impl Out<'_> {
+    #[inline]
+    fn bytes(&mut self, bytes: &[u8]) {
+        if let Some((to, rest)) = std::mem::take(&mut self.rest).split_at_mut_checked(bytes.len()) {
+            to.copy_from_slice(bytes);
+            self.rest = rest;
+        }
     }
-    out.push(value as u8);
+
+    /// The record's length (zigzagged), its attributes, timestamp and offset: at most seven bytes in nearly every record,
+    /// which one store writes.
+    #[inline]
+    fn front(&mut self, len: u64, front: Front) {
+        let Front { timestamp_delta, offset_delta } = front;
+        match self.rest.first_chunk_mut() {
+            Some(to) if len | timestamp_delta | offset_delta < 0x4000 => {
+                let mut word = two_byte_varint(len);
+                let mut word_len = unsigned_len(len) + 1;
+                for value in [timestamp_delta, offset_delta] {
+                    word |= two_byte_varint(value) << (8 * word_len);
+                    word_len += unsigned_len(value);
+                }
+                *to = word.to_le_bytes();
+                self.skip(word_len);
+            }
+            _ => {
+                self.unsigned(len);
+                self.bytes(&[0]);
+                self.unsigned(timestamp_delta);
+                self.unsigned(offset_delta);
+            }
+        }
+    }
+
+    #[inline]
+    fn skip(&mut self, len: usize) {
+        self.rest = std::mem::take(&mut self.rest).get_mut(len..).unwrap_or_default();
+    }
+
+    #[inline]
+    fn nullable(&mut self, bytes: Option<&[u8]>) {
+        self.unsigned(nullable_prefix(bytes));
+        self.bytes(bytes.unwrap_or_default());
+    }
+
+    #[inline]
+    fn unsigned(&mut self, value: u64) {
+        if value < 0x80 {
+            self.bytes(&[value as u8]);
+        } else if value < 0x4000 {
+            self.bytes(&[value as u8 | 0x80, (value >> 7) as u8]);
+        } else {
+            self.long(value);
+        }
+    }
+
+    #[cold]
+    fn long(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.bytes(&[value as u8 | 0x80]);
+            value >>= 7;
+        }
+        self.bytes(&[value as u8]);
+    }
+}
+
+/// A varint of at most 14 bits, in the low bytes.
+#[inline]
+fn two_byte_varint(value: u64) -> u64 {
+    value & 0x7f | u64::from(value >= 0x80) << 7 | value >> 7 << 8
 }
