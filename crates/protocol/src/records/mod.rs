@@ -28,6 +28,7 @@ mod cursor;
 mod error;
 mod header;
 mod record;
+mod restamp;
 
 pub use assign::assign_offsets;
 pub use batch::{Batch, Batches, DecodedBatch, ReadOptions, Truncated};
@@ -37,3 +38,4 @@ pub use control::{ControlKind, ControlRecord, end_marker};
 pub use error::{BatchError, BatchErrorKind, RecordErrorKind};
 pub use header::{Attributes, BatchHeader, HEADER_LEN, TimestampType, increment_sequence};
 pub use record::{Header, Headers, OwnedRecords, Record, RecordHeaders, RecordView, Records};
+pub use restamp::restamp;
