@@ -3,6 +3,7 @@
 //! - [`messages`]: the messages of Apache Kafka 4.3.1 at every version, generated from the official schemas by
 //!   `cargo xtask generate`.
 //! - [`frame`]: a message with its header and length.
+//! - [`records`]: the batches in which records travel, compressed or not.
 //! - [`wire`]: the primitives the messages are made of.
 //!
 //! # Features
@@ -18,6 +19,7 @@ mod error;
 mod error_code;
 pub mod frame;
 pub mod messages;
+pub mod records;
 pub mod wire;
 
 pub use api::{Message, RequestMessage, ResponseMessage};

@@ -11,7 +11,7 @@ mod packed;
 mod reader;
 mod tags;
 mod uuid;
-mod varint;
+pub(crate) mod varint;
 mod writer;
 
 #[cfg(feature = "serde")]

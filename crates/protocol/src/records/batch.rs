@@ -1,0 +1,266 @@
+//! Finds the batches of a records field, checks them and decompresses them.
+
+use bytes::Bytes;
+
+use super::{
+    BatchError, BatchErrorKind, BatchHeader, Compression, CompressionError, HEADER_LEN, OwnedRecords,
+    Records, compression,
+    header::{CRC_END, LENGTH_END, MAGIC, MIN_LENGTH},
+};
+
+/// Least bytes of a record: its length, attributes, timestamp, offset, null key, null value, no headers.
+const MIN_RECORD_LEN: usize = 7;
+/// Base offset, length, leader epoch and magic, which every format begins with.
+const MAGIC_END: usize = 17;
+/// What the length of a batch of any magic counts at least.
+const MIN_ANY_LENGTH: i32 = 14;
+
+/// The batches of a records field, one after the other. Each is a slice of the field.
+///
+/// A batch that is cut off at the end is left out: brokers end their answers so. [`truncated`](Self::truncated) tells.
+/// After an error there is nothing more: where the next batch would begin is not known.
+#[derive(Clone, Debug)]
+pub struct Batches {
+    rest: Bytes,
+    failed: bool,
+}
+
+impl Batches {
+    /// The batches in `records`, the value of a records field.
+    #[must_use]
+    pub const fn new(records: Bytes) -> Self {
+        Self { rest: records, failed: false }
+    }
+
+    /// What is there of a batch that is cut off, once the iteration has ended.
+    #[must_use]
+    pub fn truncated(&self) -> Option<Truncated> {
+        let batch_is_cut = !self.failed && !self.rest.is_empty();
+        batch_is_cut.then(|| Truncated {
+            len: self.rest.len(),
+            needed: self
+                .front()
+                .and_then(|(_, length)| usize::try_from(length).ok()?.checked_add(LENGTH_END)),
+        })
+    }
+
+    /// Base offset and length of the next batch.
+    fn front(&self) -> Option<(i64, i32)> {
+        let (base_offset, rest) = self.rest.split_first_chunk()?;
+        let (length, _) = rest.split_first_chunk()?;
+        Some((i64::from_be_bytes(*base_offset), i32::from_be_bytes(*length)))
+    }
+
+    fn find(&mut self) -> Result<Option<Batch>, BatchError> {
+        let Some((base_offset, length)) = self.front() else { return Ok(None) };
+        let error = |kind| BatchError { base_offset, kind };
+        let invalid_length = error(BatchErrorKind::InvalidLength(length));
+        if length < MIN_ANY_LENGTH {
+            return Err(invalid_length);
+        }
+        let Some(magic) = self.rest.get(MAGIC_END - 1).map(|magic| magic.cast_signed()) else {
+            return Ok(None);
+        };
+        if !(0..=MAGIC).contains(&magic) {
+            return Err(error(BatchErrorKind::UnknownMagic(magic)));
+        }
+        let len = usize::try_from(length).ok().and_then(|length| length.checked_add(LENGTH_END));
+        let len = len.ok_or(invalid_length)?;
+        if magic == MAGIC && len < LENGTH_END + MIN_LENGTH {
+            return Err(invalid_length);
+        }
+        if len > self.rest.len() {
+            return Ok(None);
+        }
+        if magic != MAGIC {
+            return Err(error(BatchErrorKind::LegacyMagic(magic)));
+        }
+        let bytes = self.rest.split_to(len);
+        let header = bytes.first_chunk::<HEADER_LEN>().and_then(BatchHeader::parse).ok_or(invalid_length)?;
+        let last_offset = base_offset.checked_add(header.last_offset_delta.into());
+        if base_offset < 0 || header.last_offset_delta < 0 || last_offset.is_none_or(|last| last == i64::MAX)
+        {
+            return Err(error(BatchErrorKind::InvalidOffsets(header.last_offset_delta)));
+        }
+        Ok(Some(Batch { header, bytes }))
+    }
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed {
+            return None;
+        }
+        let found = self.find();
+        self.failed = found.is_err();
+        found.transpose()
+    }
+}
+
+impl std::iter::FusedIterator for Batches {}
+
+/// The beginning of a batch that is cut off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truncated {
+    /// Bytes that are there.
+    pub len: usize,
+    /// Bytes that the whole batch takes, if there is enough of it to tell. When it is the first of its field, this is
+    /// what a fetch has to ask for.
+    pub needed: Option<usize>,
+}
+
+/// One batch: a header that can be believed as far as its ranges go, and bytes that are not checked yet.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    header: BatchHeader,
+    bytes: Bytes,
+}
+
+/// How to read a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// Whether the CRC is checked. It costs a few nanoseconds a record and finds what TCP and disks let through.
+    pub check_crc: bool,
+    /// Most bytes that the records may decompress to. Without a number, 64 times the batch and 1 MiB, but never more
+    /// than 128 MiB: honest records rarely compress better, and a bomb can't hold more memory.
+    pub max_decompressed: Option<usize>,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { check_crc: true, max_decompressed: None }
+    }
+}
+
+impl ReadOptions {
+    fn decompressed_limit(&self, batch_len: usize) -> usize {
+        let proportional = batch_len.saturating_mul(64).saturating_add(1 << 20);
+        self.max_decompressed.unwrap_or(proportional.min(128 << 20))
+    }
+}
+
+impl Batch {
+    /// The fields before the records.
+    #[must_use]
+    pub const fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// The whole batch, header included.
+    #[must_use]
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    pub(super) fn into_bytes(self) -> Bytes {
+        self.bytes
+    }
+
+    /// Where reading goes on after this batch.
+    #[must_use]
+    pub fn next_offset(&self) -> i64 {
+        self.header.next_offset()
+    }
+
+    /// How the records are compressed.
+    ///
+    /// # Errors
+    /// When the attributes name no compression.
+    pub fn compression(&self) -> Result<Compression, BatchError> {
+        let id = self.header.attributes.compression_id();
+        Compression::from_id(id).ok_or_else(|| self.error(CompressionError::Unknown(id).into()))
+    }
+
+    /// Holds the CRC against the bytes.
+    ///
+    /// # Errors
+    /// When they differ.
+    pub fn verify_crc(&self) -> Result<(), BatchError> {
+        let computed = crc32c::crc32c(self.bytes.get(CRC_END..).unwrap_or_default());
+        let stored = self.header.crc;
+        if computed == stored {
+            return Ok(());
+        }
+        Err(self.error(BatchErrorKind::CrcMismatch { stored, computed }))
+    }
+
+    /// Checks the CRC and decompresses the records into one buffer; records that are not compressed stay where they are.
+    ///
+    /// # Errors
+    /// When the batch is corrupt, or compressed in a way that this build can't undo or `options` don't allow.
+    pub fn decode(&self, options: &ReadOptions) -> Result<DecodedBatch, BatchError> {
+        if options.check_crc {
+            self.verify_crc()?;
+        }
+        let payload = self.bytes.slice(HEADER_LEN.min(self.bytes.len())..);
+        let payload = match self.compression()? {
+            Compression::None => payload,
+            _ if payload.is_empty() => payload,
+            compression => {
+                let limit = options.decompressed_limit(self.bytes.len());
+                let plain = compression::decompress(compression, &payload, limit);
+                plain.map_err(|error| self.error(error.into()))?.into()
+            }
+        };
+        let count = self.header.record_count;
+        if usize::try_from(count).is_ok_and(|count| count <= payload.len() / MIN_RECORD_LEN) {
+            return Ok(DecodedBatch { header: self.header, payload });
+        }
+        Err(self.error(BatchErrorKind::ImpossibleCount { count, len: payload.len() }))
+    }
+
+    fn error(&self, kind: BatchErrorKind) -> BatchError {
+        BatchError { base_offset: self.header.base_offset, kind }
+    }
+}
+
+/// A batch whose records can be read.
+#[derive(Clone, Debug)]
+pub struct DecodedBatch {
+    header: BatchHeader,
+    payload: Bytes,
+}
+
+impl DecodedBatch {
+    /// The fields before the records.
+    #[must_use]
+    pub const fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// Bytes of the records, decompressed.
+    #[must_use]
+    pub fn uncompressed_len(&self) -> usize {
+        self.payload.len()
+    }
+
+    /// The records as borrowed views, parsed one at a time.
+    #[must_use]
+    pub fn records(&self) -> Records<'_> {
+        Records::new(self)
+    }
+
+    pub(super) const fn payload(&self) -> &Bytes {
+        &self.payload
+    }
+}
+
+impl<'a> IntoIterator for &'a DecodedBatch {
+    type Item = <Records<'a> as Iterator>::Item;
+    type IntoIter = Records<'a>;
+
+    fn into_iter(self) -> Records<'a> {
+        self.records()
+    }
+}
+
+impl IntoIterator for DecodedBatch {
+    type Item = <OwnedRecords as Iterator>::Item;
+    type IntoIter = OwnedRecords;
+
+    fn into_iter(self) -> OwnedRecords {
+        OwnedRecords::new(self)
+    }
+}

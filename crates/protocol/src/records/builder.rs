@@ -1,0 +1,358 @@
+//! Writes a batch: records in place, then compression, then the header.
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::{
+    Codec, CompressionError, HEADER_LEN, Header,
+    header::{Attributes, BatchHeader, LENGTH_END},
+};
+use crate::wire::{
+    varint::{zigzag, zigzag_long},
+    varint_len, varlong_len,
+};
+
+/// Most that a record takes besides its key, value and headers: its length, attributes, timestamp, offset and the
+/// count of headers.
+const MAX_RECORD_OVERHEAD: usize = 5 + 1 + 10 + 5 + 5;
+
+/// The most bytes a record can add to a batch, wherever in the batch it lands. With [`HEADER_LEN`] it is what a batch
+/// of this one record can take at most, before compression.
+#[must_use]
+pub fn record_upper_bound<'h>(
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+    headers: impl IntoIterator<Item = Header<'h>>,
+) -> usize {
+    let headers = headers.into_iter().map(|header| header.encoded_len()).fold(0, usize::saturating_add);
+    [nullable_len(key), nullable_len(value), headers]
+        .into_iter()
+        .fold(MAX_RECORD_OVERHEAD, usize::saturating_add)
+}
+
+/// A batch that takes records.
+///
+/// ```
+/// # use milena_protocol::records::*;
+/// let mut batch = BatchBuilder::new(16 * 1024);
+/// let trace = Header::new("trace", Some(b"7f"));
+/// assert_eq!(batch.append(1_700_000_000_000, Some(b"key"), Some(b"value"), [trace]), Ok(0));
+/// assert_eq!(batch.append(1_700_000_000_005, None, None, []), Ok(1));
+/// let bytes = batch.compress(Compression::Gzip)?.stamp(ProducerStamp::NONE);
+/// # assert_eq!(Batches::new(bytes).count(), 1);
+/// # Ok::<(), CompressionError>(())
+/// ```
+#[derive(Debug)]
+pub struct BatchBuilder {
+    /// Room for the header, then the records.
+    buffer: Vec<u8>,
+    limit: usize,
+    count: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+}
+
+/// Why a record was not taken. The batch is as it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The record would take the batch past its limit: it belongs in the next one.
+    #[error("the batch is full")]
+    Full,
+    /// No batch can carry the record: a length in it, or the batch's, would be past 2³¹ − 1.
+    #[error("a record of {0} bytes is too long")]
+    TooLong(usize),
+}
+
+impl BatchBuilder {
+    /// An empty batch that takes records up to `limit` bytes, header included, before compression. The first record
+    /// is taken whatever its size, so that it can be sent at all.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self::with_capacity(limit, HEADER_LEN)
+    }
+
+    /// As [`new`](Self::new), with room for `capacity` bytes from the start. Room for the limit saves copying the
+    /// records as the buffer grows, and takes the memory even when the batch stays small.
+    #[must_use]
+    pub fn with_capacity(limit: usize, capacity: usize) -> Self {
+        let mut buffer = Vec::with_capacity(capacity.max(HEADER_LEN));
+        buffer.resize(HEADER_LEN, 0);
+        Self { buffer, limit, count: 0, base_timestamp: -1, max_timestamp: -1 }
+    }
+
+    /// Adds a record and says how many stand before it. `timestamp` counts milliseconds since 1970; `headers` are
+    /// written in their order, duplicates included.
+    ///
+    /// # Errors
+    /// When the record is not taken. [`AppendError::Full`] never comes from an empty batch.
+    #[inline]
+    pub fn append<'h, H>(
+        &mut self,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: H,
+    ) -> Result<i32, AppendError>
+    where
+        H: IntoIterator<Item = Header<'h>>,
+        H::IntoIter: Clone,
+    {
+        let headers = headers.into_iter();
+        let offset_delta = self.count;
+        let base_timestamp = if offset_delta == 0 { timestamp } else { self.base_timestamp };
+        let timestamp_delta = timestamp.wrapping_sub(base_timestamp);
+
+        let mut header_count = 0usize;
+        let mut headers_len = 0usize;
+        for header in headers.clone() {
+            header_count = header_count.saturating_add(1);
+            headers_len = headers_len.saturating_add(header.encoded_len());
+        }
+        let len = (1 + varlong_len(timestamp_delta) + varint_len(offset_delta))
+            .saturating_add(nullable_len(key))
+            .saturating_add(nullable_len(value))
+            .saturating_add(varint_len(header_count as i32))
+            .saturating_add(headers_len);
+        let total = self.admit(len)?;
+
+        let out = &mut self.buffer;
+        out.reserve(total);
+        // `admit` has seen that every length and count below fits 31 bits.
+        put_varint(out, len as i32);
+        out.push(0);
+        put_unsigned(out, zigzag_long(timestamp_delta));
+        put_varint(out, offset_delta);
+        put_nullable(out, key);
+        put_nullable(out, value);
+        put_varint(out, header_count as i32);
+        for header in headers {
+            put_nullable(out, Some(header.name));
+            put_nullable(out, header.value);
+        }
+
+        self.base_timestamp = base_timestamp;
+        self.max_timestamp = if offset_delta == 0 { timestamp } else { self.max_timestamp.max(timestamp) };
+        self.count = offset_delta + 1;
+        Ok(offset_delta)
+    }
+
+    /// Whether a record whose own length is `len` may be added; if so, what it adds with that length in front.
+    #[inline]
+    fn admit(&self, len: usize) -> Result<usize, AppendError> {
+        let Ok(narrow) = i32::try_from(len) else { return Err(AppendError::TooLong(len)) };
+        let total = len + varint_len(narrow);
+        let batch_len = self.buffer.len().saturating_add(total);
+        let first = self.count == 0;
+        if batch_len > i32::MAX as usize + LENGTH_END || self.count == i32::MAX {
+            return Err(if first { AppendError::TooLong(len) } else { AppendError::Full });
+        }
+        if batch_len > self.limit && !first { Err(AppendError::Full) } else { Ok(total) }
+    }
+
+    /// Records in the batch.
+    #[must_use]
+    pub const fn count(&self) -> i32 {
+        self.count
+    }
+
+    /// True while there is no record.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes of the batch before compression, header included.
+    #[must_use]
+    pub fn uncompressed_len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Bytes of memory the batch holds.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Timestamp of the first record, -1 while there is none.
+    #[must_use]
+    pub const fn base_timestamp(&self) -> i64 {
+        self.base_timestamp
+    }
+
+    /// Largest timestamp, -1 while there is no record.
+    #[must_use]
+    pub const fn max_timestamp(&self) -> i64 {
+        self.max_timestamp
+    }
+
+    /// Closes the batch and compresses it: the expensive part of sealing, which no lock should be held for. Without
+    /// compression nothing is copied.
+    ///
+    /// # Errors
+    /// When this build can't do the compression, or what comes out is too long.
+    pub fn compress(self, codec: impl Into<Codec>) -> Result<CompressedBatch, CompressionError> {
+        let codec = codec.into();
+        let uncompressed_len = self.buffer.len();
+        let buffer = match codec.compression() {
+            super::Compression::None => self.buffer,
+            _ => {
+                let records = self.buffer.get(HEADER_LEN..).unwrap_or_default();
+                let mut out = Vec::with_capacity(HEADER_LEN + records.len() / 2);
+                out.resize(HEADER_LEN, 0);
+                codec.compress(records, out)?
+            }
+        };
+        let length = buffer.len().saturating_sub(LENGTH_END);
+        let header = BatchHeader {
+            base_offset: 0,
+            batch_length: i32::try_from(length).map_err(|_| CompressionError::TooLong(buffer.len()))?,
+            partition_leader_epoch: -1,
+            crc: 0,
+            attributes: Attributes::default().with_compression(codec.compression()),
+            last_offset_delta: self.count.saturating_sub(1).max(0),
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            producer_id: -1,
+            producer_epoch: -1,
+            base_sequence: -1,
+            record_count: self.count,
+        };
+        Ok(CompressedBatch { buffer, header, uncompressed_len })
+    }
+}
+
+/// A closed batch that lacks only what is known when it is first sent.
+#[derive(Debug)]
+pub struct CompressedBatch {
+    /// Room for the header, then the compressed records.
+    buffer: Vec<u8>,
+    header: BatchHeader,
+    uncompressed_len: usize,
+}
+
+impl CompressedBatch {
+    /// Records in the batch.
+    #[must_use]
+    pub const fn count(&self) -> i32 {
+        self.header.record_count
+    }
+
+    /// Bytes of the batch, header included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// True when there is no record. Brokers refuse such a batch.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.header.record_count == 0
+    }
+
+    /// Bytes the batch had before compression, header included.
+    #[must_use]
+    pub const fn uncompressed_len(&self) -> usize {
+        self.uncompressed_len
+    }
+
+    /// Largest timestamp.
+    #[must_use]
+    pub const fn max_timestamp(&self) -> i64 {
+        self.header.max_timestamp
+    }
+
+    /// Writes the header with `stamp` and the CRC over it and the records, in place.
+    ///
+    /// The bytes are the batch from here on: keep them and send them again as they are. A batch stamped anew with other
+    /// numbers would be another batch to the broker, and a duplicate.
+    #[must_use]
+    pub fn stamp(self, stamp: ProducerStamp) -> Bytes {
+        let mut header = self.header;
+        if stamp.transactional {
+            header.attributes = header.attributes.with_transactional();
+        }
+        header.producer_id = stamp.producer_id;
+        header.producer_epoch = stamp.producer_epoch;
+        header.base_sequence = stamp.base_sequence;
+        self.finish(header)
+    }
+
+    /// As [`stamp`](Self::stamp), for the batches that a broker writes into a transaction of its own accord.
+    pub(super) fn stamp_control(self, producer_id: i64, producer_epoch: i16) -> Bytes {
+        let attributes = self.header.attributes.with_transactional().with_control();
+        let header = BatchHeader { attributes, producer_id, producer_epoch, ..self.header };
+        self.finish(header)
+    }
+
+    fn finish(mut self, header: BatchHeader) -> Bytes {
+        header.write(&mut self.buffer);
+        self.buffer.into()
+    }
+}
+
+/// What an idempotent or transactional producer writes into a batch (KIP-98).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerStamp {
+    /// The id the broker gave the producer.
+    pub producer_id: i64,
+    /// The epoch that goes with the id.
+    pub producer_epoch: i16,
+    /// Sequence number of the first record; the others follow, as [`increment_sequence`](super::increment_sequence)
+    /// counts.
+    pub base_sequence: i32,
+    /// The batch belongs to the producer's open transaction.
+    pub transactional: bool,
+}
+
+impl ProducerStamp {
+    /// The stamp of a producer that is not idempotent.
+    pub const NONE: Self =
+        Self { producer_id: -1, producer_epoch: -1, base_sequence: -1, transactional: false };
+}
+
+/// Bytes of a nullable field with its length.
+#[inline]
+pub(super) fn nullable_len(bytes: Option<&[u8]>) -> usize {
+    match bytes {
+        // A length past 31 bits is refused by `admit`; here it must only not wrap.
+        Some(bytes) => bytes.len().saturating_add(varint_len(i32::try_from(bytes.len()).unwrap_or(i32::MAX))),
+        None => 1,
+    }
+}
+
+#[inline]
+fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
+    match bytes {
+        Some(bytes) => {
+            put_varint(out, bytes.len() as i32);
+            out.extend_from_slice(bytes);
+        }
+        None => put_varint(out, -1),
+    }
+}
+
+#[inline]
+fn put_varint(out: &mut Vec<u8>, value: i32) {
+    put_unsigned(out, zigzag(value).into());
+}
+
+#[inline]
+fn put_unsigned(out: &mut Vec<u8>, value: u64) {
+    if value < 0x80 {
+        out.push(value as u8);
+    } else if value < 0x4000 {
+        out.extend_from_slice(&[value as u8 | 0x80, (value >> 7) as u8]);
+    } else {
+        put_long(out, value);
+    }
+}
+
+#[cold]
+fn put_long(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}

@@ -1,0 +1,86 @@
+//! Gzip, as RFC 1952 has it: one or more members, one after the other.
+
+use std::{
+    io::{Read, Write},
+    ops::RangeInclusive,
+};
+
+use flate2::{bufread::MultiGzDecoder, write::GzEncoder};
+
+use super::{Compression, CompressionError};
+
+pub(super) const LEVELS: RangeInclusive<u32> = 1..=9;
+const DEFAULT_LEVEL: u32 = 6;
+/// How many bytes of room a byte of input is given before it is known what comes out. More is found as it comes.
+const EXPECTED_EXPANSION: usize = 4;
+
+pub(super) fn compress(plain: &[u8], out: Vec<u8>, level: Option<u32>) -> Result<Vec<u8>, CompressionError> {
+    let level = flate2::Compression::new(level.unwrap_or(DEFAULT_LEVEL));
+    let mut encoder = GzEncoder::new(out, level);
+    // Writing to a `Vec` does not fail; should the encoder, its output is no gzip.
+    let written = encoder.write_all(plain).and_then(|()| encoder.finish());
+    written.map_err(|_| CompressionError::Corrupt(Compression::Gzip))
+}
+
+pub(super) fn decompress(compressed: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
+    let mut plain = Vec::with_capacity(compressed.len().saturating_mul(EXPECTED_EXPANSION).min(limit));
+    let one_too_many = (limit as u64).saturating_add(1);
+    let mut bounded = MultiGzDecoder::new(compressed).take(one_too_many);
+    bounded.read_to_end(&mut plain).map_err(|_| CompressionError::Corrupt(Compression::Gzip))?;
+    if plain.len() > limit {
+        return Err(CompressionError::OverLimit { compression: Compression::Gzip, limit });
+    }
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gzip(plain: &[u8]) -> Vec<u8> {
+        compress(plain, Vec::new(), None).unwrap()
+    }
+
+    #[test]
+    fn members_one_after_the_other() {
+        let compressed = [gzip(b"one "), gzip(b""), gzip(b"two")].concat();
+        assert_eq!(decompress(&compressed, 7).unwrap(), b"one two");
+    }
+
+    #[test]
+    fn a_bomb_stops_at_the_limit() {
+        let bomb = gzip(&vec![0; 64 << 20]);
+        assert!(bomb.len() < 100_000);
+        let limit = 1 << 20;
+        let over = CompressionError::OverLimit { compression: Compression::Gzip, limit };
+        assert_eq!(decompress(&bomb, limit), Err(over));
+        // With the end cut off it would be corrupt, if reading ever got that far.
+        assert_eq!(decompress(&bomb[..bomb.len() / 2], limit), Err(over));
+    }
+
+    #[test]
+    fn exactly_the_limit_is_allowed() {
+        assert_eq!(decompress(&gzip(b"12345"), 5).unwrap(), b"12345");
+        assert!(decompress(&gzip(b"12345"), 4).is_err());
+    }
+
+    #[test]
+    fn cut_off_or_flipped_is_corrupt() {
+        let whole = gzip(b"some bytes, some bytes, some bytes");
+        let corrupt = Err(CompressionError::Corrupt(Compression::Gzip));
+        for len in 1..whole.len() {
+            assert_eq!(decompress(&whole[..len], 1000), corrupt, "{len}");
+        }
+        // The last eight bytes are gzip's own checksum and length.
+        let mut flipped = whole.clone();
+        flipped[whole.len() - 8] ^= 1;
+        assert_eq!(decompress(&flipped, 1000), corrupt);
+    }
+
+    #[test]
+    fn a_higher_level_makes_it_smaller() {
+        let text: Vec<u8> = (0..20_000u32).flat_map(|i| (i * i % 1009).to_string().into_bytes()).collect();
+        let len = |level| compress(&text, Vec::new(), Some(level)).unwrap().len();
+        assert!(len(9) < len(1));
+    }
+}

@@ -1,0 +1,185 @@
+//! The compressions a batch can name, and those this build can do.
+
+mod gzip;
+mod snappy;
+
+use std::fmt;
+
+use thiserror::Error;
+
+/// How the records of a batch are compressed, by the ids of the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// Not at all.
+    #[default]
+    None,
+    /// RFC 1952.
+    Gzip,
+    /// Snappy; in the framing of Java's xerial library where Kafka writes it, bare where some clients do.
+    Snappy,
+    /// LZ4 frames.
+    Lz4,
+    /// RFC 8878 (KIP-110).
+    Zstd,
+}
+
+impl Compression {
+    /// The compression with this id in a batch's attributes.
+    #[must_use]
+    pub const fn from_id(id: u8) -> Option<Self> {
+        Some(match id {
+            0 => Self::None,
+            1 => Self::Gzip,
+            2 => Self::Snappy,
+            3 => Self::Lz4,
+            4 => Self::Zstd,
+            _ => return None,
+        })
+    }
+
+    /// Its id in a batch's attributes.
+    #[must_use]
+    pub const fn id(self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Gzip => 1,
+            Self::Snappy => 2,
+            Self::Lz4 => 3,
+            Self::Zstd => 4,
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Snappy => "snappy",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        })
+    }
+}
+
+/// A compression and how hard it tries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Codec {
+    compression: Compression,
+    level: Option<u32>,
+}
+
+impl Codec {
+    /// `compression` at `level`. A higher level makes smaller batches for more time: gzip takes 1 to 9 and has 6 when
+    /// none is given (KIP-390). Snappy has no levels.
+    ///
+    /// # Errors
+    /// When the compression has no such level.
+    pub fn with_level(compression: Compression, level: u32) -> Result<Self, InvalidLevel> {
+        match compression {
+            Compression::Gzip if gzip::LEVELS.contains(&level) => {
+                Ok(Self { compression, level: Some(level) })
+            }
+            _ => Err(InvalidLevel { compression, level }),
+        }
+    }
+
+    /// Which compression it is.
+    #[must_use]
+    pub const fn compression(self) -> Compression {
+        self.compression
+    }
+
+    /// Appends `plain`, compressed, to `out`.
+    pub(super) fn compress(self, plain: &[u8], out: Vec<u8>) -> Result<Vec<u8>, CompressionError> {
+        match self.compression {
+            Compression::Gzip => gzip::compress(plain, out, self.level),
+            Compression::Snappy => snappy::compress(plain, out),
+            Compression::None | Compression::Lz4 | Compression::Zstd => {
+                Err(CompressionError::Unsupported(self.compression))
+            }
+        }
+    }
+}
+
+impl From<Compression> for Codec {
+    /// At the default level.
+    fn from(compression: Compression) -> Self {
+        Self { compression, level: None }
+    }
+}
+
+/// The bytes that `compressed` stands for, if they are at most `limit`. The limit is held against what has come out
+/// so far, while it comes out.
+pub(super) fn decompress(
+    compression: Compression,
+    compressed: &[u8],
+    limit: usize,
+) -> Result<Vec<u8>, CompressionError> {
+    match compression {
+        Compression::Gzip => gzip::decompress(compressed, limit),
+        Compression::Snappy => snappy::decompress(compressed, limit),
+        Compression::None | Compression::Lz4 | Compression::Zstd => {
+            Err(CompressionError::Unsupported(compression))
+        }
+    }
+}
+
+/// Records that can't be compressed, or decompressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CompressionError {
+    /// No compression has this id.
+    #[error("the compression {0} is not known")]
+    Unknown(u8),
+    /// This build can't do it.
+    #[error("{0} is not supported by this build")]
+    Unsupported(Compression),
+    /// The bytes are not what the compression makes.
+    #[error("the {0} data is corrupt")]
+    Corrupt(Compression),
+    /// The records are larger than the caller allows.
+    #[error("the {compression} data is of more than {limit} bytes")]
+    OverLimit {
+        /// What it is compressed with.
+        compression: Compression,
+        /// Bytes the caller allows.
+        limit: usize,
+    },
+    /// The compressed batch is longer than its length field can say.
+    #[error("a batch of {0} bytes is too long")]
+    TooLong(usize),
+}
+
+/// A level the compression does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{compression} has no level {level}")]
+pub struct InvalidLevel {
+    /// The compression.
+    pub compression: Compression,
+    /// The level asked for.
+    pub level: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_back() {
+        for id in 0..=u8::MAX {
+            assert_eq!(Compression::from_id(id).map(Compression::id), (id < 5).then_some(id));
+        }
+    }
+
+    #[test]
+    fn levels() {
+        assert!(Codec::with_level(Compression::Gzip, 1).is_ok());
+        assert!(Codec::with_level(Compression::Gzip, 9).is_ok());
+        for (compression, level) in
+            [(Compression::Gzip, 0), (Compression::Gzip, 10), (Compression::Snappy, 1)]
+        {
+            assert_eq!(Codec::with_level(compression, level), Err(InvalidLevel { compression, level }));
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Record batches as Kafka's own classes wrote them, held against what Java read from them.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use milena_protocol::records::{
+    Batch, BatchBuilder, BatchErrorKind, Batches, Codec, Compression, CompressionError, ControlKind,
+    ControlRecord, Header, ProducerStamp, ReadOptions, RecordView, TimestampType, assign_offsets, end_marker,
+};
+use protocol_tests::golden::{self, unhex};
+use serde_json::Value;
+
+/// The compressions that come later.
+const UNSUPPORTED: [Compression; 2] = [Compression::Lz4, Compression::Zstd];
+
+/// Every buffer of batches, with its line.
+fn buffers() -> impl Iterator<Item = (Bytes, Value)> {
+    let lines = golden::lines().filter(|line| line["kind"] == "batch");
+    lines.map(|line| (Bytes::from(unhex(line["hex"].as_str().unwrap())), line))
+}
+
+/// Every whole batch, with what Java read from it.
+fn batches() -> impl Iterator<Item = (Batch, Value)> {
+    buffers().flat_map(|(bytes, line)| {
+        let expected = line["batches"].as_array().unwrap().clone();
+        let batches: Vec<_> = Batches::new(bytes).map(Result::unwrap).collect();
+        assert_eq!(batches.len(), expected.len(), "{line}");
+        batches.into_iter().zip(expected)
+    })
+}
+
+#[test]
+fn headers_say_what_java_read() {
+    let mut seen = 0;
+    for (batch, mut expected) in batches() {
+        let header = batch.header();
+        let timestamp_type = match header.attributes.timestamp_type() {
+            TimestampType::CreateTime => "CreateTime",
+            TimestampType::LogAppendTime => "LogAppendTime",
+        };
+        let read = serde_json::json!({
+            "baseOffset": header.base_offset,
+            "lastOffset": header.last_offset(),
+            "sizeInBytes": batch.bytes().len(),
+            "partitionLeaderEpoch": header.partition_leader_epoch,
+            "crc": header.crc,
+            "compression": batch.compression().unwrap().to_string(),
+            "timestampType": timestamp_type,
+            "transactional": header.attributes.is_transactional(),
+            "control": header.attributes.is_control(),
+            "baseTimestamp": header.base_timestamp,
+            "maxTimestamp": header.max_timestamp,
+            "producerId": header.producer_id,
+            "producerEpoch": header.producer_epoch,
+            "baseSequence": header.base_sequence,
+            "lastSequence": header.last_sequence(),
+            "count": header.record_count,
+        });
+        let records = expected.as_object_mut().unwrap().remove("records").unwrap();
+        assert_eq!(read, expected);
+        assert_eq!(records.as_array().unwrap().len(), header.record_count as usize);
+        assert_eq!(batch.next_offset(), expected["lastOffset"].as_i64().unwrap() + 1);
+        batch.verify_crc().unwrap();
+        seen += 1;
+    }
+    assert!(seen >= 185, "{seen}");
+}
+
+#[test]
+fn a_cut_off_batch_is_the_end() {
+    let mut cut = 0;
+    for (bytes, line) in buffers() {
+        let mut batches = Batches::new(bytes.clone());
+        let whole: usize = batches.by_ref().map(|batch| batch.unwrap().bytes().len()).sum();
+        let truncated_by = line["truncatedBy"].as_u64().unwrap() as usize;
+        let Some(truncated) = batches.truncated() else {
+            assert_eq!(whole, bytes.len(), "{line}");
+            continue;
+        };
+        assert_eq!(truncated.len, bytes.len() - whole);
+        // Below twelve bytes nobody can tell how long the batch would be.
+        let needed = (truncated.len >= 12).then_some(truncated.len + truncated_by);
+        assert_eq!(truncated.needed, needed, "{line}");
+        cut += 1;
+    }
+    assert!(cut > 0);
+}
+
+#[test]
+fn records_are_what_java_read() {
+    let mut read = BTreeMap::new();
+    let mut unsupported = BTreeMap::new();
+    for (batch, expected) in batches() {
+        let compression = batch.compression().unwrap();
+        let decoded = match batch.decode(&ReadOptions::default()) {
+            Ok(decoded) => decoded,
+            Err(error) => {
+                let kind = BatchErrorKind::Compression(CompressionError::Unsupported(compression));
+                assert_eq!((error.base_offset, error.kind), (batch.header().base_offset, kind));
+                *unsupported.entry(compression.to_string()).or_insert(0) += 1;
+                continue;
+            }
+        };
+        let records: Vec<_> = decoded.records().map(|view| view_json(&batch, &view.unwrap())).collect();
+        assert_eq!(Value::from(records), expected["records"]);
+        *read.entry(compression.to_string()).or_insert(0) += 1;
+    }
+    println!("batches read: {read:?}; of compressions to come: {unsupported:?}");
+    assert_eq!(unsupported.keys().cloned().collect::<Vec<_>>(), UNSUPPORTED.map(|c| c.to_string()));
+    assert_eq!(read.len(), 5 - UNSUPPORTED.len(), "every compression occurs");
+}
+
+fn view_json(batch: &Batch, view: &RecordView<'_>) -> Value {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let header_json =
+        |header: Header<'_>| serde_json::json!([header.name_str().unwrap(), header.value.map(hex)]);
+    let delta = view.offset() - batch.header().base_offset;
+    serde_json::json!({
+        "offset": view.offset(),
+        "sequence": batch.header().sequence(delta as i32),
+        "timestamp": view.timestamp(),
+        "key": view.key().map(hex),
+        "value": view.value().map(hex),
+        "headers": view.headers().map(header_json).collect::<Vec<_>>(),
+    })
+}
+
+#[test]
+fn what_java_produced_is_built_byte_for_byte() {
+    let produced = |(batch, expected): &(Batch, Value)| is_as_produced(batch, expected);
+    let mut same = 0;
+    for (batch, expected) in batches().filter(produced) {
+        if batch.compression() != Ok(Compression::None) {
+            continue;
+        }
+        let header = batch.header();
+        let built = Batches::new(build(&batch, &expected, Compression::None)).next().unwrap().unwrap();
+        let log_append_time = None;
+        let built = assign_offsets(built, header.base_offset, header.partition_leader_epoch, log_append_time);
+        assert_eq!(built, batch.bytes(), "{expected}");
+        same += 1;
+    }
+    println!("{same} uncompressed batches are byte-identical");
+    assert!(same >= 17, "{same}");
+}
+
+#[test]
+fn what_java_compressed_is_built_to_the_same_records() {
+    let mut same = 0;
+    for (batch, expected) in batches().filter(|(batch, expected)| is_as_produced(batch, expected)) {
+        for compression in [Compression::Gzip, Compression::Snappy] {
+            let built = build(&batch, &expected, compression);
+            let built = Batches::new(built).next().unwrap().unwrap();
+            assert_eq!(built.compression(), Ok(compression));
+            let built = assign_offsets(built, batch.header().base_offset, 0, None);
+            let built = Batches::new(built).next().unwrap().unwrap();
+            let decoded = built.decode(&ReadOptions::default()).unwrap();
+            let records: Vec<_> = decoded.records().map(|view| view_json(&batch, &view.unwrap())).collect();
+            assert_eq!(Value::from(records), expected["records"]);
+            same += 1;
+        }
+    }
+    assert!(same > 100, "{same}");
+}
+
+/// True when a producer could have written the batch: compaction has taken nothing away, the timestamps are its own.
+fn is_as_produced(batch: &Batch, expected: &Value) -> bool {
+    let header = batch.header();
+    let records = expected["records"].as_array().unwrap();
+    header.attributes.timestamp_type() == TimestampType::CreateTime
+        && !header.attributes.is_control()
+        && records.len() as i64 == i64::from(header.last_offset_delta) + 1
+        && records.first().is_some_and(|first| first["timestamp"] == header.base_timestamp)
+}
+
+/// The batch as our own builder writes it, from the values that Java read.
+fn build(batch: &Batch, expected: &Value, codec: impl Into<Codec>) -> Bytes {
+    let nullable = |value: &Value| value.as_str().map(unhex);
+    let mut builder = BatchBuilder::new(usize::MAX);
+    for record in expected["records"].as_array().unwrap() {
+        let headers = record["headers"].as_array().unwrap();
+        let values: Vec<_> = headers.iter().map(|header| nullable(&header[1])).collect();
+        let headers = headers.iter().zip(&values);
+        let headers =
+            headers.map(|(header, value)| Header::new(header[0].as_str().unwrap(), value.as_deref()));
+        let timestamp = record["timestamp"].as_i64().unwrap();
+        let (key, value) = (nullable(&record["key"]), nullable(&record["value"]));
+        builder.append(timestamp, key.as_deref(), value.as_deref(), headers).unwrap();
+    }
+    let header = batch.header();
+    builder.compress(codec).unwrap().stamp(ProducerStamp {
+        producer_id: header.producer_id,
+        producer_epoch: header.producer_epoch,
+        base_sequence: header.base_sequence,
+        transactional: header.attributes.is_transactional(),
+    })
+}
+
+#[test]
+fn end_markers_are_built_byte_for_byte() {
+    let mut same = 0;
+    for (batch, expected) in batches().filter(|(batch, _)| batch.header().attributes.is_control()) {
+        let header = batch.header();
+        let decoded = batch.decode(&ReadOptions::default()).unwrap();
+        let record = decoded.records().next().unwrap().unwrap();
+        let control = ControlRecord::parse(&record).unwrap();
+        assert_eq!(
+            expected["records"][0]["key"],
+            if control.kind == ControlKind::Commit { "00000001" } else { "00000000" }
+        );
+        let epoch = control.coordinator_epoch.unwrap();
+        let committed = control.kind == ControlKind::Commit;
+        let (id, id_epoch) = (header.producer_id, header.producer_epoch);
+        let built = end_marker(committed, epoch, id, id_epoch, header.base_timestamp).unwrap();
+        let built = Batches::new(built).next().unwrap().unwrap();
+        let built = assign_offsets(built, header.base_offset, header.partition_leader_epoch, None);
+        assert_eq!(built, batch.bytes(), "{expected}");
+        same += 1;
+    }
+    assert!(same >= 16, "{same}");
+}
+
+#[test]
+fn a_time_of_appending_is_set_as_java_sets_it() {
+    /// Attributes, the bit in them that says who set the timestamps, and `maxTimestamp`.
+    const ATTRIBUTES: usize = 22;
+    const LOG_APPEND_TIME: u8 = 0x08;
+    const MAX_TIMESTAMP: std::ops::Range<usize> = 35..43;
+    let mut same = 0;
+    for (batch, _) in batches() {
+        let header = batch.header();
+        if header.attributes.timestamp_type() != TimestampType::LogAppendTime {
+            continue;
+        }
+        let mut produced = batch.bytes().to_vec();
+        produced[ATTRIBUTES] &= !LOG_APPEND_TIME;
+        produced[MAX_TIMESTAMP].fill(0);
+        produced[..16].fill(0);
+        produced[8..12].copy_from_slice(&header.batch_length.to_be_bytes());
+        let produced = Batches::new(produced.into()).next().unwrap().unwrap();
+        let time = Some(header.max_timestamp);
+        let appended = assign_offsets(produced, header.base_offset, header.partition_leader_epoch, time);
+        assert_eq!(appended, batch.bytes());
+        same += 1;
+    }
+    assert!(same > 10, "{same}");
+}
