@@ -16,16 +16,36 @@ pub fn assign_offsets(
     partition_leader_epoch: i32,
     log_append_time: Option<i64>,
 ) -> Bytes {
-    let mut header = BatchHeader { base_offset, partition_leader_epoch, ..*batch.header() };
+    let header = BatchHeader { base_offset, partition_leader_epoch, ..*batch.header() };
     let bytes = batch.into_bytes();
     let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&*shared));
+    write(header, log_append_time, &mut bytes);
+    bytes.freeze()
+}
+
+/// As [`assign_offsets`], behind what `log` holds: the one copy that a log of contiguous bytes needs.
+pub fn append_assigned(
+    batch: &Batch,
+    base_offset: i64,
+    partition_leader_epoch: i32,
+    log_append_time: Option<i64>,
+    log: &mut BytesMut,
+) {
+    let header = BatchHeader { base_offset, partition_leader_epoch, ..*batch.header() };
+    let start = log.len();
+    log.extend_from_slice(batch.bytes());
+    if let Some(bytes) = log.get_mut(start..) {
+        write(header, log_append_time, bytes);
+    }
+}
+
+fn write(mut header: BatchHeader, log_append_time: Option<i64>, bytes: &mut [u8]) {
     match log_append_time {
         Some(time) => {
             header.attributes = header.attributes.with_log_append_time();
             header.max_timestamp = time;
-            header.write(&mut bytes);
+            header.write(bytes);
         }
-        None => header.write_uncovered(&mut bytes),
+        None => header.write_uncovered(bytes),
     }
-    bytes.freeze()
 }

@@ -30,7 +30,7 @@ mod header;
 mod record;
 mod restamp;
 
-pub use assign::assign_offsets;
+pub use assign::{append_assigned, assign_offsets};
 pub use batch::{Batch, Batches, DecodedBatch, ReadOptions, Truncated};
 pub use builder::{AppendError, BatchBuilder, CompressedBatch, ProducerStamp, record_upper_bound};
 pub use compression::{Codec, Compression, CompressionError, InvalidLevel};

@@ -1,0 +1,109 @@
+//! ApiVersions: which APIs there are, in which versions, and which features are finalized.
+//!
+//! Imitates Kafka 4.3.1, with `group.version` 1 (KIP-848) unless it is left out. A version it does not know is answered in
+//! the shape of version 0 with the versions it does know (KIP-511). The ranges are those of this broker, not Kafka's: an
+//! API that is not played here is not listed.
+//!
+//! Leaves out: the ZooKeeper migration flag, which is always false.
+
+use std::ops::RangeInclusive;
+
+use milena_protocol::{
+    ErrorCode,
+    messages::{
+        ApiKey, ApiVersionsRequest, ApiVersionsResponse,
+        api_versions::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey},
+    },
+    wire::ByteString,
+};
+
+use super::{
+    Cluster,
+    dispatch::{Answer, Context},
+};
+
+/// What the broker plays.
+const SERVED: &[ApiKey] = &[
+    ApiKey::Produce,
+    ApiKey::Fetch,
+    ApiKey::ListOffsets,
+    ApiKey::Metadata,
+    ApiKey::FindCoordinator,
+    ApiKey::ApiVersions,
+    ApiKey::CreateTopics,
+    ApiKey::DeleteTopics,
+    ApiKey::InitProducerId,
+    ApiKey::DescribeCluster,
+];
+
+/// Features with the lowest and the highest level, as Kafka 4.3.1 has them. The highest is finalized.
+const FEATURES: &[(&str, i16, i16)] = &[("group.version", 0, 1), ("metadata.version", 7, 30)];
+
+impl Cluster {
+    pub(super) fn api_versions(&self, cx: &Context, request: &ApiVersionsRequest) -> Answer {
+        let named = is_software_name(&request.client_software_name)
+            && is_software_name(&request.client_software_version);
+        if cx.version >= 3 && !named {
+            let error_code = ErrorCode::INVALID_REQUEST.0;
+            return ApiVersionsResponse { error_code, ..ApiVersionsResponse::default() }.into();
+        }
+        self.known_versions(ErrorCode::NONE).into()
+    }
+
+    /// The answer to a version that is not known.
+    pub(super) fn unsupported_api_versions(&self) -> Answer {
+        self.known_versions(ErrorCode::UNSUPPORTED_VERSION).into()
+    }
+
+    /// The versions of `api` that are offered, if it is.
+    pub(super) fn served_versions(&self, api: ApiKey) -> Option<RangeInclusive<i16>> {
+        if !SERVED.contains(&api) || api == ApiKey::ConsumerGroupHeartbeat && !self.config.consumer_groups {
+            return None;
+        }
+        let stable = api.stable_versions();
+        let last = self.config.max_versions.get(&api).map_or(*stable.end(), |max| *max.min(stable.end()));
+        (last >= *stable.start()).then(|| *stable.start()..=last)
+    }
+
+    fn known_versions(&self, error: ErrorCode) -> ApiVersionsResponse {
+        let versions = SERVED.iter().filter_map(|&api| Some((api, self.served_versions(api)?)));
+        let api_keys = versions.map(|(api, versions)| ApiVersion {
+            api_key: api.code(),
+            min_version: *versions.start(),
+            max_version: *versions.end(),
+            ..ApiVersion::default()
+        });
+        let features =
+            FEATURES.iter().filter(|(name, ..)| self.config.consumer_groups || *name != "group.version");
+        ApiVersionsResponse {
+            error_code: error.0,
+            api_keys: api_keys.collect(),
+            supported_features: features.clone().map(supported).collect(),
+            finalized_features_epoch: 1,
+            finalized_features: features.map(finalized).collect(),
+            ..ApiVersionsResponse::default()
+        }
+    }
+}
+
+fn supported(&(name, min_version, max_version): &(&'static str, i16, i16)) -> SupportedFeatureKey {
+    let name = ByteString::from_static(name);
+    SupportedFeatureKey { name, min_version, max_version, ..SupportedFeatureKey::default() }
+}
+
+fn finalized(&(name, _, level): &(&'static str, i16, i16)) -> FinalizedFeatureKey {
+    FinalizedFeatureKey {
+        name: ByteString::from_static(name),
+        max_version_level: level,
+        min_version_level: level,
+        ..FinalizedFeatureKey::default()
+    }
+}
+
+/// Letters and digits, and dashes and dots between them (KIP-511).
+fn is_software_name(name: &str) -> bool {
+    let edge = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_alphanumeric());
+    edge(name.chars().next())
+        && edge(name.chars().next_back())
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '.'))
+}

@@ -1,0 +1,71 @@
+//! What a cluster can be told when it is made.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use milena_protocol::messages::ApiKey;
+
+/// The knobs of a [`Cluster`](super::Cluster). The defaults are those of Kafka 4.3.1 unless a field says otherwise.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// How many brokers there are; their node ids count from 1. One by default.
+    pub brokers: u16,
+    /// What random numbers (topic ids, member ids) are made from: the same seed and the same requests give the same
+    /// answers. Zero by default.
+    pub seed: u64,
+    /// The cluster's id. `milena-embedded` by default.
+    pub cluster_id: String,
+    /// Whether Metadata makes a topic that is not there. Off by default, unlike Kafka's: a misspelt topic in a test
+    /// should fail.
+    pub auto_create_topics: bool,
+    /// Partitions of a topic that is created without a count.
+    pub default_partitions: i32,
+    /// Replicas of a topic that is created without a count. Zero, the default, is three or as many as there are
+    /// brokers, unlike Kafka's 1: so that stopping a broker leaves its partitions a leader.
+    pub default_replication_factor: i16,
+    /// Largest batch, in bytes, of a topic that does not set `max.message.bytes`.
+    pub max_message_bytes: i32,
+    /// Bytes of batches kept per partition of a topic that does not set `retention.bytes`; beyond it the oldest whole
+    /// batches are dropped and the log's start moves. 256 MiB by default, so that a long demo ends before the memory
+    /// does; `None` keeps everything.
+    pub retention_bytes: Option<u64>,
+    /// Whether `group.version` 1 is finalized, which is what tells clients to use KIP-848. On by default.
+    pub consumer_groups: bool,
+    /// The highest version to offer of an API, to imitate an older broker. `-1` leaves the API out.
+    pub max_versions: BTreeMap<ApiKey, i16>,
+    /// How long the first rebalance of an empty classic group waits for more members. 100 ms by default, where Kafka
+    /// waits 3 s.
+    pub initial_rebalance_delay: Duration,
+    /// Shortest session timeout a classic member may ask for.
+    pub min_session_timeout: Duration,
+    /// Longest session timeout a classic member may ask for.
+    pub max_session_timeout: Duration,
+    /// How long a KIP-848 member may be silent.
+    pub consumer_session_timeout: Duration,
+    /// How often a KIP-848 member is told to send a heartbeat.
+    pub consumer_heartbeat_interval: Duration,
+    /// Most members of a group. 1,000 by default, where Kafka has no bound.
+    pub max_group_size: usize,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            brokers: 1,
+            seed: 0,
+            cluster_id: "milena-embedded".into(),
+            auto_create_topics: false,
+            default_partitions: 1,
+            default_replication_factor: 0,
+            max_message_bytes: 1_048_588,
+            retention_bytes: Some(256 << 20),
+            consumer_groups: true,
+            max_versions: BTreeMap::new(),
+            initial_rebalance_delay: Duration::from_millis(100),
+            min_session_timeout: Duration::from_secs(6),
+            max_session_timeout: Duration::from_secs(1800),
+            consumer_session_timeout: Duration::from_secs(45),
+            consumer_heartbeat_interval: Duration::from_secs(5),
+            max_group_size: 1_000,
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! The answer to a request that a fault gave an error code.
+
+use milena_protocol::{
+    ErrorCode,
+    messages::{
+        ApiVersionsResponse, CreateTopicsResponse, DeleteTopicsResponse, DescribeClusterResponse,
+        FetchResponse, FindCoordinatorResponse, InitProducerIdResponse, ListOffsetsResponse,
+        MetadataResponse, ProduceRequest, ProduceResponse, Request, create_topics, delete_topics, fetch,
+        find_coordinator, list_offsets, metadata, produce,
+    },
+};
+
+use super::dispatch::Answer;
+
+/// What answers `request` in this version with `error` in every place that the API has for it.
+pub(super) fn error_reply(request: &Request, version: i16, error: ErrorCode) -> Answer {
+    let error_code = error.0;
+    match request {
+        Request::Produce(request) => produced(request, error_code),
+        Request::Fetch(request) => {
+            let topics = request.topics.iter().map(|topic| fetch::FetchableTopicResponse {
+                topic: topic.topic.clone(),
+                topic_id: topic.topic_id,
+                partitions: topic
+                    .partitions
+                    .iter()
+                    .map(|partition| fetched(partition.partition, error_code))
+                    .collect(),
+                ..Default::default()
+            });
+            FetchResponse { responses: topics.collect(), ..FetchResponse::default() }.into()
+        }
+        Request::ListOffsets(request) => {
+            let topics = request.topics.iter().map(|topic| list_offsets::ListOffsetsTopicResponse {
+                name: topic.name.clone(),
+                partitions: topic
+                    .partitions
+                    .iter()
+                    .map(|wanted| listed(wanted.partition_index, error_code))
+                    .collect(),
+                ..Default::default()
+            });
+            ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }.into()
+        }
+        Request::Metadata(request) => {
+            let topics = request.topics.iter().flatten().map(|topic| metadata::MetadataResponseTopic {
+                error_code,
+                name: topic.name.clone(),
+                topic_id: topic.topic_id,
+                ..Default::default()
+            });
+            let top = if version >= 13 { error_code } else { 0 };
+            MetadataResponse { topics: topics.collect(), error_code: top, ..MetadataResponse::default() }
+                .into()
+        }
+        Request::FindCoordinator(request) if version >= 4 => {
+            let coordinators = request.coordinator_keys.iter().map(|key| find_coordinator::Coordinator {
+                key: key.clone(),
+                node_id: -1,
+                port: -1,
+                error_code,
+                ..Default::default()
+            });
+            FindCoordinatorResponse {
+                coordinators: coordinators.collect(),
+                ..FindCoordinatorResponse::default()
+            }
+            .into()
+        }
+        Request::FindCoordinator(_) => FindCoordinatorResponse {
+            error_code,
+            node_id: -1,
+            port: -1,
+            ..FindCoordinatorResponse::default()
+        }
+        .into(),
+        Request::ApiVersions(_) => {
+            ApiVersionsResponse { error_code, ..ApiVersionsResponse::default() }.into()
+        }
+        Request::CreateTopics(request) => {
+            let topics = request.topics.iter().map(|topic| create_topics::CreatableTopicResult {
+                name: topic.name.clone(),
+                error_code,
+                ..Default::default()
+            });
+            CreateTopicsResponse { topics: topics.collect(), ..CreateTopicsResponse::default() }.into()
+        }
+        Request::DeleteTopics(request) => {
+            let by_name = request.topic_names.iter().map(|name| (Some(name.clone()), Default::default()));
+            let either = request.topics.iter().map(|topic| (topic.name.clone(), topic.topic_id));
+            let responses = by_name.chain(either).map(|(name, topic_id)| {
+                delete_topics::DeletableTopicResult { name, topic_id, error_code, ..Default::default() }
+            });
+            DeleteTopicsResponse { responses: responses.collect(), ..DeleteTopicsResponse::default() }.into()
+        }
+        Request::InitProducerId(_) => InitProducerIdResponse {
+            error_code,
+            producer_id: -1,
+            producer_epoch: -1,
+            ..InitProducerIdResponse::default()
+        }
+        .into(),
+        Request::DescribeCluster(_) => {
+            DescribeClusterResponse { error_code, ..DescribeClusterResponse::default() }.into()
+        }
+        _ => Answer::Close,
+    }
+}
+
+fn produced(request: &ProduceRequest, error_code: i16) -> Answer {
+    if request.acks == 0 {
+        return Answer::Close;
+    }
+    let topics = request.topic_data.iter().map(|topic| produce::TopicProduceResponse {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        partition_responses: topic
+            .partition_data
+            .iter()
+            .map(|partition| produce::PartitionProduceResponse {
+                index: partition.index,
+                error_code,
+                base_offset: -1,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    });
+    ProduceResponse { responses: topics.collect(), ..ProduceResponse::default() }.into()
+}
+
+fn fetched(partition_index: i32, error_code: i16) -> fetch::PartitionData {
+    fetch::PartitionData {
+        partition_index,
+        error_code,
+        high_watermark: -1,
+        aborted_transactions: None,
+        ..Default::default()
+    }
+}
+
+fn listed(partition_index: i32, error_code: i16) -> list_offsets::ListOffsetsPartitionResponse {
+    list_offsets::ListOffsetsPartitionResponse {
+        partition_index,
+        error_code,
+        timestamp: -1,
+        offset: -1,
+        ..Default::default()
+    }
+}

@@ -1,0 +1,110 @@
+//! Faults on demand: what a broker does to a request instead of answering it well.
+
+use std::time::Duration;
+
+use milena_protocol::{ErrorCode, messages::ApiKey};
+
+use super::BrokerId;
+
+/// What happens to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Action {
+    /// The request is not carried out; the answer has this code wherever the API has room for one per topic, partition,
+    /// group or member, else at its top.
+    Answer(ErrorCode),
+    /// The request is not carried out and never answered, and neither is what follows on the connection: the broker
+    /// hangs.
+    Ignore,
+    /// The request is carried out but never answered, and neither is what follows on the connection.
+    DropReply,
+    /// The connection ends before the request is carried out.
+    CloseBefore,
+    /// The request is carried out, then the connection ends without the answer.
+    CloseAfter,
+    /// The answer leaves so much later, and so does what follows on the connection.
+    Delay(Duration),
+}
+
+/// Which requests meet a fault: the next one of an API, unless told otherwise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    api: ApiKey,
+    broker: Option<BrokerId>,
+    skip: u32,
+    times: u32,
+    action: Action,
+}
+
+impl Rule {
+    /// The next request of `api` at any broker.
+    #[must_use]
+    pub const fn new(api: ApiKey, action: Action) -> Self {
+        Self { api, broker: None, skip: 0, times: 1, action }
+    }
+
+    /// Only requests to this broker count.
+    #[must_use]
+    pub const fn at(mut self, broker: BrokerId) -> Self {
+        self.broker = Some(broker);
+        self
+    }
+
+    /// So many requests pass unharmed first.
+    #[must_use]
+    pub const fn after(mut self, requests: u32) -> Self {
+        self.skip = requests;
+        self
+    }
+
+    /// So many requests meet the fault, then the rule is used up. `u32::MAX` is for ever.
+    #[must_use]
+    pub const fn times(mut self, times: u32) -> Self {
+        self.times = times;
+        self
+    }
+}
+
+/// The rules in force, in the order they were added. The first that fits a request decides; those behind it do not
+/// count the request.
+#[derive(Debug, Default)]
+pub struct Faults {
+    rules: Vec<Rule>,
+}
+
+impl Faults {
+    /// Puts a rule behind the others.
+    pub fn add(&mut self, rule: Rule) {
+        self.rules.push(rule);
+    }
+
+    /// Drops every rule. Requests that met a fault are not brought back.
+    pub fn clear(&mut self) {
+        self.rules.clear();
+    }
+
+    /// True when every rule is used up.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.rules.is_empty()
+    }
+
+    /// What happens to this request.
+    pub(super) fn meet(&mut self, api: ApiKey, broker: BrokerId) -> Option<Action> {
+        let fits = |rule: &Rule| rule.api == api && rule.broker.is_none_or(|at| at == broker);
+        let at = self.rules.iter().position(fits)?;
+        let rule = self.rules.get_mut(at)?;
+        if let Some(left) = rule.skip.checked_sub(1) {
+            rule.skip = left;
+            return None;
+        }
+        let action = rule.action;
+        if rule.times != u32::MAX {
+            rule.times = rule.times.saturating_sub(1);
+        }
+        if rule.times == 0 {
+            self.rules.remove(at);
+        }
+        Some(action)
+    }
+}

@@ -1,0 +1,245 @@
+//! Fetch.
+//!
+//! Imitates Kafka 4.3.1: topics by name before version 13 and by id from then on; a request waits until `min_bytes` are
+//! there or `max_wait_ms` is over, and is answered at once when a partition of it fails; `max_bytes` of the request and of
+//! each partition are kept, except that the first batch of the first partition that has one always comes (KIP-74); leader
+//! epochs are checked (KIP-320); a broker that does not lead says who does (version 16, KIP-951).
+//!
+//! Leaves out: sessions (KIP-227: every answer has session id 0, which tells the client to send whole requests, and a
+//! request in a session is FETCH_SESSION_ID_NOT_FOUND); batches that are cut off at the end of a reply; followers as
+//! clients (`replica_id` of 0 and more) and as servers (the preferred read replica is always -1); diverging epochs,
+//! because no log is ever truncated; transactions, so both isolation levels read up to the high watermark and nothing
+//! was aborted.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use milena_protocol::{
+    ErrorCode,
+    messages::{
+        FetchRequest, FetchResponse,
+        fetch::{
+            FetchPartition, FetchTopic, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+        },
+    },
+};
+
+use super::{
+    BrokerId, Cluster, ConnectionId, Deadline,
+    dispatch::{Answer, Context},
+    topics::{Partition, Topic, Topics},
+};
+
+/// `fetch.max.bytes` of a broker.
+const MAX_BYTES: usize = 55 << 20;
+
+/// `max_wait_ms` beyond which a client is not believed.
+const MAX_WAIT: Duration = Duration::from_mins(10);
+
+/// A fetch that waits for data.
+#[derive(Debug)]
+pub(super) struct ParkedFetch {
+    broker: BrokerId,
+    version: i16,
+    request: FetchRequest,
+    deadline: Instant,
+}
+
+impl Cluster {
+    pub(super) fn fetch(&mut self, cx: &Context, request: FetchRequest) -> Answer {
+        if request.session_id != 0 {
+            let error_code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND.0;
+            return FetchResponse { error_code, ..FetchResponse::default() }.into();
+        }
+        let wait = Duration::from_millis(request.max_wait_ms.try_into().unwrap_or(0)).min(MAX_WAIT);
+        let fetch = ParkedFetch { broker: cx.broker, version: cx.version, deadline: cx.now + wait, request };
+        if wait.is_zero() || fetch.is_complete(&self.topics) {
+            return self.read(fetch).into();
+        }
+        self.parked_fetches.insert(cx.connection, fetch);
+        Answer::Parked
+    }
+
+    /// Answers the parked fetches that have what they wait for.
+    pub(super) fn complete_fetches(&mut self, now: Instant) {
+        let complete = self.parked_fetches.iter().filter(|(_, fetch)| fetch.is_complete(&self.topics));
+        let complete: Vec<ConnectionId> = complete.map(|(id, _)| *id).collect();
+        self.answer_fetches(now, &complete);
+    }
+
+    /// Answers the parked fetches that have waited long enough.
+    pub(super) fn expire_fetches(&mut self, now: Instant) {
+        let due = self.parked_fetches.iter().filter(|(_, fetch)| fetch.deadline <= now);
+        let due: Vec<ConnectionId> = due.map(|(id, _)| *id).collect();
+        self.answer_fetches(now, &due);
+    }
+
+    pub(super) fn fetch_deadline(&self) -> Option<Deadline> {
+        let at = self.parked_fetches.values().map(|fetch| fetch.deadline).min()?;
+        Some(Deadline { at, why: "a fetch has waited long enough" })
+    }
+
+    fn answer_fetches(&mut self, now: Instant, connections: &[ConnectionId]) {
+        for id in connections {
+            if let Some(fetch) = self.parked_fetches.remove(id) {
+                let response = self.read(fetch);
+                self.complete(now, *id, response);
+            }
+        }
+    }
+
+    fn read(&mut self, fetch: ParkedFetch) -> FetchResponse {
+        let ParkedFetch { broker, version, request, .. } = fetch;
+        let by_id = version >= 13;
+        let mut budget = Budget::new(request.max_bytes);
+        let mut leaders = BTreeSet::new();
+        let mut responses = Vec::with_capacity(request.topics.len());
+        for FetchTopic { topic: name, topic_id, partitions, .. } in request.topics {
+            let mut topic = self.topics.find_mut(by_id, &name, topic_id);
+            let mut answers = Vec::with_capacity(partitions.len());
+            for wanted in &partitions {
+                let answer = match &mut topic {
+                    Ok(topic) => read_partition(topic, broker, version, wanted, &mut budget),
+                    Err(error) => failed(wanted.partition, *error),
+                };
+                leaders.extend(
+                    (answer.current_leader.leader_id >= 0).then_some(answer.current_leader.leader_id),
+                );
+                answers.push(answer);
+            }
+            responses.push(FetchableTopicResponse {
+                topic: name,
+                topic_id,
+                partitions: answers,
+                ..FetchableTopicResponse::default()
+            });
+        }
+        let node_endpoints = leaders.into_iter().filter_map(|id| self.fetch_endpoint(id)).collect();
+        FetchResponse { responses, node_endpoints, ..FetchResponse::default() }
+    }
+
+    fn fetch_endpoint(&self, node_id: i32) -> Option<NodeEndpoint> {
+        let broker = self.brokers.get(&BrokerId(node_id))?;
+        Some(NodeEndpoint {
+            node_id,
+            host: broker.host.clone(),
+            port: broker.port,
+            ..NodeEndpoint::default()
+        })
+    }
+}
+
+impl ParkedFetch {
+    /// Whether waiting would be pointless: there is enough, or a partition has an error to tell.
+    fn is_complete(&self, topics: &Topics) -> bool {
+        let min_bytes = u64::try_from(self.request.min_bytes).unwrap_or(0);
+        if self.request.topics.is_empty() || min_bytes == 0 {
+            return true;
+        }
+        let mut bytes = 0u64;
+        for wanted in &self.request.topics {
+            let Ok(topic) = topics.find(self.version >= 13, &wanted.topic, wanted.topic_id) else {
+                return true;
+            };
+            for wanted in &wanted.partitions {
+                let Ok(partition) = locate(topic, self.broker, wanted) else { return true };
+                let limit = u64::try_from(wanted.partition_max_bytes).unwrap_or(0);
+                bytes = bytes.saturating_add(partition.log.available(wanted.fetch_offset).min(limit));
+                if bytes >= min_bytes {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+}
+
+/// The bytes that a reply may still take.
+struct Budget {
+    left: usize,
+    /// Whether the reply holds a batch: the first comes whatever its size.
+    started: bool,
+}
+
+impl Budget {
+    fn new(max_bytes: i32) -> Self {
+        Self { left: usize::try_from(max_bytes).unwrap_or(0).min(MAX_BYTES), started: false }
+    }
+
+    fn take(&mut self, bytes: &Bytes) {
+        self.left = self.left.saturating_sub(bytes.len());
+        self.started |= !bytes.is_empty();
+    }
+}
+
+/// The partition, if `broker` can serve that offset of it.
+fn locate<'a>(
+    topic: &'a Topic,
+    broker: BrokerId,
+    wanted: &FetchPartition,
+) -> Result<&'a Partition, ErrorCode> {
+    let partition = topic.partition(wanted.partition)?;
+    partition.check_leader(broker, wanted.current_leader_epoch)?;
+    let log = &partition.log;
+    if (log.start_offset()..=log.next_offset()).contains(&wanted.fetch_offset) {
+        Ok(partition)
+    } else {
+        Err(ErrorCode::OFFSET_OUT_OF_RANGE)
+    }
+}
+
+fn read_partition(
+    topic: &mut Topic,
+    broker: BrokerId,
+    version: i16,
+    wanted: &FetchPartition,
+    budget: &mut Budget,
+) -> PartitionData {
+    let located = locate(topic, broker, wanted).map(|_| ());
+    let Ok(partition) = topic.partition_mut(wanted.partition) else {
+        return failed(wanted.partition, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    };
+    if let Err(error) = located {
+        return refused(version, wanted, partition, error);
+    }
+    let log = &mut partition.log;
+    let limit = usize::try_from(wanted.partition_max_bytes).unwrap_or(0).min(budget.left);
+    let records = log.read(wanted.fetch_offset, limit, !budget.started);
+    budget.take(&records);
+    PartitionData {
+        partition_index: wanted.partition,
+        high_watermark: log.next_offset(),
+        last_stable_offset: log.next_offset(),
+        log_start_offset: log.start_offset(),
+        // Null: nothing was aborted.
+        aborted_transactions: None,
+        records: Some(records),
+        ..PartitionData::default()
+    }
+}
+
+fn refused(version: i16, wanted: &FetchPartition, partition: &Partition, error: ErrorCode) -> PartitionData {
+    let moved = matches!(error, ErrorCode::NOT_LEADER_OR_FOLLOWER | ErrorCode::FENCED_LEADER_EPOCH);
+    let mut answer = failed(wanted.partition, error);
+    if moved && version >= 16 {
+        answer.current_leader = LeaderIdAndEpoch {
+            leader_id: partition.leader.map_or(-1, |leader| leader.0),
+            leader_epoch: partition.leader_epoch,
+            ..LeaderIdAndEpoch::default()
+        };
+    }
+    answer
+}
+
+fn failed(partition_index: i32, error: ErrorCode) -> PartitionData {
+    PartitionData {
+        partition_index,
+        error_code: error.0,
+        high_watermark: -1,
+        aborted_transactions: None,
+        ..PartitionData::default()
+    }
+}

@@ -1,0 +1,115 @@
+//! ListOffsets: the offset of a time.
+//!
+//! Imitates Kafka 4.3.1 for a log that is not tiered: earliest (-2, and -4), latest (-1), the largest timestamp (-3), or
+//! the first record at or after a time; -1 for an offset that there is none of.
+//!
+//! Leaves out: tiered offsets (-5 and -6 find none), and the last stable offset, which is the high watermark here.
+
+use milena_protocol::{
+    ErrorCode,
+    messages::{
+        ListOffsetsRequest, ListOffsetsResponse,
+        list_offsets::{
+            ListOffsetsPartition, ListOffsetsPartitionResponse, ListOffsetsTopic, ListOffsetsTopicResponse,
+        },
+    },
+    records::ReadOptions,
+};
+
+use super::{
+    Cluster,
+    dispatch::{Answer, Context},
+    log::{Entry, Log},
+    topics::Partition,
+};
+
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+
+impl Cluster {
+    pub(super) fn list_offsets(&mut self, cx: &Context, request: ListOffsetsRequest) -> Answer {
+        let topics = request.topics.into_iter().map(|ListOffsetsTopic { name, partitions, .. }| {
+            let found = partitions.iter().map(|wanted| self.list_offset(cx, &name, wanted)).collect();
+            ListOffsetsTopicResponse { name, partitions: found, ..ListOffsetsTopicResponse::default() }
+        });
+        ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }.into()
+    }
+
+    fn list_offset(
+        &mut self,
+        cx: &Context,
+        topic: &str,
+        wanted: &ListOffsetsPartition,
+    ) -> ListOffsetsPartitionResponse {
+        let topic = self.topics.named_mut(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        let found = topic.and_then(|topic| {
+            let partition = topic.partition_mut(wanted.partition_index)?;
+            partition.check_leader(cx.broker, wanted.current_leader_epoch)?;
+            offset_of(partition, wanted.timestamp)
+        });
+        let (error, found) = match found {
+            Ok(found) => (ErrorCode::NONE, found),
+            Err(error) => (error, Found::NONE),
+        };
+        ListOffsetsPartitionResponse {
+            partition_index: wanted.partition_index,
+            error_code: error.0,
+            timestamp: found.timestamp,
+            offset: found.offset,
+            leader_epoch: found.leader_epoch,
+            ..ListOffsetsPartitionResponse::default()
+        }
+    }
+}
+
+struct Found {
+    offset: i64,
+    timestamp: i64,
+    leader_epoch: i32,
+}
+
+impl Found {
+    const NONE: Self = Self { offset: -1, timestamp: -1, leader_epoch: -1 };
+}
+
+fn offset_of(partition: &mut Partition, timestamp: i64) -> Result<Found, ErrorCode> {
+    let log = &mut partition.log;
+    match timestamp {
+        LATEST => {
+            let (offset, leader_epoch) = (log.next_offset(), partition.leader_epoch);
+            Ok(Found { offset, timestamp: -1, leader_epoch })
+        }
+        EARLIEST | EARLIEST_LOCAL => {
+            let leader_epoch =
+                log.entries().next().map_or(partition.leader_epoch, |entry| entry.leader_epoch);
+            Ok(Found { offset: log.start_offset(), timestamp: -1, leader_epoch })
+        }
+        MAX_TIMESTAMP => {
+            // Of batches with the same one, the first.
+            let latest = log.entries().rev().max_by_key(|entry| entry.max_timestamp).copied();
+            Ok(latest
+                .and_then(|entry| first_record_at(log, entry, entry.max_timestamp))
+                .unwrap_or(Found::NONE))
+        }
+        timestamp if timestamp >= 0 => {
+            let batch = log.entries().find(|entry| entry.max_timestamp >= timestamp).copied();
+            Ok(batch.and_then(|entry| first_record_at(log, entry, timestamp)).unwrap_or(Found::NONE))
+        }
+        -6 | -5 => Ok(Found::NONE),
+        _ => Err(ErrorCode::UNSUPPORTED_VERSION),
+    }
+}
+
+/// The first record of a batch whose timestamp is at least that.
+fn first_record_at(log: &mut Log, entry: Entry, timestamp: i64) -> Option<Found> {
+    let Ok(batch) = log.batch(&entry)?.decode(&ReadOptions::default()) else {
+        // A codec that this build lacks: the batch is as near as one can get.
+        let Entry { base_offset, max_timestamp, leader_epoch, .. } = entry;
+        return Some(Found { offset: base_offset, timestamp: max_timestamp, leader_epoch });
+    };
+    let mut records = batch.records().map_while(Result::ok);
+    let record = records.find(|record| record.timestamp() >= timestamp)?;
+    Some(Found { offset: record.offset(), timestamp: record.timestamp(), leader_epoch: entry.leader_epoch })
+}

@@ -1,0 +1,203 @@
+//! The log of one partition: whole batches, in memory, as contiguous as they came.
+//!
+//! A batch is copied once, when it is appended behind the open block. Reading freezes what the open block holds so far
+//! and hands out slices of it. Compaction and time-based retention do not happen; [`Log::retain`] drops the oldest
+//! batches by size.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use milena_protocol::records::{Batch, Batches, append_assigned};
+
+/// First and largest size of a block: small for the many partitions that hold a few records, large for the few that
+/// hold many.
+const FIRST_BLOCK: usize = 4 << 10;
+const LARGEST_BLOCK: usize = 1 << 20;
+
+/// A read that would end with a slice shorter than this goes on into the next one, at the cost of a copy: a consumer
+/// that catches up should not need a request for each of the small slices that a consumer at the end left behind.
+const WORTH_A_REPLY: usize = 64 << 10;
+
+/// A batch in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) base_offset: i64,
+    pub(crate) last_offset: i64,
+    pub(crate) leader_epoch: i32,
+    pub(crate) max_timestamp: i64,
+    /// Bytes before the batch since the partition was made.
+    position: u64,
+    len: usize,
+}
+
+impl Entry {
+    const fn end(&self) -> u64 {
+        self.position.saturating_add(self.len as u64)
+    }
+}
+
+/// Contiguous bytes of whole batches.
+#[derive(Debug)]
+struct Chunk {
+    position: u64,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+pub(crate) struct Log {
+    start_offset: i64,
+    next_offset: i64,
+    entries: VecDeque<Entry>,
+    chunks: VecDeque<Chunk>,
+    open: BytesMut,
+    open_position: u64,
+    block: usize,
+}
+
+impl Log {
+    pub(crate) fn new() -> Self {
+        Self {
+            start_offset: 0,
+            next_offset: 0,
+            entries: VecDeque::new(),
+            chunks: VecDeque::new(),
+            open: BytesMut::new(),
+            open_position: 0,
+            block: FIRST_BLOCK,
+        }
+    }
+
+    /// The first offset that can be read.
+    pub(crate) const fn start_offset(&self) -> i64 {
+        self.start_offset
+    }
+
+    /// The offset of the next record: the high watermark and the last stable offset too, since every replica is the
+    /// same memory and transactions are not supported.
+    pub(crate) const fn next_offset(&self) -> i64 {
+        self.next_offset
+    }
+
+    pub(crate) fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
+        self.entries.iter()
+    }
+
+    /// Appends the batch and says at which offset it begins.
+    pub(crate) fn append(&mut self, batch: &Batch, leader_epoch: i32, append_time: Option<i64>) -> i64 {
+        let len = batch.bytes().len();
+        if self.open.capacity().saturating_sub(self.open.len()) < len {
+            self.freeze();
+            self.open = BytesMut::with_capacity(self.block.max(len));
+            self.block = self.block.saturating_mul(2).min(LARGEST_BLOCK);
+        }
+        let base_offset = self.next_offset;
+        let position = self.open_position.saturating_add(self.open.len() as u64);
+        append_assigned(batch, base_offset, leader_epoch, append_time, &mut self.open);
+        let last_offset = base_offset.saturating_add(batch.header().last_offset_delta.into());
+        let max_timestamp = append_time.unwrap_or(batch.header().max_timestamp);
+        self.entries.push_back(Entry {
+            base_offset,
+            last_offset,
+            leader_epoch,
+            max_timestamp,
+            position,
+            len,
+        });
+        self.next_offset = last_offset.saturating_add(1);
+        base_offset
+    }
+
+    /// Bytes from the batch with `offset` to the end.
+    pub(crate) fn available(&self, offset: i64) -> u64 {
+        let Some(first) = self.entries.get(self.index_of(offset)) else { return 0 };
+        self.end().saturating_sub(first.position)
+    }
+
+    /// Whole batches from the one with `offset` on, of at most `max_bytes`, or the first one whatever its size if
+    /// `at_least_one` (KIP-74).
+    pub(crate) fn read(&mut self, offset: i64, max_bytes: usize, at_least_one: bool) -> Bytes {
+        let first = self.index_of(offset);
+        let Some(from) = self.entries.get(first).copied() else { return Bytes::new() };
+        if from.len > max_bytes && !at_least_one {
+            return Bytes::new();
+        }
+        let limit = from.position.saturating_add(max_bytes as u64);
+        let fitting = match self.entries.back() {
+            Some(last) if last.end() <= limit => self.entries.len(),
+            _ => self.entries.partition_point(|entry| entry.end() <= limit),
+        };
+        let to = fitting.checked_sub(1).and_then(|last| self.entries.get(last)).map_or(0, Entry::end);
+        self.slice(from.position, to.max(from.end()))
+    }
+
+    /// The batch at `entry`.
+    pub(crate) fn batch(&mut self, entry: &Entry) -> Option<Batch> {
+        Batches::new(self.slice(entry.position, entry.end())).next()?.ok()
+    }
+
+    /// Drops the oldest batches until at most `bytes` are left, but never the last one.
+    pub(crate) fn retain(&mut self, bytes: u64) {
+        while let Some(first) = self.entries.front()
+            && self.entries.len() > 1
+            && self.end().saturating_sub(first.position) > bytes
+        {
+            self.entries.pop_front();
+            self.start_offset = self.entries.front().map_or(self.next_offset, |entry| entry.base_offset);
+        }
+        let start = self.entries.front().map_or(self.open_position, |entry| entry.position);
+        while self.chunks.front().is_some_and(|chunk| chunk.position + chunk.bytes.len() as u64 <= start) {
+            self.chunks.pop_front();
+        }
+    }
+
+    /// Where in the entries the batch is that holds `offset` or, if it is in a gap, the next one.
+    fn index_of(&self, offset: i64) -> usize {
+        // Most readers are at the end.
+        match self.entries.back() {
+            Some(last) if last.last_offset < offset => self.entries.len(),
+            Some(last) if last.base_offset <= offset => self.entries.len() - 1,
+            _ => self.entries.partition_point(|entry| entry.last_offset < offset),
+        }
+    }
+
+    fn end(&self) -> u64 {
+        self.open_position.saturating_add(self.open.len() as u64)
+    }
+
+    /// The bytes between two positions at which batches begin or end. Fewer, if that saves copying many.
+    fn slice(&mut self, from: u64, to: u64) -> Bytes {
+        if to > self.open_position {
+            self.freeze();
+        }
+        let first = self.chunks.partition_point(|chunk| chunk.position <= from).saturating_sub(1);
+        let mut joined = BytesMut::new();
+        let mut position = from;
+        for chunk in self.chunks.range(first..) {
+            let Some(start) = position.checked_sub(chunk.position).map(|start| start as usize) else { break };
+            let end = chunk.bytes.len().min(to.saturating_sub(chunk.position) as usize);
+            if start >= end {
+                break;
+            }
+            let whole = chunk.position.saturating_add(end as u64) == to;
+            if joined.is_empty() && (whole || end - start >= WORTH_A_REPLY) {
+                return chunk.bytes.slice(start..end);
+            }
+            joined.extend_from_slice(chunk.bytes.get(start..end).unwrap_or_default());
+            position = chunk.position.saturating_add(end as u64);
+            if position >= to || joined.len() >= WORTH_A_REPLY {
+                break;
+            }
+        }
+        joined.freeze()
+    }
+
+    fn freeze(&mut self) {
+        let bytes = self.open.split().freeze();
+        if bytes.is_empty() {
+            return;
+        }
+        let position = self.open_position;
+        self.open_position = position.saturating_add(bytes.len() as u64);
+        self.chunks.push_back(Chunk { position, bytes });
+    }
+}

@@ -1,0 +1,192 @@
+//! The broker without IO or clock: a request in, replies out.
+//!
+//! A [`Cluster`] is one value that plays all its brokers, which share one memory. Tell it what happened with a `handle_*`
+//! method, then drain [`Cluster::poll_reply`], then sleep until [`Cluster::poll_timeout`] and call
+//! [`Cluster::handle_timeout`]. The same calls with the same seed give the same replies.
+//!
+//! # What it is not
+//! Nothing is written to disk, replicas are the same memory (a record is replicated when it is appended), there are no
+//! transactions, quotas, ACLs, share groups or tiered storage. Each API's file opens with what it leaves out.
+
+mod api_versions;
+mod broker;
+mod clock;
+mod config;
+mod connection;
+mod create_topics;
+mod delete_topics;
+mod describe_cluster;
+mod dispatch;
+mod error_reply;
+mod faults;
+mod fetch;
+mod find_coordinator;
+mod init_producer_id;
+mod list_offsets;
+mod log;
+mod metadata;
+mod produce;
+mod producer_state;
+mod random;
+mod topic_config;
+mod topics;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    fmt,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use milena_protocol::wire::Frame;
+
+use self::{
+    broker::Broker, clock::Clock, connection::Connection, dispatch::Delayed, fetch::ParkedFetch,
+    random::Random, topics::Topics,
+};
+pub use self::{
+    broker::{CreateTopicError, UnknownPartition},
+    config::ClusterConfig,
+    faults::{Action, Faults, Rule},
+};
+
+/// The node id of a broker, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BrokerId(pub i32);
+
+impl fmt::Display for BrokerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A connection, as whoever owns the sockets numbers them. Never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u64);
+
+/// What is to happen on a connection.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// Where.
+    pub connection: ConnectionId,
+    /// What.
+    pub output: Output,
+}
+
+/// What is to happen on a connection.
+#[derive(Clone, Debug)]
+pub enum Output {
+    /// These bytes go out, length included.
+    Frame(Frame),
+    /// The connection ends, once what went before has gone out. There is nothing more for it.
+    Close,
+}
+
+/// When to call [`Cluster::handle_timeout`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline {
+    /// When.
+    pub at: Instant,
+    /// What happens then.
+    pub why: &'static str,
+}
+
+/// A Kafka cluster in memory. See the [module](self).
+#[derive(Debug)]
+pub struct Cluster {
+    config: ClusterConfig,
+    clock: Clock,
+    random: Random,
+    brokers: BTreeMap<BrokerId, Broker>,
+    /// Those of `brokers` that are not stopped.
+    up: BTreeSet<BrokerId>,
+    topics: Topics,
+    next_producer_id: i64,
+    connections: BTreeMap<ConnectionId, Connection>,
+    parked_fetches: BTreeMap<ConnectionId, ParkedFetch>,
+    /// True when a parked fetch may have what it waits for.
+    fetches_may_complete: bool,
+    /// Replies that a fault holds back, in the order of their times.
+    delayed: BTreeMap<(Instant, u64), Delayed>,
+    delayed_count: u64,
+    faults: Faults,
+    /// Connections whose request is answered and which may have another waiting.
+    unmuted: VecDeque<ConnectionId>,
+    replies: VecDeque<Reply>,
+}
+
+impl Cluster {
+    /// A cluster without topics. `now` is the time that Unix time `unix_ms`, in milliseconds, goes with.
+    ///
+    /// Every broker is advertised as 127.0.0.1, port 9091 + its id, until [`Self::set_address`] says otherwise.
+    #[must_use]
+    pub fn new(config: ClusterConfig, now: Instant, unix_ms: i64) -> Self {
+        let ids = (1..=i32::from(config.brokers.max(1))).map(BrokerId);
+        let brokers: BTreeMap<_, _> = ids.map(|id| (id, Broker::new("127.0.0.1", 9091 + id.0))).collect();
+        Self {
+            clock: Clock::new(now, unix_ms),
+            random: Random::new(config.seed),
+            up: brokers.keys().copied().collect(),
+            brokers,
+            topics: Topics::default(),
+            next_producer_id: 1_000,
+            connections: BTreeMap::new(),
+            parked_fetches: BTreeMap::new(),
+            fetches_may_complete: false,
+            delayed: BTreeMap::new(),
+            delayed_count: 0,
+            faults: Faults::default(),
+            unmuted: VecDeque::new(),
+            replies: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// A frame, without its length, came in on a connection to `broker`.
+    ///
+    /// Bytes that are not a request of Kafka's end the connection, as they do at a broker.
+    pub fn handle_frame(&mut self, now: Instant, broker: BrokerId, connection: ConnectionId, frame: Bytes) {
+        self.receive(now, broker, connection, frame);
+        self.settle(now);
+    }
+
+    /// The peer of a connection is gone. Its parked requests are forgotten; a group member stays until its session
+    /// ends.
+    pub fn handle_disconnect(&mut self, now: Instant, connection: ConnectionId) {
+        self.forget(connection);
+        self.settle(now);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.send_delayed(now);
+        self.expire_fetches(now);
+        self.settle(now);
+    }
+
+    /// What is to be done on a connection next.
+    pub fn poll_reply(&mut self) -> Option<Reply> {
+        self.replies.pop_front()
+    }
+
+    /// When there is something to do without a request, and what.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Deadline> {
+        let delayed = self
+            .delayed
+            .first_key_value()
+            .map(|((at, _), _)| Deadline { at: *at, why: "a delayed reply is due" });
+        [delayed, self.fetch_deadline()].into_iter().flatten().min()
+    }
+
+    /// Whether a request is under way on the connection: what follows on it waits.
+    #[must_use]
+    pub fn is_muted(&self, connection: ConnectionId) -> bool {
+        self.connections.get(&connection).is_some_and(Connection::is_muted)
+    }
+
+    /// The faults to come.
+    pub fn faults(&mut self) -> &mut Faults {
+        &mut self.faults
+    }
+}

@@ -1,0 +1,247 @@
+//! Produce.
+//!
+//! Imitates Kafka 4.3.1: topics by name before version 13 and by id from then on; acks 0, 1 and all; one batch of magic 2 per
+//! partition, its size and CRC checked; repeated and out-of-order batches of idempotent producers (see
+//! `producer_state`); a broker that does not lead says who does (version 10, KIP-951); an error of a request with acks 0,
+//! which has no answer, ends the connection.
+//!
+//! Leaves out: transactions (INVALID_TXN_STATE); waiting for replicas, which are in sync when the leader is; the
+//! records inside a batch are looked at only where a compacted topic requires keys.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use milena_protocol::{
+    ErrorCode,
+    messages::{
+        ProduceRequest, ProduceResponse,
+        produce::{
+            LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse,
+            TopicProduceResponse,
+        },
+    },
+    records::{Batch, BatchErrorKind, Batches, ReadOptions},
+    wire::ByteString,
+};
+
+use super::{
+    BrokerId, Cluster,
+    dispatch::{Answer, Context},
+    producer_state::Verdict,
+    topic_config::Limits,
+    topics::{Partition, Topic},
+};
+
+const ACKS_ALL: i16 = -1;
+
+impl Cluster {
+    pub(super) fn produce(&mut self, cx: &Context, request: ProduceRequest) -> Answer {
+        let by_id = cx.version >= 13;
+        let transactional = request.transactional_id.is_some();
+        let mut failed = false;
+        let mut leaders = BTreeSet::new();
+        let mut responses = Vec::with_capacity(request.topic_data.len());
+        for data in request.topic_data {
+            let mut topic = self.topics.find_mut(by_id, &data.name, data.topic_id);
+            let mut partition_responses = Vec::with_capacity(data.partition_data.len());
+            for partition in data.partition_data {
+                let index = partition.index;
+                let appended = match (&mut topic, request.acks) {
+                    _ if transactional => Err(transactions_are_missing()),
+                    (_, ..ACKS_ALL | 2..) => Err(ErrorCode::INVALID_REQUIRED_ACKS.into()),
+                    (Ok(topic), acks) => append(cx, topic, &self.up, acks, partition),
+                    (Err(error), _) => Err((*error).into()),
+                };
+                failed |= appended.is_err();
+                let current = topic.as_ref().ok().and_then(|topic| topic.partition(index).ok());
+                let response = partition_response(cx.version, index, appended, current);
+                leaders.extend(
+                    (response.current_leader.leader_id >= 0).then_some(response.current_leader.leader_id),
+                );
+                partition_responses.push(response);
+            }
+            responses.push(TopicProduceResponse {
+                name: data.name,
+                topic_id: data.topic_id,
+                partition_responses,
+                ..TopicProduceResponse::default()
+            });
+        }
+        self.fetches_may_complete = true;
+        if request.acks == 0 {
+            return if failed { Answer::Close } else { Answer::Silence };
+        }
+        let node_endpoints = leaders.into_iter().filter_map(|id| self.produce_endpoint(id)).collect();
+        ProduceResponse { responses, node_endpoints, ..ProduceResponse::default() }.into()
+    }
+
+    fn produce_endpoint(&self, node_id: i32) -> Option<NodeEndpoint> {
+        let broker = self.brokers.get(&BrokerId(node_id))?;
+        Some(NodeEndpoint {
+            node_id,
+            host: broker.host.clone(),
+            port: broker.port,
+            ..NodeEndpoint::default()
+        })
+    }
+}
+
+struct Appended {
+    base_offset: i64,
+    append_time: Option<i64>,
+    log_start_offset: i64,
+}
+
+struct Refusal {
+    code: ErrorCode,
+    message: Option<ByteString>,
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self { code, message: None }
+    }
+}
+
+fn refusal(code: ErrorCode, message: impl Into<ByteString>) -> Refusal {
+    Refusal { code, message: Some(message.into()) }
+}
+
+fn transactions_are_missing() -> Refusal {
+    refusal(ErrorCode::INVALID_TXN_STATE, "Transactions are not supported by the embedded broker.")
+}
+
+fn append(
+    cx: &Context,
+    topic: &mut Topic,
+    up: &BTreeSet<BrokerId>,
+    acks: i16,
+    data: PartitionProduceData,
+) -> Result<Appended, Refusal> {
+    let limits = topic.config.limits;
+    let partition = topic.partition_mut(data.index)?;
+    partition.check_leader(cx.broker, -1)?;
+    if acks == ACKS_ALL && partition.in_sync(up).count() < limits.min_insync_replicas {
+        return Err(ErrorCode::NOT_ENOUGH_REPLICAS.into());
+    }
+    let batch = only_batch(data.records)?;
+    check_batch(&batch, &limits)?;
+    let header = *batch.header();
+    let idempotent = header.producer_id >= 0;
+    let Partition { log, producers, leader_epoch, .. } = partition;
+    match if idempotent { producers.check(cx.now, &header) } else { Verdict::Append } {
+        Verdict::Refuse(code) => return Err(code.into()),
+        Verdict::Duplicate(base_offset) => {
+            return Ok(Appended { base_offset, append_time: None, log_start_offset: log.start_offset() });
+        }
+        Verdict::Append => {}
+    }
+    let append_time = limits.log_append_time.then_some(cx.unix_ms);
+    let base_offset = log.append(&batch, *leader_epoch, append_time);
+    if idempotent {
+        producers.appended(cx.now, &header, base_offset);
+    }
+    if let Some(bytes) = limits.retention_bytes {
+        log.retain(bytes);
+    }
+    Ok(Appended { base_offset, append_time, log_start_offset: log.start_offset() })
+}
+
+/// The one batch that the records field of a request holds.
+fn only_batch(records: Option<Bytes>) -> Result<Batch, Refusal> {
+    let mut batches = Batches::new(records.unwrap_or_default());
+    let found = batches.next().transpose().map_err(|error| match error.kind {
+        BatchErrorKind::LegacyMagic(_) | BatchErrorKind::UnknownMagic(_) => {
+            refusal(ErrorCode::INVALID_RECORD, "Produce requests take record batches of magic 2 only.")
+        }
+        _ => refusal(ErrorCode::CORRUPT_MESSAGE, error.to_string()),
+    })?;
+    match (found, batches.next(), batches.truncated()) {
+        (Some(batch), None, None) => Ok(batch),
+        _ => Err(refusal(
+            ErrorCode::INVALID_RECORD,
+            "Produce requests must have exactly one record batch per partition.",
+        )),
+    }
+}
+
+fn check_batch(batch: &Batch, limits: &Limits) -> Result<(), Refusal> {
+    let header = batch.header();
+    let (len, limit) = (batch.bytes().len(), limits.max_message_bytes);
+    if len > limit {
+        let message = format!("The record batch has {len} bytes, which exceeds the maximum of {limit}.");
+        return Err(refusal(ErrorCode::MESSAGE_TOO_LARGE, message));
+    }
+    batch.verify_crc().map_err(|error| refusal(ErrorCode::CORRUPT_MESSAGE, error.to_string()))?;
+    batch
+        .compression()
+        .map_err(|error| refusal(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, error.to_string()))?;
+    let invalid =
+        |message: &'static str| Err(refusal(ErrorCode::INVALID_RECORD, ByteString::from_static(message)));
+    if header.base_offset != 0 {
+        return invalid("The base offset of the record batch should be 0.");
+    }
+    if header.record_count <= 0 || header.last_offset_delta != header.record_count - 1 {
+        return invalid("The record batch's count of records does not fit its last offset.");
+    }
+    if header.attributes.is_control() {
+        return invalid("Clients are not allowed to write control records.");
+    }
+    if header.producer_id >= 0 && (header.base_sequence < 0 || header.producer_epoch < 0) {
+        return invalid("A record batch with a producer id needs an epoch and a sequence number.");
+    }
+    if header.attributes.is_transactional() {
+        return Err(transactions_are_missing());
+    }
+    if limits.compacted && !all_have_keys(batch)? {
+        return invalid("Compacted topics accept only records with a key.");
+    }
+    Ok(())
+}
+
+fn all_have_keys(batch: &Batch) -> Result<bool, Refusal> {
+    let corrupt =
+        |error: milena_protocol::records::BatchError| refusal(ErrorCode::CORRUPT_MESSAGE, error.to_string());
+    let options = ReadOptions { check_crc: false, ..ReadOptions::default() };
+    for record in &batch.decode(&options).map_err(corrupt)? {
+        if record.map_err(corrupt)?.key().is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn partition_response(
+    version: i16,
+    index: i32,
+    appended: Result<Appended, Refusal>,
+    partition: Option<&Partition>,
+) -> PartitionProduceResponse {
+    match appended {
+        Ok(appended) => PartitionProduceResponse {
+            index,
+            base_offset: appended.base_offset,
+            log_append_time_ms: appended.append_time.unwrap_or(-1),
+            log_start_offset: appended.log_start_offset,
+            ..PartitionProduceResponse::default()
+        },
+        Err(Refusal { code, message }) => PartitionProduceResponse {
+            index,
+            error_code: code.0,
+            base_offset: -1,
+            log_start_offset: -1,
+            error_message: message,
+            current_leader: match partition {
+                Some(partition) if version >= 10 && code == ErrorCode::NOT_LEADER_OR_FOLLOWER => {
+                    LeaderIdAndEpoch {
+                        leader_id: partition.leader.map_or(-1, |leader| leader.0),
+                        leader_epoch: partition.leader_epoch,
+                        ..LeaderIdAndEpoch::default()
+                    }
+                }
+                _ => LeaderIdAndEpoch::default(),
+            },
+            ..PartitionProduceResponse::default()
+        },
+    }
+}

@@ -1,0 +1,25 @@
+//! Random numbers that a seed decides.
+
+use milena_protocol::wire::Uuid;
+
+/// The generator SplitMix64: good enough for ids, and four lines long.
+#[derive(Clone, Debug)]
+pub(crate) struct Random(u64);
+
+impl Random {
+    pub(crate) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn uuid(&mut self) -> Uuid {
+        Uuid::from_random(u128::from(self.next()) << 64 | u128::from(self.next()))
+    }
+
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ bits >> 31
+    }
+}

@@ -1,0 +1,165 @@
+//! TCP: accepts connections for one broker, reads frames, writes replies.
+//!
+//! A connection is one task. It does not read on while a request of it is parked, or while the peer does not take its
+//! replies: what a client can make the broker hold is its frame and its reply.
+
+use std::{io, sync::Arc};
+
+use bytes::{Buf, BytesMut};
+use milena_protocol::frame::{LENGTH_PREFIX, frame_len};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    core::{BrokerId, ConnectionId, Output},
+    outbox::Outbox,
+    shared::Shared,
+};
+
+/// Bytes that are read at once, and that may be read ahead while a request is parked.
+const READ_AHEAD: usize = 64 << 10;
+
+/// Requests carried out before their replies are written.
+const PIPELINED: usize = 32;
+
+/// What a listener needs to know besides its socket.
+#[derive(Clone, Debug)]
+pub(crate) struct Listening {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) broker: BrokerId,
+    pub(crate) max_frame_bytes: usize,
+    pub(crate) max_connections: usize,
+    /// Turns true when the listener is to end.
+    pub(crate) closing: watch::Receiver<bool>,
+}
+
+/// Accepts connections until told to end, then waits for their tasks. Dropping the future ends them at once.
+pub(crate) async fn listen(listening: Listening, listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    let mut closing = listening.closing.clone();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            _ = closing.wait_for(|closing| *closing) => break,
+        };
+        match accepted {
+            Ok((socket, _)) => {
+                if let Some((id, outputs)) =
+                    listening.shared.connect(listening.broker, listening.max_connections)
+                {
+                    connections.spawn(serve(listening.clone(), socket, id, outputs));
+                }
+            }
+            // Out of file descriptors, mostly. It would fail again at once.
+            Err(error) => {
+                tracing::warn!(%error, "no connection accepted");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+async fn serve(
+    listening: Listening,
+    socket: TcpStream,
+    id: ConnectionId,
+    outputs: mpsc::UnboundedReceiver<Output>,
+) {
+    let registered = Registered { shared: &listening.shared, id };
+    if let Err(error) = exchange(&listening, socket, id, outputs).await {
+        tracing::debug!(connection = id.0, %error, "connection ended");
+    }
+    drop(registered);
+}
+
+/// Tells the cluster that the connection is gone, also when its task is dropped.
+struct Registered<'a> {
+    shared: &'a Shared,
+    id: ConnectionId,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.shared.disconnect(self.id);
+    }
+}
+
+async fn exchange(
+    listening: &Listening,
+    mut socket: TcpStream,
+    id: ConnectionId,
+    mut outputs: mpsc::UnboundedReceiver<Output>,
+) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let (mut reader, mut writer) = socket.split();
+    let mut closing = listening.closing.clone();
+    let mut input = BytesMut::with_capacity(READ_AHEAD);
+    let mut outbox = Outbox::default();
+    let mut parked = false;
+    loop {
+        let mut requests = 0;
+        while !parked && requests < PIPELINED {
+            let Some(frame) = next_frame(&mut input, listening.max_frame_bytes)? else { break };
+            parked = listening.shared.request(listening.broker, id, frame);
+            requests += 1;
+        }
+        let mut next = outputs.try_recv().ok();
+        if next.is_none() && requests < PIPELINED {
+            tokio::select! {
+                output = outputs.recv() => next = output,
+                read = reader.read_buf(&mut input), if !parked || input.len() < READ_AHEAD => {
+                    if read? == 0 {
+                        return Ok(());
+                    }
+                }
+                _ = closing.wait_for(|closing| *closing) => return Ok(()),
+            }
+        }
+        let mut ends = false;
+        while let Some(output) = next {
+            match output {
+                Output::Frame(frame) => {
+                    outbox.push(frame);
+                    // It may answer a request before the parked one.
+                    parked = parked && listening.shared.is_parked(id);
+                }
+                Output::Close => ends = true,
+            }
+            next = outputs.try_recv().ok();
+        }
+        if outbox.has_remaining() {
+            writer.write_all_buf(&mut outbox).await?;
+        }
+        if ends {
+            return Ok(());
+        }
+    }
+}
+
+/// The next frame without its length, if all of it is there; else room for more of it.
+fn next_frame(input: &mut BytesMut, max_bytes: usize) -> io::Result<Option<bytes::Bytes>> {
+    let needed = match input.first_chunk() {
+        None => LENGTH_PREFIX,
+        Some(prefix) => {
+            let len = frame_len(*prefix, max_bytes)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            LENGTH_PREFIX.saturating_add(len)
+        }
+    };
+    if input.len() >= needed && input.len() >= LENGTH_PREFIX {
+        let mut frame = input.split_to(needed).freeze();
+        frame.advance(LENGTH_PREFIX);
+        return Ok(Some(frame));
+    }
+    // Room for what is announced, but never more than doubles what has come.
+    let missing = needed.saturating_sub(input.len());
+    input.reserve(missing.min(input.len()).max(READ_AHEAD));
+    Ok(None)
+}
