@@ -5,8 +5,8 @@ use std::str::Utf8Error;
 use bytes::Bytes;
 
 use super::{
-    BatchError, BatchErrorKind, BatchHeader, DecodedBatch, RecordErrorKind, TimestampType,
-    builder::nullable_len, cursor::Cursor,
+    BatchError, BatchErrorKind, BatchHeader, DecodedBatch, RecordErrorKind, TimestampType, cursor::Cursor,
+    encode::nullable_len,
 };
 
 /// The records of a batch, parsed one at a time. Nothing is allocated.
