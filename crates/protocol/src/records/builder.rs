@@ -78,7 +78,7 @@ impl BatchBuilder {
     /// records as the buffer grows, and takes the memory even when the batch stays small.
     #[must_use]
     pub fn with_capacity(limit: usize, capacity: usize) -> Self {
-        let buffer = vec![0; capacity.max(HEADER_LEN)];
+        let buffer = vec![0; capacity.max(HEADER_LEN).saturating_add(SLACK)];
         Self {
             buffer,
             len: HEADER_LEN,
@@ -115,7 +115,7 @@ impl BatchBuilder {
         let record = record.map_err(AppendError::TooLong)?;
         let end = self.admit(record.total())?;
         if self.buffer.len() < end + SLACK {
-            self.grow(end + SLACK);
+            self.grow(end);
         }
         if let Some(room) = self.buffer.get_mut(self.len..end + SLACK) {
             record.write(room, headers);
@@ -142,10 +142,11 @@ impl BatchBuilder {
         }
     }
 
+    /// Makes room for records up to `end`, and as many again where the limit lets them in.
     #[cold]
     fn grow(&mut self, end: usize) {
-        let doubled = self.buffer.len().saturating_mul(2);
-        let len = doubled.min(self.limit).max(end);
+        let doubled = self.buffer.len().saturating_mul(2).min(self.limit);
+        let len = doubled.max(end).saturating_add(SLACK);
         self.buffer.reserve_exact(len.saturating_sub(self.buffer.len()));
         self.buffer.resize(len, 0);
     }
@@ -334,6 +335,18 @@ mod tests {
         assert_eq!(batch.append(0, None, None, []), Ok(0));
         assert_eq!(batch.append(0, None, Some(&longest[..longest.len() - 60]), []), Err(AppendError::Full));
         assert_eq!((batch.count(), batch.uncompressed_len()), (1, HEADER_LEN + 7));
+    }
+
+    #[test]
+    fn a_batch_with_room_for_its_limit_never_grows() {
+        let limit = 1000;
+        let mut batch = BatchBuilder::with_capacity(limit, limit);
+        let room = batch.capacity();
+        while batch.append(0, None, Some(b"fits into the limit to the byte"), []).is_ok() {}
+        let rest = vec![0; limit - batch.uncompressed_len() - 7];
+        batch.append(0, None, Some(&rest), []).unwrap();
+        assert_eq!((batch.uncompressed_len(), batch.capacity()), (limit, room));
+        assert_eq!(batch.append(0, None, None, []), Err(AppendError::Full));
     }
 
     #[test]
