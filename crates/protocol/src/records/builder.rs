@@ -129,7 +129,7 @@ impl BatchBuilder {
     }
 
     /// Whether `len` more bytes may be added; if so, where they end.
-    #[inline(always)]
+    #[inline]
     fn admit(&self, len: u64) -> Result<usize, AppendError> {
         let end = self.len as u64 + len;
         if end <= self.limit as u64 && self.count < i32::MAX {

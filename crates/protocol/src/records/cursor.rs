@@ -1,4 +1,8 @@
 //! Reads the fields of a record from a slice.
+//!
+//! These functions, and those of [`Records`](super::Records) that call them, are inlined by force: where a program has
+//! several loops over records the compiler calls them instead, with views and results handed over through memory, and a
+//! record of 100 bytes takes half as long again.
 
 use super::RecordErrorKind;
 use crate::wire::varint::{unzigzag, unzigzag_long};

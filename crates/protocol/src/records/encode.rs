@@ -1,7 +1,4 @@
 //! Measures a record, then writes it into exactly that room.
-//!
-//! This is the hottest code there is. The functions are inlined by force: apart, they hand each other structures through
-//! memory, and a record of 100 bytes takes half as long again.
 
 use super::Header;
 use crate::wire::varint::{zigzag, zigzag_long};
@@ -25,7 +22,7 @@ impl<'a> Measured<'a> {
     ///
     /// # Errors
     /// With the bytes of its fields, when a length or count is past 31 bits.
-    #[inline(always)]
+    #[inline]
     pub(super) fn new<'h>(
         timestamp_delta: i64,
         offset_delta: i32,
@@ -56,13 +53,13 @@ impl<'a> Measured<'a> {
     }
 
     /// Bytes the record takes, its length in front included.
-    #[inline(always)]
+    #[inline]
     pub(super) fn total(&self) -> u64 {
         self.len.len as u64 + (self.len.value >> 1)
     }
 
     /// Writes the record into the front of `room`, which must be [`SLACK`] longer than the record.
-    #[inline(always)]
+    #[inline]
     pub(super) fn write<'h>(self, room: &mut [u8], headers: impl Iterator<Item = Header<'h>>) {
         let mut out = Out { rest: room };
         out.front(self.len, self.timestamp_delta, self.offset_delta);
@@ -85,32 +82,32 @@ struct Varint {
 }
 
 impl Varint {
-    #[inline(always)]
+    #[inline]
     fn new(value: u64) -> Self {
         Self { value, len: unsigned_len(value) }
     }
 
     /// Its bytes, the first one lowest, if it has at most two.
-    #[inline(always)]
+    #[inline]
     fn two_bytes(self) -> u64 {
         self.value & 0x7f | ((self.len as u64 - 1) << 7) | self.value >> 7 << 8
     }
 }
 
 /// The varint in front of a nullable field, zigzagged: its length, or -1.
-#[inline(always)]
+#[inline]
 fn nullable_prefix(bytes: Option<&[u8]>) -> u64 {
     bytes.map_or(1, |bytes| (bytes.len() as u64) << 1)
 }
 
 /// Bytes of a nullable field with its length.
-#[inline(always)]
+#[inline]
 pub(super) fn nullable_len(bytes: Option<&[u8]>) -> usize {
     unsigned_len(nullable_prefix(bytes)).saturating_add(bytes.unwrap_or_default().len())
 }
 
 /// Bytes of an unsigned varint. Two comparisons that are foreseen cost less than counting zeros.
-#[inline(always)]
+#[inline]
 fn unsigned_len(value: u64) -> usize {
     if value < 0x80 {
         1
@@ -134,7 +131,7 @@ struct Out<'a> {
 }
 
 impl Out<'_> {
-    #[inline(always)]
+    #[inline]
     fn bytes(&mut self, bytes: &[u8]) {
         if let Some((to, rest)) = std::mem::take(&mut self.rest).split_at_mut_checked(bytes.len()) {
             to.copy_from_slice(bytes);
@@ -144,7 +141,7 @@ impl Out<'_> {
 
     /// The record's length (zigzagged), its attributes, timestamp and offset: at most seven bytes in nearly every record,
     /// which one store writes.
-    #[inline(always)]
+    #[inline]
     fn front(&mut self, len: Varint, timestamp: Varint, offset: Varint) {
         match self.rest.first_chunk_mut() {
             Some(to) if len.value | timestamp.value | offset.value < 0x4000 => {
@@ -165,18 +162,18 @@ impl Out<'_> {
         }
     }
 
-    #[inline(always)]
+    #[inline]
     fn skip(&mut self, len: usize) {
         self.rest = std::mem::take(&mut self.rest).get_mut(len..).unwrap_or_default();
     }
 
-    #[inline(always)]
+    #[inline]
     fn nullable(&mut self, bytes: Option<&[u8]>) {
         self.unsigned(nullable_prefix(bytes));
         self.bytes(bytes.unwrap_or_default());
     }
 
-    #[inline(always)]
+    #[inline]
     fn unsigned(&mut self, value: u64) {
         if value < 0x80 {
             self.bytes(&[value as u8]);
