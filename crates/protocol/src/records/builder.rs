@@ -4,14 +4,17 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::{
-    Codec, CompressionError, HEADER_LEN, Header,
+    Codec, Compression, CompressionError, HEADER_LEN, Header,
+    encode::{Measured, SLACK, nullable_len},
     header::{Attributes, BatchHeader, LENGTH_END},
 };
-use crate::wire::varint::{zigzag, zigzag_long};
 
 /// Most that a record takes besides its key, value and headers: its length, attributes, timestamp, offset and the
 /// count of headers.
 const MAX_RECORD_OVERHEAD: usize = 5 + 1 + 10 + 5 + 5;
+
+/// The longest batch, as its length field can say.
+const LONGEST: usize = i32::MAX as usize + LENGTH_END;
 
 /// The most bytes a record can add to a batch, wherever in the batch it lands. With [`HEADER_LEN`] it is what a batch
 /// of this one record can take at most, before compression.
@@ -75,12 +78,19 @@ impl BatchBuilder {
     /// records as the buffer grows, and takes the memory even when the batch stays small.
     #[must_use]
     pub fn with_capacity(limit: usize, capacity: usize) -> Self {
-        let buffer = vec![0; capacity.max(HEADER_LEN)];
-        Self { buffer, len: HEADER_LEN, limit, count: 0, base_timestamp: -1, max_timestamp: -1 }
+        let buffer = vec![0; capacity.max(HEADER_LEN).saturating_add(SLACK)];
+        Self {
+            buffer,
+            len: HEADER_LEN,
+            limit: limit.min(LONGEST),
+            count: 0,
+            base_timestamp: -1,
+            max_timestamp: -1,
+        }
     }
 
     /// Adds a record and says how many stand before it. `timestamp` counts milliseconds since 1970; `headers` are
-    /// written in their order, duplicates included.
+    /// written in their order, duplicates included. They are gone through twice, and must be the same both times.
     ///
     /// # Errors
     /// When the record is not taken. [`AppendError::Full`] never comes from an empty batch.
@@ -101,43 +111,15 @@ impl BatchBuilder {
         let base_timestamp = if offset_delta == 0 { timestamp } else { self.base_timestamp };
         let timestamp_delta = timestamp.wrapping_sub(base_timestamp);
 
-        let mut headers_len = 0usize;
-        let mut header_count = 0usize;
-        for header in headers.clone() {
-            header_count = header_count.saturating_add(1);
-            headers_len = headers_len.saturating_add(header.encoded_len());
-        }
-        let lens = [key.map_or(0, <[u8]>::len), value.map_or(0, <[u8]>::len), headers_len];
-        if lens.into_iter().chain([header_count]).fold(0, |bits, len| bits | len) > i32::MAX as usize {
-            return Err(AppendError::TooLong(lens.into_iter().fold(0, usize::saturating_add)));
-        }
-        let [key_len, value_len, headers_len] = lens;
-        // Each part fits 31 bits, so that no sum of them wraps.
-        let front = Front {
-            timestamp_delta: zigzag_long(timestamp_delta),
-            offset_delta: zigzag(offset_delta).into(),
-        };
-        let (key_prefix, value_prefix) = (nullable_prefix(key), nullable_prefix(value));
-        let header_prefix = zigzag(header_count as i32).into();
-        let prefixes = unsigned_len(key_prefix) + unsigned_len(value_prefix) + unsigned_len(header_prefix);
-        let len = front.len() + prefixes + key_len + value_len + headers_len;
-        let end = self.admit(len)?;
-
+        let record = Measured::new(timestamp_delta, offset_delta, key, value, headers.clone());
+        let record = record.map_err(AppendError::TooLong)?;
+        let end = self.admit(record.total())?;
         if self.buffer.len() < end + SLACK {
-            self.grow(end + SLACK);
+            self.grow(end);
         }
-        let mut out = Out { rest: self.buffer.get_mut(self.len..end + SLACK).unwrap_or_default() };
-        out.front((len as u64) << 1, front);
-        out.unsigned(key_prefix);
-        out.bytes(key.unwrap_or_default());
-        out.unsigned(value_prefix);
-        out.bytes(value.unwrap_or_default());
-        out.unsigned(header_prefix);
-        for header in headers {
-            out.nullable(Some(header.name));
-            out.nullable(header.value);
+        if let Some(room) = self.buffer.get_mut(self.len..end + SLACK) {
+            record.write(room, headers);
         }
-        debug_assert_eq!(out.rest.len(), SLACK, "the record is as long as was computed");
 
         self.len = end;
         self.base_timestamp = base_timestamp;
@@ -146,25 +128,25 @@ impl BatchBuilder {
         Ok(offset_delta)
     }
 
-    /// Whether a record whose own length is `len` may be added; if so, where it would end.
+    /// Whether `len` more bytes may be added; if so, where they end.
     #[inline]
-    fn admit(&self, len: usize) -> Result<usize, AppendError> {
-        const LONGEST: usize = i32::MAX as usize + LENGTH_END;
-        let end = self.len.saturating_add(len).saturating_add(unsigned_len((len as u64) << 1));
-        if end <= self.limit.min(LONGEST) && self.count < i32::MAX {
-            return Ok(end);
+    fn admit(&self, len: u64) -> Result<usize, AppendError> {
+        let end = self.len as u64 + len;
+        if end <= self.limit as u64 && self.count < i32::MAX {
+            return Ok(end as usize);
         }
         match self.count {
-            0 if end <= LONGEST => Ok(end),
-            0 => Err(AppendError::TooLong(len)),
+            0 if end <= LONGEST as u64 => Ok(end as usize),
+            0 => Err(AppendError::TooLong(usize::try_from(len).unwrap_or(usize::MAX))),
             _ => Err(AppendError::Full),
         }
     }
 
+    /// Makes room for records up to `end`, and as many again where the limit lets them in.
     #[cold]
     fn grow(&mut self, end: usize) {
-        let doubled = self.buffer.len().saturating_mul(2);
-        let len = doubled.min(self.limit).max(end);
+        let doubled = self.buffer.len().saturating_mul(2).min(self.limit);
+        let len = doubled.max(end).saturating_add(SLACK);
         self.buffer.reserve_exact(len.saturating_sub(self.buffer.len()));
         self.buffer.resize(len, 0);
     }
@@ -215,7 +197,7 @@ impl BatchBuilder {
         let uncompressed_len = self.len;
         self.buffer.truncate(uncompressed_len);
         let buffer = match codec.compression() {
-            super::Compression::None => self.buffer,
+            Compression::None => self.buffer,
             _ => {
                 let records = self.buffer.get(HEADER_LEN..).unwrap_or_default();
                 let mut out = Vec::with_capacity(HEADER_LEN + records.len() / 2);
@@ -331,128 +313,57 @@ impl ProducerStamp {
         Self { producer_id: -1, producer_epoch: -1, base_sequence: -1, transactional: false };
 }
 
-/// The fields of a record that come before its key, zigzagged.
-#[derive(Clone, Copy)]
-struct Front {
-    timestamp_delta: u64,
-    offset_delta: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Front {
-    /// Bytes of the fields, the record's attributes included.
-    #[inline]
-    fn len(self) -> usize {
-        1 + unsigned_len(self.timestamp_delta) + unsigned_len(self.offset_delta)
+    #[test]
+    fn lengths_that_no_batch_can_carry_are_refused() {
+        // Never written to, so that it takes no memory.
+        let huge = vec![0; i32::MAX as usize + 1];
+        let (longest, _) = huge.split_at(i32::MAX as usize);
+        let mut batch = BatchBuilder::new(usize::MAX);
+        assert_eq!(batch.append(0, Some(&huge), None, []), Err(AppendError::TooLong(huge.len())));
+        assert_eq!(batch.append(0, None, Some(&huge), []), Err(AppendError::TooLong(huge.len())));
+        // Its own length would fit, the record's does not.
+        assert!(matches!(batch.append(0, None, Some(longest), []), Err(AppendError::TooLong(_))));
+        assert!(matches!(batch.append(0, Some(longest), Some(longest), []), Err(AppendError::TooLong(_))));
+        let header = Header { name: b"n", value: huge.get(..1 << 26) };
+        let headers = std::iter::repeat_n(header, 32);
+        assert!(matches!(batch.append(0, None, None, headers), Err(AppendError::TooLong(_))));
+
+        assert_eq!(batch.append(0, None, None, []), Ok(0));
+        assert_eq!(batch.append(0, None, Some(&longest[..longest.len() - 60]), []), Err(AppendError::Full));
+        assert_eq!((batch.count(), batch.uncompressed_len()), (1, HEADER_LEN + 7));
     }
-}
 
-/// The varint in front of a nullable field, zigzagged: its length, or -1.
-#[inline]
-fn nullable_prefix(bytes: Option<&[u8]>) -> u64 {
-    bytes.map_or(1, |bytes| (bytes.len() as u64) << 1)
-}
-
-/// Bytes of a nullable field with its length.
-#[inline]
-pub(super) fn nullable_len(bytes: Option<&[u8]>) -> usize {
-    unsigned_len(nullable_prefix(bytes)).saturating_add(bytes.unwrap_or_default().len())
-}
-
-/// Bytes of an unsigned varint. Two comparisons that are foreseen cost less than counting zeros.
-#[inline]
-fn unsigned_len(value: u64) -> usize {
-    if value < 0x80 {
-        1
-    } else if value < 0x4000 {
-        2
-    } else {
-        long_len(value)
+    #[test]
+    fn a_batch_with_room_for_its_limit_never_grows() {
+        let limit = 1000;
+        let mut batch = BatchBuilder::with_capacity(limit, limit);
+        let room = batch.capacity();
+        while batch.append(0, None, Some(b"fits into the limit to the byte"), []).is_ok() {}
+        let rest = vec![0; limit - batch.uncompressed_len() - 7];
+        batch.append(0, None, Some(&rest), []).unwrap();
+        assert_eq!((batch.uncompressed_len(), batch.capacity()), (limit, room));
+        assert_eq!(batch.append(0, None, None, []), Err(AppendError::Full));
     }
-}
 
-#[cold]
-fn long_len(value: u64) -> usize {
-    (64 - value.leading_zeros()).div_ceil(7) as usize
-}
+    #[test]
+    fn a_batch_knows_its_timestamps() {
+        let mut batch = BatchBuilder::new(1000);
+        assert_eq!((batch.base_timestamp(), batch.max_timestamp()), (-1, -1));
+        for timestamp in [50, 70, 30] {
+            batch.append(timestamp, None, None, []).unwrap();
+        }
+        assert_eq!((batch.base_timestamp(), batch.max_timestamp(), batch.count()), (50, 70, 3));
+    }
 
-/// Bytes past the end of a record that [`Out::front`] may write over.
-const SLACK: usize = size_of::<u64>();
-
-/// The part of the buffer that one record fills.
-///
-/// A slice that shrinks stays in registers, where the length of a `Vec` would be a load and a store for each field.
-struct Out<'a> {
-    rest: &'a mut [u8],
-}
-
-impl Out<'_> {
-    #[inline]
-    fn bytes(&mut self, bytes: &[u8]) {
-        if let Some((to, rest)) = std::mem::take(&mut self.rest).split_at_mut_checked(bytes.len()) {
-            to.copy_from_slice(bytes);
-            self.rest = rest;
+    #[test]
+    fn compressions_to_come_are_refused_by_name() {
+        for compression in [Compression::Lz4, Compression::Zstd] {
+            let refused = BatchBuilder::new(0).compress(compression).map(|_| ());
+            assert_eq!(refused, Err(CompressionError::Unsupported(compression)));
         }
     }
-
-    /// The record's length (zigzagged), its attributes, timestamp and offset: at most seven bytes in nearly every record,
-    /// which one store writes.
-    #[inline]
-    fn front(&mut self, len: u64, front: Front) {
-        let Front { timestamp_delta, offset_delta } = front;
-        match self.rest.first_chunk_mut() {
-            Some(to) if len | timestamp_delta | offset_delta < 0x4000 => {
-                let mut word = two_byte_varint(len);
-                let mut word_len = unsigned_len(len) + 1;
-                for value in [timestamp_delta, offset_delta] {
-                    word |= two_byte_varint(value) << (8 * word_len);
-                    word_len += unsigned_len(value);
-                }
-                *to = word.to_le_bytes();
-                self.skip(word_len);
-            }
-            _ => {
-                self.unsigned(len);
-                self.bytes(&[0]);
-                self.unsigned(timestamp_delta);
-                self.unsigned(offset_delta);
-            }
-        }
-    }
-
-    #[inline]
-    fn skip(&mut self, len: usize) {
-        self.rest = std::mem::take(&mut self.rest).get_mut(len..).unwrap_or_default();
-    }
-
-    #[inline]
-    fn nullable(&mut self, bytes: Option<&[u8]>) {
-        self.unsigned(nullable_prefix(bytes));
-        self.bytes(bytes.unwrap_or_default());
-    }
-
-    #[inline]
-    fn unsigned(&mut self, value: u64) {
-        if value < 0x80 {
-            self.bytes(&[value as u8]);
-        } else if value < 0x4000 {
-            self.bytes(&[value as u8 | 0x80, (value >> 7) as u8]);
-        } else {
-            self.long(value);
-        }
-    }
-
-    #[cold]
-    fn long(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.bytes(&[value as u8 | 0x80]);
-            value >>= 7;
-        }
-        self.bytes(&[value as u8]);
-    }
-}
-
-/// A varint of at most 14 bits, in the low bytes.
-#[inline]
-fn two_byte_varint(value: u64) -> u64 {
-    value & 0x7f | u64::from(value >= 0x80) << 7 | value >> 7 << 8
 }

@@ -25,6 +25,7 @@ mod builder;
 mod compression;
 mod control;
 mod cursor;
+mod encode;
 mod error;
 mod header;
 mod record;
