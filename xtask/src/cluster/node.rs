@@ -1,0 +1,201 @@
+//! One broker as a local JVM: its folder, its configuration, its process.
+
+use std::fs::{self, File, OpenOptions};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, bail, ensure};
+
+use super::compose::{Compose, Service};
+use super::host_view::HostView;
+use super::process::{self, Process};
+use super::properties::server_properties;
+
+/// What the JVMs are started with.
+#[derive(Debug, Clone)]
+pub(crate) struct Java {
+    pub(crate) program: PathBuf,
+    /// The folder with Kafka's jars.
+    pub(crate) jars: PathBuf,
+}
+
+/// One broker and the folder that holds everything it writes.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    /// Where clients find the broker.
+    pub(crate) address: SocketAddr,
+    service: Service,
+    view: HostView,
+    folder: PathBuf,
+}
+
+impl Node {
+    /// The node that runs `service`, in `state/SERVICE`. Touches nothing.
+    pub(crate) fn new(
+        compose: &Compose,
+        service: &Service,
+        base: &Path,
+        state: &Path,
+    ) -> anyhow::Result<Self> {
+        let folder = state.join(&service.name);
+        let view = HostView::new(compose, service, base, &folder)?;
+        Ok(Self {
+            name: service.name.clone(),
+            address: service.address().context("no port is published")?,
+            service: service.clone(),
+            view,
+            folder,
+        })
+    }
+
+    /// The broker's process, if it runs.
+    pub(crate) fn process(&self) -> anyhow::Result<Option<Process>> {
+        Ok(process::find(&self.mark())?.first().copied())
+    }
+
+    /// Where the broker logs.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder.join("server.log")
+    }
+
+    /// Fails when somebody else holds an address that the broker needs.
+    pub(crate) fn check_ports(&self) -> anyhow::Result<()> {
+        for address in &self.view.listeners {
+            if let Err(error) = TcpListener::bind(address) {
+                ensure!(
+                    error.kind() == std::io::ErrorKind::AddrInUse,
+                    "{} cannot listen on {address}: {error}",
+                    self.name
+                );
+                let who = process::listener(*address).unwrap_or_else(|| "another process".to_owned());
+                bail!(
+                    "{} cannot listen on {address}: {who} does. End it, or run `cargo xtask cluster down` \
+                     in the checkout it belongs to",
+                    self.name
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the data folder is formatted. Fails when it was, but for another cluster, node or version of Kafka.
+    pub(crate) fn is_formatted(&self) -> anyhow::Result<bool> {
+        let path = self.data()?.join("meta.properties");
+        let Ok(meta) = fs::read_to_string(&path) else { return Ok(false) };
+        let found = |key: &str| {
+            meta.lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+                .unwrap_or("none")
+                .to_owned()
+        };
+        let version = fs::read_to_string(self.version_file()).unwrap_or_else(|_| "unknown".to_owned());
+        for (what, found, wanted) in [
+            ("cluster", found("cluster.id"), self.service.required("CLUSTER_ID")?),
+            ("node", found("node.id"), self.service.required("KAFKA_NODE_ID")?),
+            ("Kafka", version, self.service.version.as_str()),
+        ] {
+            ensure!(
+                found == wanted,
+                "the data of {} belongs to {what} {found}, the compose file says {wanted}; \
+                 `cargo xtask cluster up --fresh` begins with empty data",
+                self.name
+            );
+        }
+        Ok(true)
+    }
+
+    /// Writes server.properties and begins to format the data folder.
+    pub(crate) fn format(&self, java: &Java) -> anyhow::Result<Child> {
+        let properties = self.write_properties()?;
+        fs::create_dir_all(self.data()?)?;
+        fs::write(self.version_file(), &self.service.version)?;
+        let log = File::create(self.format_log())?;
+        self.jvm(java)?
+            .args(["kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id"])
+            .arg(self.service.required("CLUSTER_ID")?)
+            .arg("--config")
+            .arg(properties)
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot format the data of {}", self.name))
+    }
+
+    /// Where [`format`](Self::format) logs.
+    pub(crate) fn format_log(&self) -> PathBuf {
+        self.folder.join("format.log")
+    }
+
+    /// Starts the broker. It outlives this process.
+    pub(crate) fn start(&self, java: &Java) -> anyhow::Result<()> {
+        let properties = self.write_properties()?;
+        let log = OpenOptions::new().create(true).append(true).open(self.log())?;
+        // The child is not waited for: `process` sees by its command line whether it runs.
+        self.jvm(java)?
+            .args(["-Dorg.slf4j.simpleLogger.showDateTime=true"])
+            .arg("-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS")
+            .arg("kafka.Kafka")
+            .arg(properties)
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .with_context(|| format!("cannot start {}", self.name))?;
+        Ok(())
+    }
+
+    fn write_properties(&self) -> anyhow::Result<PathBuf> {
+        fs::create_dir_all(&self.folder)?;
+        for volume in &self.view.volumes {
+            fs::create_dir_all(volume)?;
+        }
+        let path = self.folder.join("server.properties");
+        fs::write(&path, server_properties(&self.view.environment)?)?;
+        Ok(path)
+    }
+
+    /// A JVM up to its class path, in a process group of its own: Ctrl-C in the terminal is not meant for brokers.
+    fn jvm(&self, java: &Java) -> anyhow::Result<Command> {
+        let mut command = Command::new(&java.program);
+        for (variable, default) in [
+            ("KAFKA_HEAP_OPTS", "-Xms64m -Xmx192m"),
+            (
+                "KAFKA_JVM_PERFORMANCE_OPTS",
+                "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:+ExitOnOutOfMemoryError",
+            ),
+            ("KAFKA_OPTS", ""),
+        ] {
+            let options = self.view.environment.get(variable).map_or(default, String::as_str);
+            ensure!(
+                !options.contains(['"', '\'', '\\']),
+                "{variable} of {} is split at spaces: quotes are not understood",
+                self.name
+            );
+            command.args(options.split_whitespace());
+        }
+        command.arg(self.mark()).arg("-cp").arg(java.jars.join("*"));
+        command.current_dir(&self.folder).stdin(Stdio::null()).process_group(0);
+        Ok(command)
+    }
+
+    /// The argument that tells this node's JVMs from all other processes.
+    fn mark(&self) -> String {
+        format!("-Dmilena.node={}", self.folder.display())
+    }
+
+    fn data(&self) -> anyhow::Result<PathBuf> {
+        let folders = self
+            .view
+            .environment
+            .get("KAFKA_LOG_DIRS")
+            .with_context(|| format!("service {} does not set KAFKA_LOG_DIRS", self.name))?;
+        ensure!(!folders.contains(','), "{} has more than one data folder", self.name);
+        Ok(PathBuf::from(folders))
+    }
+
+    fn version_file(&self) -> PathBuf {
+        self.folder.join("kafka.version")
+    }
+}
