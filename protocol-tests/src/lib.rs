@@ -1,1 +1,3 @@
 //! What Milena promises, checked.
+
+pub mod cluster;

@@ -96,7 +96,7 @@ fn download(root: &Path, version: &str, into: &Path, interrupt: &Interrupt) -> a
     ensure!(
         status.success(),
         "Maven could not fetch Kafka {version} ({status}):\n{}\nthe next `up` tries again",
-        super::tail(&log_path)
+        super::tail(&log_path, "")
     );
     Ok(())
 }

@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use rustix::process::Signal;
 
 use super::compose::Compose;
 use super::jars;
-use super::metadata::live_brokers;
 use super::node::{Java, Node};
 use super::process;
 use super::status::{NodeState, State};
-use super::{Engine, Fresh, tail};
+use super::{Engine, Fresh};
 use crate::interrupt::Interrupt;
 
 const POLL: Duration = Duration::from_millis(50);
@@ -78,17 +77,29 @@ impl Local {
         Ok(Java { program, jars })
     }
 
-    /// Formats and starts `nodes` and waits until each reports all of `expected` alive.
-    fn bring_up(&self, java: &Java, nodes: &[&Node], expected: usize) -> anyhow::Result<()> {
-        for node in nodes {
+    /// Formats and starts `missing`, waits until `awaited` are ready. Ends what it started when that fails.
+    fn bring_up(
+        &self,
+        java: &Java,
+        missing: &[&Node],
+        awaited: &[&Node],
+        brokers: usize,
+    ) -> anyhow::Result<()> {
+        for node in missing {
             node.check_ports()?;
         }
-        self.format(java, nodes)?;
         let begin = Instant::now();
-        for node in nodes {
-            node.start(java)?;
+        let result = self.format(java, missing).and_then(|()| {
+            for node in missing {
+                node.start(java)?;
+            }
+            self.await_ready(awaited, brokers, begin)
+        });
+        if result.is_err() {
+            // A JVM that formats carries the node's mark like the broker itself.
+            kill(missing)?;
         }
-        self.await_ready(nodes, expected, begin)
+        result
     }
 
     /// Formats what is not formatted yet, all nodes at the same time.
@@ -111,7 +122,7 @@ impl Local {
                         status.success(),
                         "{} cannot format its data:\n{}",
                         node.name,
-                        tail(&node.format_log())
+                        node.format_log_tail()
                     );
                     eprintln!("{} formatted", node.name);
                     Ok(())
@@ -121,17 +132,14 @@ impl Local {
         result
     }
 
-    fn await_ready(&self, nodes: &[&Node], expected: usize, begin: Instant) -> anyhow::Result<()> {
+    /// Waits until each of `nodes` reports itself and at least `brokers` brokers as alive.
+    fn await_ready(&self, nodes: &[&Node], brokers: usize, begin: Instant) -> anyhow::Result<()> {
         let mut waiting = nodes.to_vec();
         while !waiting.is_empty() {
             let mut still_waiting = Vec::new();
             for node in waiting {
                 self.interrupt.check()?;
-                if node.process()?.is_none() {
-                    let log = node.log();
-                    bail!("{} died while starting; the end of {}:\n{}", node.name, log.display(), tail(&log));
-                }
-                if live_brokers(node.address).is_ok_and(|brokers| brokers.len() >= expected) {
+                if node.is_ready(brokers)? {
                     eprintln!("{} ready after {:.1} s", node.name, begin.elapsed().as_secs_f64());
                 } else {
                     still_waiting.push(node);
@@ -141,10 +149,10 @@ impl Local {
             if let Some(node) = waiting.first() {
                 ensure!(
                     begin.elapsed() < START_LIMIT,
-                    "{} does not see {expected} brokers after {} s; its log is {}",
+                    "{} does not see {brokers} brokers after {} s; {}",
                     node.name,
                     START_LIMIT.as_secs(),
-                    node.log().display()
+                    node.log_tail()
                 );
                 sleep(POLL);
             }
@@ -217,12 +225,7 @@ impl Engine for Local {
         if !self.compose.others.is_empty() {
             eprintln!("local JVMs run the brokers only; not started: {}", self.compose.others.join(", "));
         }
-        let result = self.bring_up(&java, &missing, self.nodes.len());
-        if result.is_err() {
-            // Formatting and brokers alike carry the node's mark.
-            kill(&missing)?;
-        }
-        result
+        self.bring_up(&java, &missing, &self.all(), self.nodes.len())
     }
 
     fn down(&self, purge: bool) -> anyhow::Result<()> {
@@ -262,12 +265,8 @@ impl Engine for Local {
             return Ok(());
         }
         let java = self.java()?;
-        // Without a second node there is no quorum, and the broker cannot register until there is one.
-        let result = self.bring_up(&java, &[node], 1);
-        if result.is_err() {
-            kill(&[node])?;
-        }
-        result
+        // The others may be down, so it is enough that the broker has registered itself.
+        self.bring_up(&java, &[node], &[node], 1)
     }
 
     fn stop(&self, name: &str) -> anyhow::Result<()> {

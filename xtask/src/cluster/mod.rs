@@ -87,7 +87,7 @@ pub(crate) enum Fresh {
 /// What runs the brokers. Nodes are named as in the compose file.
 pub(crate) trait Engine {
     fn name(&self) -> &'static str;
-    /// Starts what is not running and waits until it is ready. Leaves nothing running when it fails.
+    /// Starts what is not running and waits until all is ready. Ends what it started when that fails.
     fn up(&self, fresh: Fresh) -> anyhow::Result<()>;
     fn down(&self, purge: bool) -> anyhow::Result<()>;
     /// The state of every broker, in the order of the compose file.
@@ -175,12 +175,39 @@ impl Cluster {
     }
 }
 
-/// The last lines of a log, for an error message.
-fn tail(path: &Path) -> String {
-    const LINES: usize = 25;
+/// The last lines of a log, for an error message; only those after the last line that begins with `mark`, if any.
+fn tail(path: &Path, mark: &str) -> String {
     let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let text = text.unwrap_or_else(|error| format!("(cannot read {}: {error})", path.display()));
-    let lines: Vec<_> = text.lines().collect();
-    let shown = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
-    shown.iter().map(|line| format!("  | {line}\n")).collect::<String>().trim_end().to_owned()
+    last_lines(&text, mark)
+}
+
+fn last_lines(text: &str, mark: &str) -> String {
+    const LINES: usize = 25;
+    let mut lines: Vec<_> = Vec::new();
+    for line in text.lines() {
+        if !mark.is_empty() && line.starts_with(mark) {
+            lines.clear();
+        } else {
+            lines.push(format!("  | {line}"));
+        }
+    }
+    if lines.is_empty() {
+        return "  | (nothing)".to_owned();
+    }
+    lines.split_off(lines.len().saturating_sub(LINES)).join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_of_a_log_begins_after_the_latest_start() {
+        let log = "-- start\nold\n-- start\nnew\n-- not a mark: in the middle -- start\n";
+        assert_eq!(last_lines(log, "-- start"), "  | new\n  | -- not a mark: in the middle -- start");
+        assert_eq!(last_lines("-- start\nold\n-- start\n", "-- start"), "  | (nothing)");
+        assert_eq!(last_lines("a\n", ""), "  | a");
+        assert_eq!(last_lines(&"x\n".repeat(99), "").lines().count(), 25);
+    }
 }

@@ -1,17 +1,25 @@
 //! One broker as a local JVM: its folder, its configuration, its process.
 
 use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 
 use super::compose::{Compose, Service};
 use super::host_view::HostView;
+use super::metadata::live_brokers;
 use super::process::{self, Process};
 use super::properties::server_properties;
+use super::tail;
+
+/// Begins the line that precedes each start in a broker's log.
+const START_MARK: &str = "---- starting";
 
 /// What the JVMs are started with.
 #[derive(Debug, Clone)]
@@ -56,9 +64,27 @@ impl Node {
         Ok(process::find(&self.mark())?.first().copied())
     }
 
-    /// Where the broker logs.
-    pub(crate) fn log(&self) -> PathBuf {
-        self.folder.join("server.log")
+    /// Whether the broker reports itself and at least `brokers` brokers as alive. Fails when it cannot get there.
+    pub(crate) fn is_ready(&self, brokers: usize) -> anyhow::Result<bool> {
+        match self.process()? {
+            None => {
+                bail!("{} died while starting; {}", self.name, self.log_tail());
+            }
+            Some(process) if process.paused => {
+                bail!("{0} is paused; `cargo xtask cluster resume {0}` lets it go on", self.name);
+            }
+            Some(_) => {}
+        }
+        // Being alive is not enough: a broker answers before the controller has unfenced it.
+        let id = self.service.required("KAFKA_NODE_ID")?;
+        let Ok(live) = live_brokers(self.address) else { return Ok(false) };
+        Ok(live.len() >= brokers && live.iter().any(|broker| broker.to_string() == id))
+    }
+
+    /// What the broker logged last, since its latest start.
+    pub(crate) fn log_tail(&self) -> String {
+        let log = self.log();
+        format!("the end of {}:\n{}", log.display(), tail(&log, START_MARK))
     }
 
     /// Fails when somebody else holds an address that the broker needs.
@@ -124,18 +150,19 @@ impl Node {
             .with_context(|| format!("cannot format the data of {}", self.name))
     }
 
-    /// Where [`format`](Self::format) logs.
-    pub(crate) fn format_log(&self) -> PathBuf {
-        self.folder.join("format.log")
+    /// What [`format`](Self::format) logged last.
+    pub(crate) fn format_log_tail(&self) -> String {
+        tail(&self.format_log(), START_MARK)
     }
 
     /// Starts the broker. It outlives this process.
     pub(crate) fn start(&self, java: &Java) -> anyhow::Result<()> {
         let properties = self.write_properties()?;
-        let log = OpenOptions::new().create(true).append(true).open(self.log())?;
-        // The child is not waited for: `process` sees by its command line whether it runs.
-        self.jvm(java)?
-            .args(["-Dorg.slf4j.simpleLogger.showDateTime=true"])
+        let mut log = OpenOptions::new().create(true).append(true).open(self.log())?;
+        writeln!(log, "{START_MARK} {}", self.name)?;
+        let mut child = self
+            .jvm(java)?
+            .arg("-Dorg.slf4j.simpleLogger.showDateTime=true")
             .arg("-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS")
             .arg("kafka.Kafka")
             .arg(properties)
@@ -143,6 +170,14 @@ impl Node {
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot start {}", self.name))?;
+        // `spawn` returns from the middle of `exec`, a moment before the kernel shows the new command line, by
+        // which everybody else tells whether the broker runs.
+        while self.process()?.is_none() {
+            if let Some(status) = child.try_wait()? {
+                bail!("{} died at once ({status}); {}", self.name, self.log_tail());
+            }
+            sleep(Duration::from_millis(1));
+        }
         Ok(())
     }
 
@@ -193,6 +228,14 @@ impl Node {
             .with_context(|| format!("service {} does not set KAFKA_LOG_DIRS", self.name))?;
         ensure!(!folders.contains(','), "{} has more than one data folder", self.name);
         Ok(PathBuf::from(folders))
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.join("server.log")
+    }
+
+    fn format_log(&self) -> PathBuf {
+        self.folder.join("format.log")
     }
 
     fn version_file(&self) -> PathBuf {

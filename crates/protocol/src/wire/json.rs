@@ -11,7 +11,8 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 fn base64(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {
-        let bits = chunk.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
+        let bits =
+            chunk.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
         for digit in 0..4 {
             let letter = ALPHABET.get((bits >> (18 - 6 * digit) & 0x3f) as usize).copied().unwrap_or(b'?');
             text.push(if digit <= chunk.len() { char::from(letter) } else { '=' });
@@ -51,7 +52,8 @@ impl<T: Primitive + Serialize> Serialize for Packed<T> {
 mod tests {
     #[test]
     fn base64_of_every_remainder() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             assert_eq!(super::base64(bytes.as_bytes()), text);
         }
     }

@@ -25,7 +25,6 @@ pub use uuid::{InvalidUuid, Uuid};
 pub use varint::{unsigned_varint_len, varint_len, varlong_len};
 pub use writer::{Frame, TagWriter, Writer};
 
-
 use crate::{DecodeError, EncodeError};
 
 /// A structure that can be written in any of its versions.

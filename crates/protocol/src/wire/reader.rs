@@ -364,7 +364,10 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When it runs past the end.
-    pub fn nullable_packed<T: Primitive>(&mut self, flexible: bool) -> Result<Option<Packed<T>>, DecodeError> {
+    pub fn nullable_packed<T: Primitive>(
+        &mut self,
+        flexible: bool,
+    ) -> Result<Option<Packed<T>>, DecodeError> {
         let Some(count) = self.nullable_len(flexible, false)? else { return Ok(None) };
         let Some(len) = count.checked_mul(T::SIZE) else {
             return Err(self.error(DecodeErrorKind::ImpossibleCount { count, left: self.rest.len() }));

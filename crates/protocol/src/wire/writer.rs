@@ -359,11 +359,7 @@ impl Writer {
     ///
     /// # Errors
     /// When the structure can't be written in this version.
-    pub fn nullable_struct<T: Encode>(
-        &mut self,
-        version: i16,
-        value: Option<&T>,
-    ) -> Result<(), EncodeError> {
+    pub fn nullable_struct<T: Encode>(&mut self, version: i16, value: Option<&T>) -> Result<(), EncodeError> {
         match value {
             None => {
                 self.i8(-1);
