@@ -1,7 +1,7 @@
 # Short names for the repository's own commands. `just` alone lists them.
 
 _list:
-    @just --list --unsorted
+    @{{ just_executable() }} --list --unsorted
 
 # everything CI checks, as CI checks it
 ci:

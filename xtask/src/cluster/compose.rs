@@ -5,14 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context as _, bail, ensure};
 use serde::Deserialize;
 
 /// A compose file, reduced to its brokers.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Compose {
     /// The project's name, which keeps its state apart from other projects'.
     pub(crate) name: String,
@@ -159,12 +159,8 @@ fn published_port(text: &str) -> anyhow::Result<PublishedPort> {
         Some(PublishedPort { host: host.parse().ok()?, container: container.parse().ok()? })
     };
     let port = parse().with_context(|| format!("port `{text}` is not ADDRESS:PORT:CONTAINER_PORT"))?;
-    ensure!(is_loopback(port.host.ip()), "port `{text}` is published beyond the loopback interface");
+    ensure!(port.host.ip().is_loopback(), "port `{text}` is published beyond the loopback interface");
     Ok(port)
-}
-
-fn is_loopback(address: IpAddr) -> bool {
-    address.is_loopback()
 }
 
 /// Reads `SOURCE:TARGET` or `SOURCE:TARGET:MODE`.

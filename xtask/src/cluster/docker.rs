@@ -1,13 +1,16 @@
 //! The cluster as containers: Docker reads the compose file itself.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
 use super::compose::Compose;
+use super::metadata::live_brokers;
 use super::process;
 use super::status::{NodeState, State};
 use super::{Engine, Fresh};
@@ -18,6 +21,11 @@ const PROBE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The first `up` pulls images.
 const COMMAND_LIMIT: Duration = Duration::from_secs(900);
+
+/// How long brokers that are healthy may take to find each other.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+
+const POLL: Duration = Duration::from_millis(100);
 
 /// `docker compose` on one file.
 #[derive(Debug)]
@@ -65,6 +73,24 @@ impl Docker {
         Ok(())
     }
 
+    /// Waits until each of `addresses` reports at least `brokers` brokers as alive. Docker's health check ends when a
+    /// broker answers, which may be before it knows the others.
+    fn await_ready(&self, addresses: &[SocketAddr], brokers: usize) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_LIMIT;
+        for address in addresses {
+            while !live_brokers(*address).is_ok_and(|live| live.len() >= brokers) {
+                self.interrupt.check()?;
+                ensure!(
+                    Instant::now() < deadline,
+                    "the broker on {address} does not see {brokers} brokers after {} s",
+                    READY_LIMIT.as_secs()
+                );
+                sleep(POLL);
+            }
+        }
+        Ok(())
+    }
+
     fn run_on(&self, arguments: &[&str], node: &str) -> anyhow::Result<()> {
         let service = self.compose.broker(node)?;
         self.run(&[arguments, &[service.name.as_str()]].concat(), &self.interrupt)
@@ -80,7 +106,10 @@ impl Engine for Docker {
         if fresh == Fresh::Yes {
             self.down(true)?;
         }
-        let result = self.run(&["up", "--detach", "--wait"], &self.interrupt);
+        let all = self.compose.brokers.len();
+        let result = self
+            .run(&["up", "--detach", "--wait"], &self.interrupt)
+            .and_then(|()| self.await_ready(&self.compose.bootstrap(), all));
         if result.is_err() {
             self.command(&["logs", "--tail=20"]).stdout(std::io::stderr()).status()?;
             self.down(false)?;
@@ -100,7 +129,9 @@ impl Engine for Docker {
     }
 
     fn start(&self, name: &str) -> anyhow::Result<()> {
-        self.run_on(&["up", "--detach", "--wait", "--no-deps"], name)
+        let service = self.compose.broker(name)?;
+        self.run_on(&["up", "--detach", "--wait", "--no-deps"], name)?;
+        self.await_ready(service.address().as_slice(), 1)
     }
 
     fn stop(&self, name: &str) -> anyhow::Result<()> {

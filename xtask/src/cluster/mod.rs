@@ -138,14 +138,15 @@ impl Cluster {
     /// Reads `file` and chooses the engine: local JVMs that run already, else Docker if it answers, else local JVMs.
     pub(crate) fn open(file: &Path, force_local: bool, interrupt: Interrupt) -> anyhow::Result<Self> {
         let base = file.parent().unwrap_or(Path::new("."));
-        let local = Local::new(&crate::workspace_root(), Compose::read(file)?, base, interrupt.clone())?;
+        let compose = Compose::read(file)?;
+        let local = Local::new(&crate::workspace_root(), compose.clone(), base, interrupt.clone())?;
         let engine: Box<dyn Engine> =
             if !force_local && !local.is_running() && docker::is_available(&interrupt) {
-                Box::new(Docker::new(file, Compose::read(file)?, interrupt.clone()))
+                Box::new(Docker::new(file, compose.clone(), interrupt.clone()))
             } else {
                 Box::new(local)
             };
-        Ok(Self { compose: Compose::read(file)?, engine, interrupt })
+        Ok(Self { compose, engine, interrupt })
     }
 
     pub(crate) fn up(&self, fresh: Fresh) -> anyhow::Result<()> {
