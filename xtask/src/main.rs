@@ -31,7 +31,8 @@ enum Command {
 
 fn main() -> ExitCode {
     match run(&Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             // 130 is what a shell makes of SIGINT.
@@ -40,10 +41,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: &Command) -> anyhow::Result<()> {
+/// Whether the command found everything in order.
+fn run(command: &Command) -> anyhow::Result<bool> {
     match command {
-        Command::Cluster(arguments) => cluster::run(arguments),
-        Command::Generate(arguments) => generate::run(arguments),
+        Command::Cluster(arguments) => cluster::run(arguments).map(|()| true),
+        Command::Generate(arguments) => generate::run(arguments).map(|()| true),
         Command::Test(arguments) => test::run(arguments),
     }
 }

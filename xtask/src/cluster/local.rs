@@ -11,12 +11,15 @@ use rustix::process::Signal;
 use super::compose::Compose;
 use super::jars;
 use super::node::{Java, Node};
-use super::process;
+use super::process::{self, Process};
 use super::status::{NodeState, State};
 use super::{Engine, Fresh};
 use crate::interrupt::Interrupt;
 
 const POLL: Duration = Duration::from_millis(50);
+
+/// Short, because a test that kills a node measures from there.
+const GONE_POLL: Duration = Duration::from_millis(5);
 
 /// A node is ready about 2 s after its start on an idle machine.
 const START_LIMIT: Duration = Duration::from_secs(90);
@@ -162,12 +165,13 @@ impl Local {
 
     /// Sends SIGTERM to all nodes at once and SIGKILL to those that are left at the limit.
     fn stop(&self, nodes: &[&Node]) -> anyhow::Result<()> {
-        for process in running(nodes)? {
-            process::signal(process, Signal::TERM)?;
+        let processes = running(nodes)?;
+        for process in &processes {
+            process::signal(*process, Signal::TERM)?;
             // A paused process sees SIGTERM when it goes on.
-            process::signal(process, Signal::CONT)?;
+            process::signal(*process, Signal::CONT)?;
         }
-        if await_gone(nodes, STOP_LIMIT)? {
+        if await_gone(&processes, STOP_LIMIT) {
             return Ok(());
         }
         eprintln!("not stopped after {} s: killing", STOP_LIMIT.as_secs());
@@ -291,36 +295,37 @@ impl Engine for Local {
     }
 }
 
-fn running(nodes: &[&Node]) -> anyhow::Result<Vec<process::Process>> {
+fn running(nodes: &[&Node]) -> anyhow::Result<Vec<Process>> {
     let mut processes = Vec::new();
     for node in nodes {
-        processes.extend(node.process()?);
+        processes.extend(node.processes()?);
     }
     Ok(processes)
 }
 
 fn kill(nodes: &[&Node]) -> anyhow::Result<()> {
-    for process in running(nodes)? {
-        process::signal(process, Signal::KILL)?;
+    let processes = running(nodes)?;
+    for process in &processes {
+        process::signal(*process, Signal::KILL)?;
     }
     ensure!(
-        await_gone(nodes, KILL_LIMIT)?,
+        await_gone(&processes, KILL_LIMIT),
         "a killed broker is still there after {} s",
         KILL_LIMIT.as_secs()
     );
     Ok(())
 }
 
-/// Whether all of `nodes` ended within `limit`.
-fn await_gone(nodes: &[&Node], limit: Duration) -> anyhow::Result<bool> {
+/// Whether all of `processes` ended within `limit`.
+fn await_gone(processes: &[Process], limit: Duration) -> bool {
     let deadline = Instant::now() + limit;
-    while !running(nodes)?.is_empty() {
+    while !processes.iter().all(|process| process::is_gone(*process)) {
         if Instant::now() >= deadline {
-            return Ok(false);
+            return false;
         }
-        sleep(POLL);
+        sleep(GONE_POLL);
     }
-    Ok(true)
+    true
 }
 
 fn remove(folder: &Path) -> anyhow::Result<()> {

@@ -61,7 +61,12 @@ impl Node {
 
     /// The broker's process, if it runs.
     pub(crate) fn process(&self) -> anyhow::Result<Option<Process>> {
-        Ok(process::find(&self.mark())?.first().copied())
+        Ok(self.processes()?.first().copied())
+    }
+
+    /// Every process that belongs to the node: the broker, or what formats its data.
+    pub(crate) fn processes(&self) -> anyhow::Result<Vec<Process>> {
+        process::find(&self.mark())
     }
 
     /// Whether the broker reports itself and at least `brokers` brokers as alive. Fails when it cannot get there.

@@ -73,6 +73,18 @@ pub(crate) fn signal(process: Process, signal: Signal) -> anyhow::Result<()> {
     }
 }
 
+/// Whether a process has ended and closed all it had open.
+///
+/// The command line goes first, while threads that hold the sockets may still run: so a dying broker is not found any
+/// more and its port accepts connections for another moment.
+pub(crate) fn is_gone(process: Process) -> bool {
+    let folder = format!("/proc/{}", process.id);
+    let Ok(stat) = fs::read_to_string(format!("{folder}/stat")) else { return true };
+    // A zombie closed its files before it became one; so did its threads that are no longer listed.
+    let threads = fs::read_dir(format!("{folder}/task")).map_or(0, Iterator::count);
+    matches!(run_state(&stat), Some('Z' | 'X')) && threads <= 1
+}
+
 /// The memory a process holds, in bytes.
 pub(crate) fn resident_bytes(process: Process) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", process.id)).ok()?;
@@ -145,9 +157,12 @@ mod tests {
         until(|| find(&mark).unwrap() == [process]);
         signal(process, Signal::STOP).unwrap();
         until(|| find(&mark).unwrap() == [Process { paused: true, ..process }]);
+        assert!(!is_gone(process));
         signal(process, Signal::KILL).unwrap();
-        until(|| find(&mark).unwrap().is_empty());
+        until(|| is_gone(process));
+        assert_eq!(find(&mark).unwrap(), []);
         child.wait().unwrap();
+        assert!(is_gone(process));
         signal(process, Signal::KILL).expect("a process that has ended is no error");
     }
 
