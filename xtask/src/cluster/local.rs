@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use super::compose::Compose;
 use super::jars;
 use super::node::{Java, Node};
+use super::ports;
 use super::process::{self, Process};
 use super::status::{NodeState, State};
 use super::{Engine, Fresh};
@@ -88,8 +89,12 @@ impl Local {
         awaited: &[&Node],
         brokers: usize,
     ) -> anyhow::Result<()> {
+        let published: Vec<_> = self.nodes.iter().map(|node| node.address).collect();
+        ports::reserve(&published);
         for node in missing {
-            node.check_ports()?;
+            for address in node.listeners() {
+                ports::await_free(&node.name, *address, &self.interrupt)?;
+            }
         }
         let begin = Instant::now();
         let result = self.format(java, missing).and_then(|()| {

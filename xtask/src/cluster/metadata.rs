@@ -3,8 +3,10 @@
 //! By hand, so that the cluster can be brought up to test a client that does not work yet.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 /// Bounds connecting, and each read and write.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -16,7 +18,7 @@ const CORRELATION_ID: u32 = 0x6d69_6c61;
 
 /// The ids of the brokers that the broker at `address` reports as alive, sorted.
 pub(crate) fn live_brokers(address: SocketAddr) -> io::Result<Vec<i32>> {
-    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    let mut stream = connect(address)?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
     stream.write_all(&request())?;
@@ -30,6 +32,21 @@ pub(crate) fn live_brokers(address: SocketAddr) -> io::Result<Vec<i32>> {
     stream.take(u64::from(length)).read_to_end(&mut frame)?;
     broker_ids(&frame)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "not a Metadata response of version 1"))
+}
+
+/// Connects from a loopback address that no broker listens on.
+///
+/// The brokers' ports lie in the range from which the kernel takes the local ports of connections. A connection from
+/// 127.0.0.1 would sooner or later get a broker's own port, and keep it for a minute after it was closed; one to a
+/// broker that is down could even be connected to itself.
+fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    const SOURCE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), 0);
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    if address.is_ipv4() && cfg!(target_os = "linux") {
+        socket.bind(&SOURCE.into())?;
+    }
+    socket.connect_timeout(&address.into(), TIMEOUT)?;
+    Ok(socket.into())
 }
 
 fn request() -> Vec<u8> {

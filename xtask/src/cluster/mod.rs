@@ -21,6 +21,7 @@ mod jars;
 mod local;
 mod metadata;
 mod node;
+mod ports;
 mod process;
 mod properties;
 mod status;

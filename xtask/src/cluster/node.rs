@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -92,24 +92,9 @@ impl Node {
         format!("the end of {}:\n{}", log.display(), tail(&log, START_MARK))
     }
 
-    /// Fails when somebody else holds an address that the broker needs.
-    pub(crate) fn check_ports(&self) -> anyhow::Result<()> {
-        for address in &self.view.listeners {
-            if let Err(error) = TcpListener::bind(address) {
-                ensure!(
-                    error.kind() == std::io::ErrorKind::AddrInUse,
-                    "{} cannot listen on {address}: {error}",
-                    self.name
-                );
-                let who = process::listener(*address).unwrap_or_else(|| "another process".to_owned());
-                bail!(
-                    "{} cannot listen on {address}: {who} does. End it, or run `cargo xtask cluster down` \
-                     in the checkout it belongs to",
-                    self.name
-                );
-            }
-        }
-        Ok(())
+    /// Every address the broker binds.
+    pub(crate) fn listeners(&self) -> &[SocketAddr] {
+        &self.view.listeners
     }
 
     /// Whether the data folder is formatted. Fails when it was, but for another cluster, node or version of Kafka.

@@ -92,24 +92,24 @@ pub(crate) fn resident_bytes(process: Process) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// Who listens on `address`, as far as we may know: `process 12 (java -Xmx192m …)`.
+/// Who listens on `address`, if anybody does: `process 12 (java -Xmx192m …)`.
 pub(crate) fn listener(address: SocketAddr) -> Option<String> {
     let inode = listening_inode(address)?;
     let link = format!("socket:[{inode}]");
-    for entry in fs::read_dir("/proc").ok()?.flatten() {
-        if entry.file_name().to_str().is_none_or(|name| name.parse::<u32>().is_err()) {
-            continue; // `self` is a process, but which?
-        }
-        let Ok(descriptors) = fs::read_dir(entry.path().join("fd")) else { continue };
-        let holds = descriptors.flatten().any(|descriptor| {
+    let mut processes = fs::read_dir("/proc").ok()?.flatten().filter(|entry| {
+        // `self` is a process, but which?
+        entry.file_name().to_str().is_some_and(|name| name.parse::<u32>().is_ok())
+    });
+    let holder = processes.find(|entry| {
+        let Ok(descriptors) = fs::read_dir(entry.path().join("fd")) else { return false };
+        descriptors.flatten().any(|descriptor| {
             fs::read_link(descriptor.path()).is_ok_and(|to| to.as_os_str() == link.as_str())
-        });
-        if holds {
-            let name = entry.file_name();
-            return Some(format!("process {} ({})", name.display(), command_line(&entry.path())));
-        }
-    }
-    None
+        })
+    });
+    Some(holder.map_or_else(
+        || "a process of another user".to_owned(),
+        |entry| format!("process {} ({})", entry.file_name().display(), command_line(&entry.path())),
+    ))
 }
 
 /// The socket that listens on `address` or on its port of all addresses, from `/proc/net/tcp` and `tcp6`.
