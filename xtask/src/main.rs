@@ -1,5 +1,4 @@
 //! The commands of this repository itself: `cargo xtask --help`.
-#![expect(clippy::print_stdout, reason = "a command prints its results")]
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for a terminal")]
 

@@ -54,11 +54,20 @@ async fn connect(address: &Address) -> Result<TcpStream, ConnectionError> {
     let mut failure = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
     for candidate in found {
         match TcpStream::connect(candidate).await {
+            Ok(stream) if is_connected_to_itself(&stream) => {
+                failure = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "nobody listens there");
+            }
             Ok(stream) => return Ok(stream),
             Err(error) => failure = error,
         }
     }
     Err(ConnectionError::Connect(failure))
+}
+
+/// Connecting again and again to a closed port of this machine in the range of local ports, one try in the end draws
+/// that very port for its own side, and TCP connects the socket to itself.
+fn is_connected_to_itself(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
 }
 
 /// One request at a time, before the connection is shared.
