@@ -59,6 +59,31 @@ impl<'a> Records<'a> {
     }
 }
 
+impl<'a> Records<'a> {
+    /// The records from `place` on.
+    pub(super) fn from_place(batch: &'a DecodedBatch, place: RecordPlace) -> Self {
+        let rest = batch.payload().get(place.at..).unwrap_or_default();
+        Self { batch, cursor: Cursor { rest }, index: place.index, done: false }
+    }
+
+    /// Where the next record begins.
+    #[must_use]
+    pub fn place(&self) -> RecordPlace {
+        let at = self.batch.payload().len().saturating_sub(self.cursor.rest.len());
+        RecordPlace { at, index: self.index }
+    }
+}
+
+/// A place between two records of a batch, from which reading goes on later without parsing what is before it. The
+/// default is the front.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordPlace {
+    /// Bytes that have been read.
+    at: usize,
+    /// Records that have been read.
+    index: i32,
+}
+
 #[inline]
 fn timestamp(header: &BatchHeader, delta: i64) -> i64 {
     match header.attributes.timestamp_type() {
