@@ -177,8 +177,12 @@ fn every_producer_gets_an_id_of_its_own_but_no_transactions() {
     let mut script = Script::new(1);
     let peer = script.connect(1);
     let first = script.ask(peer, 5, InitProducerIdRequest { transactional_id: None, ..Default::default() });
-    let again =
-        InitProducerIdRequest { producer_id: first.producer_id, producer_epoch: 0, ..Default::default() };
+    let again = InitProducerIdRequest {
+        transactional_id: None,
+        producer_id: first.producer_id,
+        producer_epoch: 0,
+        ..Default::default()
+    };
     let second = script.ask(peer, 5, again);
     assert_eq!((first.error_code, first.producer_epoch, second.producer_epoch), (0, 0, 0));
     assert_ne!(first.producer_id, second.producer_id);
