@@ -1,4 +1,10 @@
 //! The classic group protocol: barrier, votes, sessions, static members.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests state their expectations by unwrapping"
+)]
 
 mod script;
 

@@ -1,4 +1,10 @@
 //! Metadata, topics, brokers that stop, and faults on demand.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests state their expectations by unwrapping"
+)]
 
 mod script;
 

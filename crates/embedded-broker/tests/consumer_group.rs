@@ -1,4 +1,10 @@
 //! KIP-848: epochs, the hand-over of partitions, static members.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests state their expectations by unwrapping"
+)]
 
 mod script;
 

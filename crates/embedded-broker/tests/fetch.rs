@@ -1,4 +1,10 @@
 //! Fetch and ListOffsets: waiting, limits, epochs.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests state their expectations by unwrapping"
+)]
 
 mod script;
 

@@ -1,4 +1,10 @@
 //! Produce: what is taken, what is refused, and what an idempotent producer may do.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests state their expectations by unwrapping"
+)]
 
 mod script;
 

@@ -1,4 +1,10 @@
 //! Every API at every version that is offered, and what is answered to others.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests state their expectations by unwrapping"
+)]
 
 mod script;
 
