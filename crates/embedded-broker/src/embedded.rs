@@ -124,7 +124,14 @@ pub struct Builder {
     port: u16,
     max_frame_bytes: usize,
     max_connections: usize,
-    topics: Vec<(String, i32, Vec<(String, String)>)>,
+    topics: Vec<WantedTopic>,
+}
+
+#[derive(Clone, Debug)]
+struct WantedTopic {
+    name: String,
+    partitions: i32,
+    settings: Vec<(String, String)>,
 }
 
 impl Builder {
@@ -151,8 +158,8 @@ impl Builder {
     /// Has the topic from the start, with settings as `("message.timestamp.type", "LogAppendTime")`.
     #[must_use]
     pub fn topic_with(mut self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> Self {
-        let settings = settings.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        self.topics.push((name.into(), partitions, settings.collect()));
+        let settings = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        self.topics.push(WantedTopic { name: name.into(), partitions, settings });
         self
     }
 
@@ -188,21 +195,9 @@ impl Builder {
     pub async fn start(self) -> Result<EmbeddedBroker, StartError> {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unix_ms = i64::try_from(unix.as_millis()).unwrap_or(i64::MAX);
-        let mut cluster = Cluster::new(self.config, now(), unix_ms);
-        let ids: Vec<BrokerId> = cluster.brokers().collect();
-        let mut listeners = Vec::new();
-        let mut addresses = Vec::new();
-        for (offset, &broker) in (0u16..).zip(&ids) {
-            let port = if self.port == 0 { 0 } else { self.port.saturating_add(offset) };
-            let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-            let refused = |source| StartError::Listen { broker, address, source };
-            let listener = TcpListener::bind(address).await.map_err(refused)?;
-            let address = listener.local_addr().map_err(refused)?;
-            cluster.set_address(broker, &address.ip().to_string(), address.port());
-            listeners.push((broker, listener));
-            addresses.push(address);
-        }
-        for (name, partitions, settings) in &self.topics {
+        let mut cluster = Cluster::new(self.config.clone(), now(), unix_ms);
+        let listeners = self.bind(&mut cluster).await?;
+        for WantedTopic { name, partitions, settings } in &self.topics {
             let settings: Vec<(&str, &str)> =
                 settings.iter().map(|(name, value)| (&**name, &**value)).collect();
             cluster.create_topic_with(name, *partitions, &settings)?;
@@ -210,7 +205,9 @@ impl Builder {
         let shared = Arc::new(Shared::new(cluster));
         let (closing, closed) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        for (broker, listener) in listeners {
+        let mut addresses = Vec::new();
+        for (broker, listener, address) in listeners {
+            addresses.push(address);
             let listening = Listening {
                 shared: Arc::clone(&shared),
                 broker,
@@ -229,5 +226,24 @@ impl Builder {
             }
         });
         Ok(EmbeddedBroker { shared, addresses, closing, tasks })
+    }
+
+    /// A listener for each broker, with the address that the cluster advertises.
+    async fn bind(
+        &self,
+        cluster: &mut Cluster,
+    ) -> Result<Vec<(BrokerId, TcpListener, SocketAddr)>, StartError> {
+        let ids: Vec<BrokerId> = cluster.brokers().collect();
+        let mut listeners = Vec::new();
+        for (offset, broker) in (0u16..).zip(ids) {
+            let port = if self.port == 0 { 0 } else { self.port.saturating_add(offset) };
+            let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+            let refused = |source| StartError::Listen { broker, address, source };
+            let listener = TcpListener::bind(address).await.map_err(refused)?;
+            let address = listener.local_addr().map_err(refused)?;
+            cluster.set_address(broker, &address.ip().to_string(), address.port());
+            listeners.push((broker, listener, address));
+        }
+        Ok(listeners)
     }
 }

@@ -97,7 +97,7 @@ impl Shared {
                 }
             };
             tokio::select! {
-                () = due => self.with(|cluster, now| cluster.handle_timeout(now)),
+                () = due => self.with(Cluster::handle_timeout),
                 () = self.earlier_deadline.notified() => {}
             }
         }

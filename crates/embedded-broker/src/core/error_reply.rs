@@ -3,11 +3,14 @@
 use milena_protocol::{
     ErrorCode,
     messages::{
-        ApiVersionsResponse, CreateTopicsResponse, DeleteTopicsResponse, DescribeClusterResponse,
-        FetchResponse, FindCoordinatorResponse, InitProducerIdResponse, ListOffsetsResponse,
-        MetadataResponse, ProduceRequest, ProduceResponse, Request, create_topics, delete_topics, fetch,
-        find_coordinator, list_offsets, metadata, produce,
+        ApiVersionsResponse, ConsumerGroupHeartbeatResponse, CreateTopicsResponse, DeleteTopicsResponse,
+        DescribeClusterResponse, FetchResponse, FindCoordinatorResponse, HeartbeatResponse,
+        InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse, ListOffsetsResponse, MetadataResponse,
+        OffsetCommitRequest, OffsetCommitResponse, OffsetFetchResponse, ProduceRequest, ProduceResponse,
+        Request, SyncGroupResponse, create_topics, delete_topics, fetch, find_coordinator, list_offsets,
+        metadata, offset_commit, offset_fetch, produce,
     },
+    wire::ByteString,
 };
 
 use super::dispatch::Answer;
@@ -103,8 +106,58 @@ pub(super) fn error_reply(request: &Request, version: i16, error: ErrorCode) -> 
         Request::DescribeCluster(_) => {
             DescribeClusterResponse { error_code, ..DescribeClusterResponse::default() }.into()
         }
+        request => group_error_reply(request, version, error_code),
+    }
+}
+
+fn group_error_reply(request: &Request, version: i16, error_code: i16) -> Answer {
+    match request {
+        Request::OffsetCommit(request) => offsets_refused(request, error_code),
+        Request::OffsetFetch(request) if version >= 8 => {
+            let groups = request.groups.iter().map(|group| offset_fetch::OffsetFetchResponseGroup {
+                group_id: group.group_id.clone(),
+                error_code,
+                ..Default::default()
+            });
+            OffsetFetchResponse { groups: groups.collect(), ..OffsetFetchResponse::default() }.into()
+        }
+        Request::OffsetFetch(_) => {
+            OffsetFetchResponse { error_code, ..OffsetFetchResponse::default() }.into()
+        }
+        Request::JoinGroup(request) => JoinGroupResponse {
+            error_code,
+            generation_id: -1,
+            protocol_name: (version < 7).then(ByteString::new),
+            member_id: request.member_id.clone(),
+            ..JoinGroupResponse::default()
+        }
+        .into(),
+        Request::SyncGroup(_) => SyncGroupResponse { error_code, ..SyncGroupResponse::default() }.into(),
+        Request::Heartbeat(_) => HeartbeatResponse { error_code, ..HeartbeatResponse::default() }.into(),
+        Request::LeaveGroup(_) => LeaveGroupResponse { error_code, ..LeaveGroupResponse::default() }.into(),
+        Request::ConsumerGroupHeartbeat(_) => {
+            ConsumerGroupHeartbeatResponse { error_code, ..ConsumerGroupHeartbeatResponse::default() }.into()
+        }
         _ => Answer::Close,
     }
+}
+
+fn offsets_refused(request: &OffsetCommitRequest, error_code: i16) -> Answer {
+    let topics = request.topics.iter().map(|topic| offset_commit::OffsetCommitResponseTopic {
+        name: topic.name.clone(),
+        topic_id: topic.topic_id,
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|partition| offset_commit::OffsetCommitResponsePartition {
+                partition_index: partition.partition_index,
+                error_code,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    });
+    OffsetCommitResponse { topics: topics.collect(), ..OffsetCommitResponse::default() }.into()
 }
 
 fn produced(request: &ProduceRequest, error_code: i16) -> Answer {

@@ -58,7 +58,7 @@ impl Cluster {
             error_code: error.0,
             timestamp: found.timestamp,
             offset: found.offset,
-            leader_epoch: found.leader_epoch,
+            leader_epoch: if cx.version >= 4 { found.leader_epoch } else { -1 },
             ..ListOffsetsPartitionResponse::default()
         }
     }

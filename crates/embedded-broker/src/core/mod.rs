@@ -9,10 +9,14 @@
 //! transactions, quotas, ACLs, share groups or tiered storage. Each API's file opens with what it leaves out.
 
 mod api_versions;
+mod assignor;
 mod broker;
+mod classic_group;
 mod clock;
 mod config;
 mod connection;
+mod consumer_group;
+mod consumer_group_heartbeat;
 mod create_topics;
 mod delete_topics;
 mod describe_cluster;
@@ -21,13 +25,20 @@ mod error_reply;
 mod faults;
 mod fetch;
 mod find_coordinator;
+mod groups;
+mod heartbeat;
 mod init_producer_id;
+mod join_group;
+mod leave_group;
 mod list_offsets;
 mod log;
 mod metadata;
+mod offset_commit;
+mod offset_fetch;
 mod produce;
 mod producer_state;
 mod random;
+mod sync_group;
 mod topic_config;
 mod topics;
 
@@ -42,12 +53,13 @@ use milena_protocol::wire::Frame;
 
 use self::{
     broker::Broker, clock::Clock, connection::Connection, dispatch::Delayed, fetch::ParkedFetch,
-    random::Random, topics::Topics,
+    groups::Groups, random::Random, topics::Topics,
 };
 pub use self::{
     broker::{CreateTopicError, UnknownPartition},
     config::ClusterConfig,
     faults::{Action, Faults, Rule},
+    groups::CommittedOffset,
 };
 
 /// The node id of a broker, from 1.
@@ -101,6 +113,7 @@ pub struct Cluster {
     /// Those of `brokers` that are not stopped.
     up: BTreeSet<BrokerId>,
     topics: Topics,
+    groups: Groups,
     next_producer_id: i64,
     connections: BTreeMap<ConnectionId, Connection>,
     parked_fetches: BTreeMap<ConnectionId, ParkedFetch>,
@@ -129,6 +142,7 @@ impl Cluster {
             up: brokers.keys().copied().collect(),
             brokers,
             topics: Topics::default(),
+            groups: Groups::default(),
             next_producer_id: 1_000,
             connections: BTreeMap::new(),
             parked_fetches: BTreeMap::new(),
@@ -161,6 +175,7 @@ impl Cluster {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.send_delayed(now);
         self.expire_fetches(now);
+        self.expire_groups(now);
         self.settle(now);
     }
 
@@ -176,7 +191,7 @@ impl Cluster {
             .delayed
             .first_key_value()
             .map(|((at, _), _)| Deadline { at: *at, why: "a delayed reply is due" });
-        [delayed, self.fetch_deadline()].into_iter().flatten().min()
+        [delayed, self.fetch_deadline(), self.groups.deadline()].into_iter().flatten().min()
     }
 
     /// Whether a request is under way on the connection: what follows on it waits.

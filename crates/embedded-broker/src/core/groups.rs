@@ -1,0 +1,155 @@
+//! The groups of the cluster: what is the same for the classic protocol and for KIP-848.
+//!
+//! A group is of one kind while it has members; an empty one changes over, and its committed offsets stay.
+//!
+//! Leaves out: the online migration between the two (KIP-848 "upgrade" and "downgrade"), the expiry of offsets.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use milena_protocol::{ErrorCode, messages::Response, wire::ByteString};
+
+use super::{
+    BrokerId, Cluster, ConnectionId, Deadline, classic_group::ClassicGroup, consumer_group::ConsumerGroup,
+};
+
+/// Groups that the cluster holds; more are refused.
+const MAX_GROUPS: usize = 10_000;
+
+/// Replies to requests that were parked.
+pub(super) type Replies = Vec<(ConnectionId, Response)>;
+
+#[derive(Debug, Default)]
+pub(super) struct Groups(BTreeMap<ByteString, Group>);
+
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) kind: Kind,
+    pub(super) offsets: BTreeMap<(ByteString, i32), CommittedOffset>,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    Classic(ClassicGroup),
+    Consumer(ConsumerGroup),
+}
+
+/// An offset as it was committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The offset of the next record to read.
+    pub offset: i64,
+    /// The leader epoch of the record before it, or -1.
+    pub leader_epoch: i32,
+    /// What the client wrote beside it.
+    pub metadata: ByteString,
+}
+
+impl Groups {
+    pub(super) fn named(&self, id: &str) -> Option<&Group> {
+        self.0.get(id)
+    }
+
+    pub(super) fn named_mut(&mut self, id: &str) -> Option<&mut Group> {
+        self.0.get_mut(id)
+    }
+
+    /// The group, made if it is not there.
+    pub(super) fn entry(&mut self, id: &ByteString, kind: fn() -> Kind) -> Result<&mut Group, ErrorCode> {
+        if self.0.len() >= MAX_GROUPS && !self.0.contains_key(id) {
+            return Err(ErrorCode::GROUP_MAX_SIZE_REACHED);
+        }
+        Ok(self.0.entry(id.clone()).or_insert_with(|| Group { kind: kind(), offsets: BTreeMap::new() }))
+    }
+
+    /// Forgets what was committed for a topic.
+    pub(super) fn drop_topic(&mut self, topic: &str) {
+        for group in self.0.values_mut() {
+            group.offsets.retain(|(name, _), _| name != topic);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Deadline> {
+        let deadlines = self.0.values().filter_map(|group| match &group.kind {
+            Kind::Classic(group) => group.deadline(),
+            Kind::Consumer(group) => group.deadline(),
+        });
+        deadlines.min()
+    }
+
+    /// Does what is due in every group.
+    pub(super) fn expire(&mut self, now: Instant) -> Replies {
+        let mut replies = Replies::new();
+        for group in self.0.values_mut() {
+            match &mut group.kind {
+                Kind::Classic(group) => group.expire(now, &mut replies),
+                Kind::Consumer(group) => group.expire(now),
+            }
+        }
+        replies
+    }
+}
+
+impl Group {
+    /// The group as a classic one, if it is or can become one.
+    pub(super) fn classic(&mut self) -> Option<&mut ClassicGroup> {
+        if let Kind::Consumer(group) = &self.kind
+            && group.is_empty()
+        {
+            self.kind = Kind::Classic(ClassicGroup::new());
+        }
+        match &mut self.kind {
+            Kind::Classic(group) => Some(group),
+            Kind::Consumer(_) => None,
+        }
+    }
+
+    /// The group as one of KIP-848, if it is or can become one.
+    pub(super) fn consumer(&mut self) -> Option<&mut ConsumerGroup> {
+        if let Kind::Classic(group) = &self.kind
+            && group.is_empty()
+        {
+            self.kind = Kind::Consumer(ConsumerGroup::new());
+        }
+        match &mut self.kind {
+            Kind::Consumer(group) => Some(group),
+            Kind::Classic(_) => None,
+        }
+    }
+}
+
+impl Kind {
+    pub(super) fn new_classic() -> Self {
+        Self::Classic(ClassicGroup::new())
+    }
+
+    pub(super) fn new_consumer() -> Self {
+        Self::Consumer(ConsumerGroup::new())
+    }
+}
+
+impl Cluster {
+    /// What the group has committed for the partition.
+    #[must_use]
+    pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<&CommittedOffset> {
+        self.groups.named(group)?.offsets.get(&(topic.into(), partition))
+    }
+
+    /// Whether requests for the group are right at `broker`.
+    pub(super) fn check_coordinator(&self, broker: BrokerId, group: &str) -> Result<(), ErrorCode> {
+        if group.is_empty() {
+            return Err(ErrorCode::INVALID_GROUP_ID);
+        }
+        if self.coordinator(group) == Some(broker) { Ok(()) } else { Err(ErrorCode::NOT_COORDINATOR) }
+    }
+
+    pub(super) fn expire_groups(&mut self, now: Instant) {
+        let replies = self.groups.expire(now);
+        self.complete_all(now, replies);
+    }
+
+    pub(super) fn complete_all(&mut self, now: Instant, replies: Replies) {
+        for (connection, response) in replies {
+            self.complete(now, connection, response);
+        }
+    }
+}

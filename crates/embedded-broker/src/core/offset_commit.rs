@@ -1,0 +1,102 @@
+//! OffsetCommit.
+//!
+//! Imitates Kafka 4.3.1: a member's generation or epoch is checked (ILLEGAL_GENERATION, STALE_MEMBER_EPOCH and their
+//! kin), a client without a group commits with generation -1 to a group that has no members, topics come by id from version
+//! 10, and what a client writes beside an offset is at most 4096 bytes.
+//!
+//! Leaves out: transactions; the retention time of version 4 and before (offsets stay); the older epochs that KIP-1251
+//! lets a member commit with.
+
+use milena_protocol::{
+    ErrorCode,
+    messages::{
+        OffsetCommitRequest, OffsetCommitResponse,
+        offset_commit::{
+            OffsetCommitRequestPartition, OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+        },
+    },
+    wire::ByteString,
+};
+
+use super::{
+    Cluster,
+    dispatch::{Answer, Context},
+    groups::{CommittedOffset, Group, Kind},
+    topics::Topic,
+};
+
+/// `offset.metadata.max.bytes`.
+const MAX_METADATA: usize = 4096;
+
+impl Cluster {
+    pub(super) fn offset_commit(&mut self, cx: &Context, request: OffsetCommitRequest) -> Answer {
+        let allowed = self.check_committer(cx, &request);
+        let by_id = cx.version >= 10;
+        let topics = request.topics.into_iter().map(|data| {
+            let topic = self.topics.find(by_id, &data.name, data.topic_id);
+            let mut group = self.groups.named_mut(&request.group_id);
+            let partitions = data.partitions.into_iter().map(|partition| {
+                let partition_index = partition.partition_index;
+                let committed = allowed.and(topic).and_then(|topic| {
+                    topic.partition(partition_index)?;
+                    commit(group.as_mut().ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?, topic, partition)
+                });
+                OffsetCommitResponsePartition {
+                    partition_index,
+                    error_code: committed.err().unwrap_or(ErrorCode::NONE).0,
+                    ..OffsetCommitResponsePartition::default()
+                }
+            });
+            OffsetCommitResponseTopic {
+                name: data.name,
+                topic_id: data.topic_id,
+                partitions: partitions.collect(),
+                ..OffsetCommitResponseTopic::default()
+            }
+        });
+        OffsetCommitResponse { topics: topics.collect(), ..OffsetCommitResponse::default() }.into()
+    }
+
+    fn check_committer(&mut self, cx: &Context, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
+        self.check_coordinator(cx.broker, &request.group_id)?;
+        let generation = request.generation_id_or_member_epoch;
+        if self.groups.named(&request.group_id).is_none() {
+            if generation < 0 {
+                return self.groups.entry(&request.group_id, Kind::new_classic).map(|_| ());
+            }
+            let knows_groups = cx.version >= 9;
+            return Err(if knows_groups {
+                ErrorCode::GROUP_ID_NOT_FOUND
+            } else {
+                ErrorCode::ILLEGAL_GENERATION
+            });
+        }
+        let group = self.groups.entry(&request.group_id, Kind::new_classic)?;
+        match &mut group.kind {
+            Kind::Classic(group) => {
+                group.check_commit(cx.now, &request.member_id, request.group_instance_id.as_ref(), generation)
+            }
+            Kind::Consumer(group) if generation < 0 && group.is_empty() => Ok(()),
+            Kind::Consumer(group) => match group.check_epoch(&request.member_id, generation) {
+                // Clients know this code from version 9 on.
+                Err(ErrorCode::STALE_MEMBER_EPOCH) if cx.version < 9 => Err(ErrorCode::UNSUPPORTED_VERSION),
+                checked => checked,
+            },
+        }
+    }
+}
+
+fn commit(group: &mut Group, topic: &Topic, data: OffsetCommitRequestPartition) -> Result<(), ErrorCode> {
+    let metadata = data.committed_metadata.unwrap_or_default();
+    if metadata.len() > MAX_METADATA {
+        return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
+    }
+    let committed = CommittedOffset {
+        offset: data.committed_offset,
+        leader_epoch: data.committed_leader_epoch,
+        metadata,
+    };
+    let name: ByteString = topic.name.clone();
+    group.offsets.insert((name, data.partition_index), committed);
+    Ok(())
+}
