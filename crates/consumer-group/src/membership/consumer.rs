@@ -186,10 +186,7 @@ impl ConsumerMember {
         }
         match self.state {
             State::Departing { .. } => self.revoke_for_departure(now, shared),
-            State::Member { .. } => {
-                self.follow_target(now, shared);
-                self.heartbeats.next = now;
-            }
+            State::Member { .. } => self.heartbeats.next = now,
             _ => {}
         }
     }
@@ -421,10 +418,16 @@ impl ConsumerMember {
         self.follow_target(now, shared);
     }
 
-    /// Moves towards the target as far as its topics are known.
+    /// Takes the next step towards the target, as far as its topics are known. Each step is made known to the broker
+    /// before the next: a partition that was given up and comes back would else look as if it had been kept.
     fn follow_target(&mut self, now: Instant, shared: &mut Shared) {
         let State::Member { .. } = self.state else { return };
-        let Some(target) = self.target.as_ref().filter(|_| !self.ownership.is_revoking()) else { return };
+        let owned = self.ownership.owned();
+        let is_known = self.heartbeats.confirmed.as_ref().is_some_and(|said| said.owned == *owned);
+        if !is_known || self.ownership.is_revoking() {
+            return;
+        }
+        let Some(target) = &self.target else { return };
         let metadata = shared.metadata();
         let owned: BTreeSet<_> = self.ownership.owned().iter().map(|partition| &partition.topic).collect();
         self.topic_ids.retain(|topic, _| owned.contains(topic));
@@ -442,6 +445,9 @@ impl ConsumerMember {
             }
             wanted.extend(partitions.iter().map(|index| TopicPartition::new(name.clone(), *index)));
         }
+        if unknown {
+            shared.refresh_metadata(now);
+        }
         let surplus: BTreeSet<_> = self.ownership.owned().difference(&wanted).cloned().collect();
         if !surplus.is_empty() {
             self.ownership.revoke(surplus, now + shared.config.rebalance_timeout);
@@ -455,9 +461,6 @@ impl ConsumerMember {
         self.ownership.add(wanted);
         if self.ownership.owned().len() != before {
             self.heartbeats.next = now;
-        }
-        if unknown {
-            shared.refresh_metadata(now);
         }
     }
 
