@@ -1,12 +1,20 @@
 //! The client: bootstrap addresses and the connections everything else shares.
 
-use std::{collections::hash_map::RandomState, hash::BuildHasher, time::Duration};
+use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use milena_cluster::Target;
 use milena_connection::{Address, ConnectionConfig, Network};
 use milena_protocol::{messages::MetadataRequest, wire::ByteString};
 
-use crate::{Admin, ConnectError, ProducerBuilder};
+use crate::{Admin, ConnectError, ConsumerBuilder, ProducerBuilder};
 
 /// A handle to a Kafka cluster. Cloning shares its connections.
 ///
@@ -31,6 +39,8 @@ use crate::{Admin, ConnectError, ProducerBuilder};
 pub struct Client {
     network: Network,
     seed: u64,
+    /// How many consumers have been made.
+    members: Arc<AtomicU64>,
 }
 
 /// Settings of a [`Client`].
@@ -58,7 +68,8 @@ impl Client {
             bootstrap: bootstrap.into(),
             connection: ConnectionConfig::default(),
             request_timeout: Duration::from_secs(30),
-            // Only spreads waits and sticky partitions: what the hasher of a map is seeded with is random enough.
+            // Spreads waits, places records without a key and names group members: none of it is a secret, and what
+            // the hasher of a map is seeded with differs from process to process.
             seed: RandomState::new().hash_one(0),
         }
     }
@@ -67,6 +78,22 @@ impl Client {
     #[must_use]
     pub fn producer(&self) -> ProducerBuilder {
         ProducerBuilder::new(self.network.clone(), self.seed)
+    }
+
+    /// A consumer of this group, to be set up and built.
+    pub fn consumer(&self, group: impl Into<ByteString>) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.network.clone(), Some(group.into()), self.member_seed())
+    }
+
+    /// A consumer without a group, to be set up and built: it reads the partitions it is told to and commits nothing.
+    pub fn consumer_without_group(&self) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.network.clone(), None, self.member_seed())
+    }
+
+    /// Members of one group must not draw the same ids.
+    fn member_seed(&self) -> u64 {
+        let member = self.members.fetch_add(1, Ordering::Relaxed);
+        self.seed.wrapping_add(member.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
     /// Topics and the cluster.
@@ -130,6 +157,6 @@ impl ClientBuilder {
             .call(Target::AnyBroker, brokers, self.request_timeout)
             .await
             .map_err(ConnectError::Unreachable)?;
-        Ok(Client { network, seed: self.seed })
+        Ok(Client { network, seed: self.seed, members: Arc::default() })
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use milena_cluster::{Failure, FailureKind};
 use milena_connection::InvalidAddress;
+use milena_consumer_group::{ConfigError, ConsumerError, SubscribeError};
 use milena_producer::{Certainty, EnqueueError, InvalidConfig, ProduceError};
 use milena_protocol::ErrorCode;
 use thiserror::Error;
@@ -27,6 +28,31 @@ pub enum BuildError {
     /// Of the producer.
     #[error("the producer can't be built: {0}")]
     Producer(#[from] InvalidConfig),
+    /// Of the consumer.
+    #[error("the consumer can't be built: {0}")]
+    Consumer(#[from] ConfigError),
+    /// What the consumer was to read.
+    #[error("the consumer can't read that: {0}")]
+    Source(#[from] SubscribeError),
+}
+
+/// Reading has stopped, everywhere or in one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(transparent)]
+pub struct ConsumeError(#[from] ConsumerError);
+
+impl ConsumeError {
+    /// What has happened, to be matched on.
+    #[must_use]
+    pub fn kind(&self) -> &ConsumerError {
+        &self.0
+    }
+
+    /// True when the consumer has stopped for good; otherwise only what the error names stands still.
+    #[must_use]
+    pub fn is_fatal(&self) -> bool {
+        self.0.is_fatal()
+    }
 }
 
 /// A record was not acknowledged.
@@ -69,6 +95,10 @@ pub enum CloseError {
     /// The task behind the handle has ended, because its runtime has.
     #[error("the task behind the handle has ended before it was closed")]
     TaskEnded,
+    /// The coordinator did not take the farewell in time. The consumer has ended all the same; its group notices by the
+    /// session timeout.
+    #[error("the group was not left within {0:?}; it notices by the session timeout")]
+    DeadlinePassed(Duration),
 }
 
 /// A request of the admin calls failed.

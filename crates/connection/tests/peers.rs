@@ -21,9 +21,7 @@ use tokio::{
 const TIMEOUT: Duration = Duration::from_millis(300);
 
 /// A peer that answers each connection with `behave`.
-async fn peer<F: Future<Output = ()> + Send + 'static>(
-    behave: fn(TcpStream, SocketAddr) -> F,
-) -> Address {
+async fn peer<F: Future<Output = ()> + Send + 'static>(behave: fn(TcpStream, SocketAddr) -> F) -> Address {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let local = listener.local_addr().unwrap();
     tokio::spawn(async move {
