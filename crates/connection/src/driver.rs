@@ -54,7 +54,7 @@ pub fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-/// Drives a machine until `on_event` breaks.
+/// Drives a machine until `on_event` breaks, over connections of its own.
 ///
 /// # Cancellation
 /// Dropping the future stops the machine where it is; requests on their way are answered to nobody.
@@ -63,6 +63,7 @@ pub async fn drive<M: Machine>(
     network: Network,
     mut on_event: impl FnMut(M::Event) -> ControlFlow<()>,
 ) {
+    let network = network.lane();
     // Bounded by what the machine has in flight: every request is answered once.
     let (answers, mut answered) = mpsc::unbounded_channel();
     let mut events = Vec::new();

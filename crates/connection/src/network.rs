@@ -6,7 +6,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize, atomic::Ordering},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -26,10 +29,39 @@ use crate::{
     reply::Reply,
 };
 
+/// The lane of requests that any broker can answer.
+const SHARED_LANE: u64 = 0;
+
 /// All connections of a client. Cloning shares them.
+///
+/// A broker answers the requests of a connection one after the other, so a fetch that waits for records, or a join that
+/// waits for other members, holds up whatever is behind it. Requests to a certain broker therefore go over a [lane](
+/// Self::lane): each machine has one of its own. What any broker can answer is never slow, and shares lane zero.
 #[derive(Clone, Debug)]
 pub struct Network {
     shared: Arc<Shared>,
+    lane: Arc<Lane>,
+}
+
+/// A set of connections; it ends with the last handle to it.
+#[derive(Debug)]
+struct Lane {
+    number: u64,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // What is open there is answered first: a connection ends with its last answer.
+        let gone = {
+            let mut slots = self.shared.slots();
+            let all = std::mem::take(&mut slots.by_key);
+            let (gone, kept) = all.into_iter().partition(|(key, _)| key.lane == self.number);
+            slots.by_key = kept;
+            gone
+        };
+        drop::<BTreeMap<SlotKey, Slot>>(gone);
+    }
 }
 
 #[derive(Debug)]
@@ -40,6 +72,7 @@ struct Shared {
     slots: Mutex<Slots>,
     /// Where the next request for any broker starts to look, so that a broker that is down is not always the first.
     turn: AtomicUsize,
+    next_lane: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -49,9 +82,16 @@ struct Slots {
     closed: bool,
 }
 
+/// Whose connection it is, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct SlotKey {
+    lane: u64,
+    to: Destination,
+}
+
 /// What a connection is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum SlotKey {
+enum Destination {
     /// Bootstrapping: the broker's id is not known.
     Bootstrap(Address),
     /// Producing and fetching.
@@ -93,15 +133,24 @@ impl Network {
     pub fn new(bootstrap: Vec<Address>, config: ConnectionConfig) -> Self {
         let random = fastrand::Rng::with_seed(config.seed);
         let slots = Slots { by_key: BTreeMap::new(), random, closed: false };
-        Self {
-            shared: Arc::new(Shared {
-                config,
-                bootstrap,
-                addresses: AddressBook::default(),
-                slots: Mutex::new(slots),
-                turn: AtomicUsize::new(0),
-            }),
-        }
+        let shared = Arc::new(Shared {
+            config,
+            bootstrap,
+            addresses: AddressBook::default(),
+            slots: Mutex::new(slots),
+            turn: AtomicUsize::new(0),
+            next_lane: AtomicU64::new(SHARED_LANE + 1),
+        });
+        let lane = Arc::new(Lane { number: SHARED_LANE, shared: Arc::clone(&shared) });
+        Self { shared, lane }
+    }
+
+    /// The same network with connections of its own to the brokers that are asked by name.
+    #[must_use]
+    pub fn lane(&self) -> Self {
+        let number = self.shared.next_lane.fetch_add(1, Ordering::Relaxed);
+        let lane = Arc::new(Lane { number, shared: Arc::clone(&self.shared) });
+        Self { shared: Arc::clone(&self.shared), lane }
     }
 
     /// Asks `target` and waits for the answer.
@@ -137,9 +186,10 @@ impl Network {
 
     fn dispatch(&self, target: Target, request: Request, max_version: i16, timeout: Duration, reply: Reply) {
         let queued = Queued { request, max_version, timeout, reply };
+        let own = |to| VecDeque::from([SlotKey { lane: self.lane.number, to }]);
         let mut fallbacks = match target {
-            Target::Broker(id) => VecDeque::from([SlotKey::Broker(id)]),
-            Target::Coordinator(id) => VecDeque::from([SlotKey::Coordinator(id)]),
+            Target::Broker(id) => own(Destination::Broker(id)),
+            Target::Coordinator(id) => own(Destination::Coordinator(id)),
             Target::AnyBroker => self.shared.candidates(),
         };
         match fallbacks.pop_front() {
@@ -177,9 +227,7 @@ impl Shared {
         let slots = self.slots();
         for (key, slot) in &slots.by_key {
             match &slot.state {
-                SlotState::Open(connection)
-                    if !connection.is_broken() && !matches!(key, SlotKey::Coordinator(_)) =>
-                {
+                SlotState::Open(connection) if key.lane == SHARED_LANE && !connection.is_broken() => {
                     connected.push((connection.in_flight(), key.clone()));
                 }
                 _ => {}
@@ -188,12 +236,13 @@ impl Shared {
         drop(slots);
         connected.sort();
         let mut order: VecDeque<SlotKey> = connected.into_iter().map(|(_, key)| key).collect();
-        others.extend(self.addresses.brokers().map(SlotKey::Broker));
-        others.extend(self.bootstrap.iter().cloned().map(SlotKey::Bootstrap));
+        others.extend(self.addresses.brokers().map(Destination::Broker));
+        others.extend(self.bootstrap.iter().cloned().map(Destination::Bootstrap));
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let start = turn.checked_rem(others.len()).unwrap_or(0);
         others.rotate_left(start);
-        for key in others {
+        for to in others {
+            let key = SlotKey { lane: SHARED_LANE, to };
             if !order.contains(&key) {
                 order.push_back(key);
             }
@@ -245,9 +294,9 @@ impl Shared {
     }
 
     fn address(&self, key: &SlotKey) -> Option<Address> {
-        match key {
-            SlotKey::Bootstrap(address) => Some(address.clone()),
-            SlotKey::Broker(id) | SlotKey::Coordinator(id) => self.addresses.of(*id),
+        match &key.to {
+            Destination::Bootstrap(address) => Some(address.clone()),
+            Destination::Broker(id) | Destination::Coordinator(id) => self.addresses.of(*id),
         }
     }
 
