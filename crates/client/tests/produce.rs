@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use milena::{Certainty, Client, Compression, Record, SendError};
-use milena_embedded_broker::EmbeddedBroker;
+use milena::{Certainty, Client, Compression, ErrorCode, Record, SendError};
+use milena_embedded_broker::{
+    EmbeddedBroker,
+    core::{Action, Rule},
+};
+use milena_protocol::ApiKey;
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -58,4 +62,24 @@ async fn a_topic_that_does_not_exist_is_named() {
     assert!(matches!(error, SendError::Blocked { .. }));
     let text = error.to_string();
     assert!(text.contains("nowhere") && text.contains("UNKNOWN_TOPIC_OR_PARTITION"), "{text}");
+}
+
+/// A broker without state of a producer takes any sequence number: if the second batch got through before the first,
+/// the first could never be written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_batch_that_fails_is_not_overtaken() {
+    let broker = EmbeddedBroker::builder().topic("letters", 1).start().await.unwrap();
+    broker.add_fault(Rule::new(ApiKey::Produce, Action::Answer(ErrorCode::NOT_LEADER_OR_FOLLOWER)));
+    let client = Client::connect(broker.bootstrap()).await.unwrap();
+    let producer = client.producer().batch_size(100).build().unwrap();
+    let mut deliveries = Vec::new();
+    for number in 0..50 {
+        deliveries
+            .push(producer.enqueue(Record::new("letters").value(format!("{number:050}"))).await.unwrap());
+    }
+    for (delivery, offset) in deliveries.into_iter().zip(0..) {
+        assert_eq!(delivery.await.unwrap().offset, Some(offset));
+    }
+    producer.close(SOON).await.unwrap();
+    broker.shutdown().await;
 }

@@ -6,6 +6,8 @@
 //!   may it get others.
 //! - When one batch has to be sent again, those behind it may be refused for the gap it leaves. They wait, and only
 //!   the first one is sent until it is settled: one in flight instead of five.
+//! - A broker that knows nothing of the producer takes any number for the first. If the first batch failed and the second
+//!   got through, the first could never be written any more. So until one is acknowledged, one is in flight.
 //! - A gap in front of the *first* batch is no such thing: the broker lost what it had acknowledged. The partition
 //!   stops, for nobody can say what is in the log.
 //! - A batch that is given up leaves a hole. If it is known not to be written, those behind it move up. If not, the
@@ -52,6 +54,8 @@ pub(crate) struct PartitionQueue {
     partition: TopicPartition,
     /// Whose numbers the batches have.
     id: ProducerId,
+    /// The broker has acknowledged a batch under this id, and so keeps the order of the next ones.
+    established: bool,
     next_sequence: i32,
     /// In the order of their sequence numbers.
     batches: VecDeque<SentBatch>,
@@ -109,6 +113,7 @@ impl PartitionQueue {
         Self {
             partition,
             id,
+            established: false,
             next_sequence: 0,
             batches: VecDeque::new(),
             leader: None,
@@ -154,8 +159,9 @@ impl PartitionQueue {
 
     /// True when a batch that never was sent may go to `leader`.
     pub(crate) fn takes_new(&self, now: Instant, leader: BrokerId, max_in_flight: usize) -> bool {
+        let most = if self.established { max_in_flight } else { 1 };
         matches!(self.trouble, Trouble::None)
-            && self.batches.len() < max_in_flight
+            && self.batches.len() < most
             && !self.has_waiting()
             && self.may_send_to(now, leader)
     }
@@ -215,6 +221,7 @@ impl PartitionQueue {
         let mut aftermath = Aftermath::default();
         match answer.verdict {
             Verdict::Done | Verdict::AlreadyDone => {
+                self.established = true;
                 self.failures = 0;
                 self.retry_at = None;
                 self.last_failure = None;
@@ -313,6 +320,7 @@ impl PartitionQueue {
             return;
         }
         self.id = id;
+        self.established = false;
         self.trouble = Trouble::None;
         self.renumber(0, 0);
         self.retry_at = None;
