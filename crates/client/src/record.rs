@@ -78,6 +78,12 @@ impl Record {
     pub fn topic(&self) -> &str {
         &self.topic
     }
+
+    /// The key, when there is one.
+    #[must_use]
+    pub fn key_bytes(&self) -> Option<&[u8]> {
+        self.key.as_deref()
+    }
 }
 
 /// Milliseconds since 1970.
