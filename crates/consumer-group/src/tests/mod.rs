@@ -9,6 +9,7 @@ mod commits;
 mod consumer_protocol;
 mod fetching;
 mod lifecycle;
+mod simulation;
 mod starting;
 
 use std::{
