@@ -8,6 +8,7 @@ mod classic;
 mod commits;
 mod consumer_protocol;
 mod fetching;
+mod group_simulation;
 mod lifecycle;
 mod simulation;
 mod starting;

@@ -53,7 +53,9 @@ impl ConsumerMember {
         let full = confirmed.is_none();
         let changed =
             |is_same: fn(&Said, &Said) -> bool| confirmed.is_none_or(|known| !is_same(known, &said));
-        let owned = changed(|known, said| known.owned == said.owned).then(|| self.wire_owned());
+        let acknowledge = self.heartbeats.acknowledge && !self.ownership.is_revoking();
+        let owned = changed(|known, said| known.owned == said.owned) || acknowledge;
+        let owned = owned.then(|| self.wire_owned());
         let topics = changed(|known, said| known.topics == said.topics);
         let config = &shared.config;
         let request = ConsumerGroupHeartbeatRequest {
@@ -70,6 +72,7 @@ impl ConsumerMember {
         };
         let (outgoing, broker) = shared.ask_coordinator(request)?;
         self.heartbeats.asked = Some(Asked { id: outgoing.id, broker, with: said });
+        self.heartbeats.acknowledge &= !acknowledge;
         Some(outgoing)
     }
 
@@ -182,9 +185,14 @@ impl ConsumerMember {
             _ => self.state = State::Member { epoch },
         }
         if let Some(assignment) = &response.assignment {
-            self.target = Some(by_topic(assignment));
+            let target = Some(by_topic(assignment));
+            self.heartbeats.acknowledge |= self.target != target;
+            self.target = target;
         }
         self.follow_target(now, shared);
+        if self.heartbeats.acknowledge && !self.ownership.is_revoking() {
+            self.heartbeats.next = now;
+        }
     }
 
     fn refused(

@@ -80,6 +80,9 @@ struct Heartbeats {
     /// When the next is due.
     next: Instant,
     interval: Duration,
+    /// The broker wants something else than before: the next heartbeat says what is owned, even if that is what it was.
+    /// The broker may believe that an earlier target was followed which this one has overtaken.
+    acknowledge: bool,
     /// When the last one that was answered well was sent: the session runs from there.
     last_success: Instant,
     retry: Retry,
@@ -108,6 +111,7 @@ impl ConsumerMember {
                 asked: None,
                 next: shared.started,
                 interval: FIRST_INTERVAL,
+                acknowledge: false,
                 last_success: shared.started,
                 retry: Retry::default(),
                 confirmed: None,
