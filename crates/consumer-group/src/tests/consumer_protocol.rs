@@ -366,6 +366,20 @@ fn an_unknown_topic_id_waits_for_metadata() {
     assert_eq!(request.topic_partitions.unwrap().len(), 2);
 }
 
+/// A target that was never followed may be overtaken by one that is what the member owns already. The broker waits to
+/// hear that nothing is left of the other.
+#[test]
+fn a_target_that_changes_nothing_is_acknowledged_all_the_same() {
+    let mut script = Script::consumer_member(config(), &[0]);
+    let mut both = answer(1, Some(&[0]));
+    let unknown = answer_of(Uuid::from_bytes([7; 16]), 1, Some(&[0])).assignment.unwrap().topic_partitions;
+    both.assignment.as_mut().unwrap().topic_partitions.extend(unknown);
+    script.consumer_beat(both);
+    assert_eq!(owned(&script.consumer_beat(answer(1, Some(&[0])))), Some(vec![0]));
+    assert_eq!(owned(&asked_for!(script, ConsumerGroupHeartbeat).1), Some(vec![0]));
+    assert_eq!(script.news(), []);
+}
+
 /// M2: a topic that is made anew under way is given up as the old one and read as the new one.
 #[test]
 fn a_topic_made_anew_is_given_up_and_read_afresh() {

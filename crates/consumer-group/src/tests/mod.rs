@@ -8,7 +8,9 @@ mod classic;
 mod commits;
 mod consumer_protocol;
 mod fetching;
+mod group_simulation;
 mod lifecycle;
+mod simulation;
 mod starting;
 
 use std::{
