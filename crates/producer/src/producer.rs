@@ -195,7 +195,7 @@ impl Producer {
     fn produce_request(&mut self, now: Instant) -> Option<Outgoing> {
         let renewing = self.renewal();
         self.identity.known()?;
-        let candidates = self.candidates(now);
+        let candidates = self.candidates();
         let mut leaderless = false;
         let mut tried = BTreeSet::new();
         let metadata = Arc::clone(self.metadata.metadata());
@@ -231,8 +231,8 @@ impl Producer {
     }
 
     /// Partitions with something to send, beginning behind the one served last.
-    fn candidates(&self, now: Instant) -> Vec<TopicPartition> {
-        let mut all: BTreeSet<TopicPartition> = self.accumulator.ready(now).into_iter().collect();
+    fn candidates(&self) -> Vec<TopicPartition> {
+        let mut all: BTreeSet<TopicPartition> = self.accumulator.ready().into_iter().collect();
         let waiting = self.queues.iter().filter(|(_, queue)| queue.has_waiting());
         all.extend(waiting.map(|(partition, _)| partition.clone()));
         let Some(turn) = &self.turn else { return all.into_iter().collect() };
@@ -401,6 +401,7 @@ impl Machine for Producer {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.metadata.handle_timeout(now);
+        self.accumulator.handle_timeout(now);
         if self.accumulator.next_expiry().is_some_and(|at| at <= now) {
             self.expire(now);
             self.report();
