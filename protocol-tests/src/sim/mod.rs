@@ -18,6 +18,7 @@ mod plan;
 mod saboteur;
 mod timeline;
 mod trace;
+mod wiretap;
 mod world;
 
 pub use actor::Tally;

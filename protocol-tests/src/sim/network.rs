@@ -18,6 +18,7 @@ use milena_protocol::{
 use super::{
     plan::NetworkPlan,
     timeline::{Event, Timeline},
+    wiretap,
 };
 
 /// The version every broker of the simulation answers ApiVersions in.
@@ -210,11 +211,8 @@ impl Network {
         self.counts.requests += 1;
         let arrives = connection.last_arrival.max(timeline.micros() + delay);
         connection.last_arrival = arrives;
-        timeline.note(format_args!(
-            "p{producer} → {broker} c{} #{correlation} {api} v{version}, {} bytes",
-            id.0,
-            frame.len()
-        ));
+        let said = wiretap::request(request, version);
+        timeline.note(format_args!("p{producer} → {broker} c{} #{correlation} {said}", id.0));
         if cut_before {
             self.counts.faults += 1;
             self.severed.insert(id);
@@ -295,7 +293,8 @@ impl Network {
             return self.cut(timeline, id, "a reply that can't be read");
         };
         connection.outstanding.pop_front();
-        timeline.note(format_args!("p{producer} ← c{} #{correlation}", id.0));
+        let said = wiretap::response(&response);
+        timeline.note(format_args!("p{producer} ← c{} #{correlation} {said}", id.0));
         let Some(request) = request else {
             if let Response::ApiVersions(answer) = &response {
                 let ranges = answer.api_keys.iter().filter_map(|range| {
