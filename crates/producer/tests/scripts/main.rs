@@ -1,0 +1,7 @@
+//! Scripts with a clock: a producer hears this and must say that.
+//!
+//! A test is named after the behaviour; the letter and number in its description is the row of the table of corner
+//! cases that it stands for.
+
+mod retries;
+mod script;

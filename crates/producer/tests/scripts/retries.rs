@@ -1,0 +1,167 @@
+//! Batches that have to be sent again.
+
+use milena_cluster::FailureKind;
+use milena_producer::{Certainty, Delivery, ProduceFailure};
+use milena_protocol::ErrorCode;
+
+use crate::script::{Produced, Said, Script, config, partition};
+
+/// One acknowledged record, then `count` batches in flight on partition 0.
+fn pipeline(script: &mut Script, count: usize) -> (Vec<Produced>, Vec<Delivery>) {
+    script.settle(0, 0);
+    let mut requests = Vec::new();
+    let mut deliveries = Vec::new();
+    for number in 0..count {
+        deliveries.push(script.enqueue(0, &format!("record {number}")));
+        requests.push(script.only_request());
+    }
+    (requests, deliveries)
+}
+
+#[track_caller]
+fn offset(delivery: &Delivery) -> Option<i64> {
+    delivery.result().unwrap().unwrap().offset
+}
+
+/// P1.
+#[test]
+fn a_retry_is_the_same_bytes() {
+    let mut script = Script::new(config(), 1);
+    let (requests, deliveries) = pipeline(&mut script, 1);
+    let mut request = requests[0].clone();
+    for kind in [FailureKind::Unanswered, FailureKind::NotSent, FailureKind::Unanswered] {
+        script.fail(&request, kind);
+        script.no_request();
+        script.wait(1_500);
+        let again = script.only_request();
+        assert_eq!(again.batches, requests[0].batches);
+        request = again;
+    }
+    script.answer(&request, &[Said::code(ErrorCode::REQUEST_TIMED_OUT)]);
+    script.wait(1_500);
+    let again = script.only_request();
+    assert_eq!(again.batches, requests[0].batches);
+    script.answer(&again, &[Said::written(1)]);
+    assert_eq!(offset(&deliveries[0]), Some(1));
+}
+
+/// P2.
+#[test]
+fn batches_refused_for_the_gap_the_first_one_left_go_out_again_one_by_one_in_order() {
+    let mut script = Script::new(config(), 1);
+    let (requests, deliveries) = pipeline(&mut script, 5);
+    script.answer(&requests[0], &[Said::code(ErrorCode::NOT_ENOUGH_REPLICAS)]);
+    for request in &requests[1..] {
+        script.answer(request, &[Said::code(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)]);
+    }
+    let newer = script.enqueue(0, "newer");
+    script.no_request();
+    script.wait(150);
+    for (number, first_try) in requests.iter().enumerate() {
+        let again = script.next_request().unwrap();
+        assert_eq!(again.batches, first_try.batches, "batch {number}");
+        // Only behind the last of them is there room for more.
+        if number < 4 {
+            script.no_request();
+        }
+        script.answer(&again, &[Said::written(1 + number as i64)]);
+        assert_eq!(offset(&deliveries[number]), Some(1 + number as i64));
+    }
+    assert_eq!(script.ids_asked, 1);
+    let request = script.only_request();
+    assert_eq!(request.batches[0].base_sequence, 6);
+    script.answer(&request, &[Said::written(6)]);
+    assert_eq!(offset(&newer), Some(6));
+}
+
+/// P5.
+#[test]
+fn a_duplicate_is_acknowledged_with_the_offset_the_broker_knows() {
+    for (known, told) in [(7, Some(7)), (-1, None)] {
+        let mut script = Script::new(config(), 1);
+        let (requests, deliveries) = pipeline(&mut script, 1);
+        script.fail(&requests[0], FailureKind::Unanswered);
+        script.wait(150);
+        let again = script.only_request();
+        let mut answer = partition(&again.batches[0], Said::code(ErrorCode::DUPLICATE_SEQUENCE_NUMBER));
+        answer.base_offset = known;
+        script.answer_partitions(&again, vec![answer]);
+        assert_eq!(offset(&deliveries[0]), told);
+    }
+}
+
+/// P10.
+#[test]
+fn a_delivery_that_times_out_between_tries_tells_whether_a_try_had_no_clear_end() {
+    for (kind, certainty) in
+        [(FailureKind::NotSent, Certainty::NotWritten), (FailureKind::Unanswered, Certainty::MaybeWritten)]
+    {
+        let mut script = Script::new(config(), 1);
+        let (requests, deliveries) = pipeline(&mut script, 1);
+        script.run_to(119_990);
+        script.fail(&requests[0], kind);
+        script.run_to(120_001);
+        let error = deliveries[0].result().unwrap().unwrap_err();
+        assert_eq!(error.certainty, certainty);
+        assert!(error.to_string().contains("the connection is gone"), "{error}");
+    }
+}
+
+/// P15.
+#[test]
+fn after_a_disconnect_everything_in_flight_goes_out_again_in_order() {
+    let mut script = Script::new(config(), 1);
+    let (requests, deliveries) = pipeline(&mut script, 4);
+    script.fail_all(&requests, FailureKind::Unanswered);
+    script.wait(2_000);
+    for (number, first_try) in requests.iter().enumerate() {
+        let again = script.only_request();
+        assert_eq!(again.batches, first_try.batches, "batch {number}");
+        script.answer(&again, &[Said::written(1 + number as i64)]);
+    }
+    let offsets: Vec<_> = deliveries.iter().map(offset).collect();
+    assert_eq!(offsets, [Some(1), Some(2), Some(3), Some(4)]);
+}
+
+/// P16.
+#[test]
+fn a_partition_that_the_answer_leaves_out_is_unknown_and_one_it_invents_is_ignored() {
+    let mut script = Script::new(config(), 2);
+    script.settle(0, 0);
+    script.settle(1, 0);
+    let kept = script.try_enqueue(0, "kept").unwrap();
+    let left_out = script.try_enqueue(1, "left out").unwrap();
+    script.drain();
+    let request = script.only_request();
+    assert_eq!(request.batches.len(), 2);
+    let mut invented = partition(&request.batches[0], Said::written(9));
+    invented.index = 77;
+    let answered = partition(&request.batches[0], Said::written(1));
+    script.answer_partitions(&request, vec![invented, answered]);
+    assert_eq!(offset(&kept), Some(1));
+    assert!(left_out.result().is_none());
+    script.wait(150);
+    let again = script.only_request();
+    assert_eq!(again.batches, request.batches[1..]);
+    script.run_to(130_000);
+    assert_eq!(left_out.result().unwrap().unwrap_err().certainty, Certainty::MaybeWritten);
+}
+
+/// A batch that is known to be refused for good leaves its numbers to those behind it.
+#[test]
+fn batches_behind_a_refused_one_take_its_numbers() {
+    let mut script = Script::new(config(), 1);
+    let (requests, deliveries) = pipeline(&mut script, 3);
+    script.answer(&requests[0], &[Said::code(ErrorCode::INVALID_RECORD)]);
+    assert_eq!(deliveries[0].result().unwrap().unwrap_err().certainty, Certainty::NotWritten);
+    script.answer(&requests[1], &[Said::code(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)]);
+    script.no_request();
+    script.answer(&requests[2], &[Said::code(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)]);
+    for number in 1..3 {
+        let again = script.only_request();
+        assert_eq!(again.batches[0].base_sequence, number);
+        script.answer(&again, &[Said::written(number.into())]);
+        assert_eq!(offset(&deliveries[number as usize]), Some(number.into()));
+    }
+    assert_eq!(script.ids_asked, 1);
+}
