@@ -4,6 +4,8 @@
 //!
 //! - A batch keeps its numbers, and its bytes, through every retry. Only when every broker is known to have refused it
 //!   may it get others.
+//! - Until a broker has taken the first batch under a producer id it takes any number for the first. So that one goes out
+//!   alone: if it were refused and the next one taken, their order would be lost, or the first would never fit.
 //! - When one batch has to be sent again, those behind it may be refused for the gap it leaves. They wait, and only
 //!   the first one is sent until it is settled: one in flight instead of five.
 //! - A gap in front of the *first* batch is no such thing: the broker lost what it had acknowledged. The partition
@@ -53,6 +55,8 @@ pub(crate) struct PartitionQueue {
     /// Whose numbers the batches have.
     id: ProducerId,
     next_sequence: i32,
+    /// The broker has taken a batch under `id`, and so knows which number comes next.
+    is_known: bool,
     /// In the order of their sequence numbers.
     batches: VecDeque<SentBatch>,
     /// Where the batches in flight went. Nothing goes to another leader before they are settled.
@@ -110,6 +114,7 @@ impl PartitionQueue {
             partition,
             id,
             next_sequence: 0,
+            is_known: false,
             batches: VecDeque::new(),
             leader: None,
             retry_at: None,
@@ -155,7 +160,7 @@ impl PartitionQueue {
     /// True when a batch that never was sent may go to `leader`.
     pub(crate) fn takes_new(&self, now: Instant, leader: BrokerId, max_in_flight: usize) -> bool {
         matches!(self.trouble, Trouble::None)
-            && self.batches.len() < max_in_flight
+            && self.batches.len() < if self.is_known { max_in_flight } else { 1 }
             && !self.has_waiting()
             && self.may_send_to(now, leader)
     }
@@ -215,6 +220,7 @@ impl PartitionQueue {
         let mut aftermath = Aftermath::default();
         match answer.verdict {
             Verdict::Done | Verdict::AlreadyDone => {
+                self.is_known = true;
                 self.failures = 0;
                 self.retry_at = None;
                 self.last_failure = None;
@@ -313,6 +319,7 @@ impl PartitionQueue {
             return;
         }
         self.id = id;
+        self.is_known = false;
         self.trouble = Trouble::None;
         self.renumber(0, 0);
         self.retry_at = None;

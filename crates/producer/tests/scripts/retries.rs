@@ -165,3 +165,24 @@ fn batches_behind_a_refused_one_take_its_numbers() {
     }
     assert_eq!(script.ids_asked, 1);
 }
+
+/// Until the broker has a batch of the producer it takes any sequence number for the first: were the first one refused
+/// and the second taken, their order would be lost.
+#[test]
+fn one_batch_is_in_flight_until_the_broker_knows_the_producer() {
+    let mut script = Script::new(config(), 1);
+    let first = script.enqueue(0, "first");
+    let request = script.only_request();
+    let second = script.enqueue(0, "second");
+    script.no_request();
+    script.answer(&request, &[Said::code(ErrorCode::NOT_ENOUGH_REPLICAS)]);
+    script.no_request();
+    script.wait(150);
+    let again = script.only_request();
+    assert_eq!(again.batches, request.batches);
+    script.answer(&again, &[Said::written(0)]);
+    let request = script.only_request();
+    assert_eq!(request.batches[0].base_sequence, 1);
+    script.answer(&request, &[Said::written(1)]);
+    assert_eq!((offset(&first), offset(&second)), (Some(0), Some(1)));
+}
