@@ -216,6 +216,10 @@ impl PartitionQueue {
         accumulator: &Accumulator,
     ) -> Aftermath {
         let Some(index) = self.position(request) else { return Aftermath::default() };
+        if self.stopped().is_some() {
+            self.drop_batch(index, accumulator);
+            return Aftermath::default();
+        }
         let refused = || ProduceFailure::Refused { code: answer.code, message: answer.message.clone() };
         let mut aftermath = Aftermath::default();
         match answer.verdict {
@@ -271,6 +275,9 @@ impl PartitionQueue {
         accumulator: &Accumulator,
     ) {
         let Some(index) = self.position(request) else { return };
+        if self.stopped().is_some() {
+            return self.drop_batch(index, accumulator);
+        }
         self.last_failure = Some(Arc::clone(&failure.cause));
         match failure.kind {
             FailureKind::NotSent => self.retry(now, index, false, pace, accumulator),
@@ -377,6 +384,7 @@ impl PartitionQueue {
         let error = self.error(index, certainty, cause);
         self.remove(index, Err(error), accumulator);
         match (&self.trouble, certainty) {
+            // Whatever is left of a stopped partition has been given up already.
             (Trouble::Stopped(_), _) => {}
             (_, Certainty::MaybeWritten) => self.trouble = Trouble::Uncertain,
             (Trouble::Uncertain, _) => {}
@@ -420,7 +428,8 @@ impl PartitionQueue {
         }
     }
 
-    /// The broker's log and ours disagree: everything is given up, and nothing more is taken.
+    /// The broker's log and ours disagree: everything is given up, and nothing more is taken. What is in flight stays
+    /// until it lands.
     fn stop(&mut self, accumulator: &Accumulator) {
         let mut first = None;
         for index in 0..self.batches.len() {

@@ -186,3 +186,50 @@ fn one_batch_is_in_flight_until_the_broker_knows_the_producer() {
     script.answer(&request, &[Said::written(1)]);
     assert_eq!((offset(&first), offset(&second)), (Some(0), Some(1)));
 }
+
+/// P3, P19.
+#[test]
+fn a_gap_in_front_of_the_first_batch_stops_the_partition_and_no_other() {
+    let mut script = Script::new(config(), 2);
+    let (requests, deliveries) = pipeline(&mut script, 3);
+    script.answer(&requests[0], &[Said::code(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)]);
+    for delivery in &deliveries {
+        let error = delivery.result().unwrap().unwrap_err();
+        assert_eq!(error.cause, ProduceFailure::Desynchronized);
+        assert_eq!(error.certainty, Certainty::MaybeWritten);
+        assert_eq!(error.partition.to_string(), "letters-0");
+        assert!(error.base_sequence.is_some_and(|sequence| sequence > 0));
+    }
+    assert!(script.try_enqueue(0, "more").unwrap_err().to_string().contains("takes no more records"));
+    for request in &requests[1..] {
+        script.answer(request, &[Said::code(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)]);
+    }
+    script.wait(10_000);
+    script.no_request();
+    assert_eq!(script.producer.accumulator().used(), 0);
+    script.settle(1, 0);
+    assert_eq!(script.ids_asked, 1);
+}
+
+/// P3.
+#[test]
+fn what_lands_after_a_partition_has_stopped_changes_nothing() {
+    for said in [
+        Said::written(3),
+        Said::code(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER),
+        Said::code(ErrorCode::UNKNOWN_PRODUCER_ID),
+        Said::code(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+        Said::code(ErrorCode::INVALID_RECORD),
+    ] {
+        let mut script = Script::new(config(), 1);
+        let (requests, deliveries) = pipeline(&mut script, 2);
+        script.answer(&requests[0], &[Said::code(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)]);
+        script.answer(&requests[1], &[said]);
+        script.wait(200_000);
+        script.no_request();
+        assert_eq!(script.ids_asked, 1, "{said:?}");
+        assert_eq!(script.producer.accumulator().used(), 0, "{said:?}");
+        let error = deliveries[1].result().unwrap().unwrap_err();
+        assert_eq!(error.cause, ProduceFailure::Desynchronized);
+    }
+}
