@@ -98,13 +98,23 @@ struct SentBatch {
     serial: u64,
     deadline: Instant,
     in_flight: Option<RequestId>,
-    /// A try had no clear end.
-    maybe_written: bool,
+    doubt: Doubt,
+}
+
+/// Whether a batch that is not acknowledged may be in a log under its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    /// No try has reached a broker, or every one was refused.
+    None,
+    /// A broker has answered and left it open. It is done with the batch.
+    Answered,
+    /// A try has no answer: a broker may have the batch, or may get it yet.
+    Unanswered,
 }
 
 impl SentBatch {
-    const fn certainty(&self) -> Certainty {
-        if self.maybe_written { Certainty::MaybeWritten } else { Certainty::NotWritten }
+    fn certainty(&self) -> Certainty {
+        if self.doubt == Doubt::None { Certainty::NotWritten } else { Certainty::MaybeWritten }
     }
 }
 
@@ -144,7 +154,7 @@ impl PartitionQueue {
 
     /// True when nothing sent under the old producer id is open any more.
     pub(crate) fn is_drained(&self) -> bool {
-        self.batches.iter().all(|batch| batch.in_flight.is_none() && !batch.maybe_written)
+        self.batches.iter().all(|batch| batch.in_flight.is_none() && batch.doubt == Doubt::None)
     }
 
     /// When a batch may be sent again.
@@ -173,7 +183,7 @@ impl PartitionQueue {
         let uncertain = matches!(self.trouble, Trouble::Uncertain);
         let first = self.batches.front_mut()?;
         // Under a lost id only what may have been written is worth asking about.
-        if uncertain && !first.maybe_written {
+        if uncertain && first.doubt == Doubt::None {
             return None;
         }
         first.in_flight = Some(request);
@@ -201,7 +211,7 @@ impl PartitionQueue {
             serial: batch.serial,
             deadline: batch.deadline,
             in_flight: Some(request),
-            maybe_written: false,
+            doubt: Doubt::None,
         });
         bytes
     }
@@ -234,34 +244,25 @@ impl PartitionQueue {
                 };
                 self.remove(index, Ok(written), accumulator);
             }
-            Verdict::OutOfSequence => {
-                // A broker that misses what comes before has not written this one either.
-                self.land(index, |batch| batch.maybe_written = false);
-                if index > 0 {
-                    self.forget_abandoned(index, accumulator);
-                } else if matches!(self.trouble, Trouble::None) {
-                    self.stop(accumulator);
-                    aftermath.stopped = true;
-                }
-            }
+            Verdict::OutOfSequence => aftermath.stopped = self.handle_gap(index, accumulator),
             Verdict::ProducerStateLost | Verdict::Fenced => {
                 self.trouble = Trouble::Uncertain;
                 self.note(answer.code.to_string());
-                if self.batches.get(index).is_some_and(|batch| batch.maybe_written) {
+                if self.batches.get(index).is_some_and(|batch| batch.doubt != Doubt::None) {
                     self.give_up(index, refused(), accumulator);
                 } else {
                     self.land(index, |_| {});
                 }
             }
             Verdict::Retry | Verdict::RefreshMetadata | Verdict::FindCoordinator => {
-                let unclear = may_have_written(answer.code);
+                let doubt = if may_have_written(answer.code) { Doubt::Answered } else { Doubt::None };
                 self.note(answer.code.to_string());
-                self.retry(now, index, unclear, pace, accumulator);
+                self.retry(now, index, doubt, pace, accumulator);
                 aftermath.refresh = answer.verdict == Verdict::RefreshMetadata;
             }
             _ => self.give_up(index, refused(), accumulator),
         }
-        self.close_hole();
+        self.settle_trouble();
         aftermath
     }
 
@@ -280,13 +281,13 @@ impl PartitionQueue {
         }
         self.last_failure = Some(Arc::clone(&failure.cause));
         match failure.kind {
-            FailureKind::NotSent => self.retry(now, index, false, pace, accumulator),
-            FailureKind::Unanswered => self.retry(now, index, true, pace, accumulator),
+            FailureKind::NotSent => self.retry(now, index, Doubt::None, pace, accumulator),
+            FailureKind::Unanswered => self.retry(now, index, Doubt::Unanswered, pace, accumulator),
             FailureKind::Unsupported => {
                 self.give_up(index, ProduceFailure::Unsupported(Arc::clone(&failure.cause)), accumulator);
             }
         }
-        self.close_hole();
+        self.settle_trouble();
     }
 
     /// Gives up what is past its deadline. What is in flight then stays until it lands: its sequence number is taken.
@@ -307,7 +308,7 @@ impl PartitionQueue {
                 self.give_up(index, cause, accumulator);
             }
         }
-        self.close_hole();
+        self.settle_trouble();
     }
 
     /// Gives up everything, for the producer is closed.
@@ -356,15 +357,40 @@ impl PartitionQueue {
         }
     }
 
+    /// A broker misses what comes before the batch. True when that stops the partition.
+    fn handle_gap(&mut self, index: usize, accumulator: &Accumulator) -> bool {
+        // A broker that misses what comes before has not written this one either. But a try that it has not seen yet may
+        // come after one of what is missing.
+        self.land(index, |batch| {
+            if batch.doubt == Doubt::Answered {
+                batch.doubt = Doubt::None;
+            }
+        });
+        if index == 0 && matches!(self.trouble, Trouble::None) {
+            self.stop(accumulator);
+            return true;
+        }
+        let unanswered = self.batches.get(index).is_some_and(|batch| batch.doubt == Doubt::Unanswered);
+        if index == 0 && unanswered && matches!(self.trouble, Trouble::Uncertain) {
+            // Nothing that could be sent under the old id tells more, and under a new id it might be there twice.
+            let cause =
+                ProduceFailure::Refused { code: ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, message: None };
+            self.give_up(index, cause, accumulator);
+        } else {
+            self.forget_abandoned(index, accumulator);
+        }
+        false
+    }
+
     fn retry(
         &mut self,
         now: Instant,
         index: usize,
-        unclear: bool,
+        doubt: Doubt,
         pace: &mut Pace<'_>,
         accumulator: &Accumulator,
     ) {
-        self.land(index, |batch| batch.maybe_written |= unclear);
+        self.land(index, |batch| batch.doubt = batch.doubt.max(doubt));
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(now + pace.backoff.after(self.failures, pace.random));
         self.forget_abandoned(index, accumulator);
@@ -398,24 +424,48 @@ impl PartitionQueue {
         }
     }
 
-    /// Moves the batches behind a hole up, once none of them is in flight or may have been written.
-    fn close_hole(&mut self) {
-        let Trouble::Hole { sequence } = self.trouble else { return };
+    /// Does what a hole or a lost id allows by now.
+    fn settle_trouble(&mut self) {
+        match self.trouble {
+            Trouble::Hole { sequence } => self.close_hole(sequence),
+            Trouble::Uncertain => {
+                let is_sure = |batch: &SentBatch| batch.in_flight.is_none() && batch.doubt == Doubt::None;
+                if let Some(sure) = self.batches.iter().position(is_sure) {
+                    self.clear_doubts(sure + 1);
+                }
+            }
+            Trouble::None | Trouble::Stopped(_) => {}
+        }
+    }
+
+    /// Moves the batches behind a hole up, once none of them is in flight.
+    fn close_hole(&mut self, sequence: i32) {
         let behind = |batch: &SentBatch| {
             self.next_sequence.wrapping_sub(batch.base_sequence) & i32::MAX
                 < self.next_sequence.wrapping_sub(sequence) & i32::MAX
         };
         let first = self.batches.iter().position(behind).unwrap_or(self.batches.len());
-        let moved = self.batches.iter().skip(first);
+        let mut moved = self.batches.iter().skip(first);
         if moved.clone().any(|batch| batch.in_flight.is_some()) {
             return;
         }
-        if moved.clone().any(|batch| batch.maybe_written) {
+        if moved.any(|batch| batch.doubt == Doubt::Unanswered) {
+            // A try that arrives late may fit behind the batch that has taken the hole's number.
             self.trouble = Trouble::Uncertain;
+            self.clear_doubts(first);
             return;
         }
         self.trouble = Trouble::None;
+        self.clear_doubts(first);
         self.renumber(first, sequence);
+    }
+
+    /// The batches from `first` on are not written and will not be: one before them is neither, nor will it be sent
+    /// under its numbers again.
+    fn clear_doubts(&mut self, first: usize) {
+        for batch in self.batches.iter_mut().skip(first).filter(|batch| batch.in_flight.is_none()) {
+            batch.doubt = Doubt::None;
+        }
     }
 
     fn renumber(&mut self, first: usize, sequence: i32) {

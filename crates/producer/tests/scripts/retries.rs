@@ -233,3 +233,26 @@ fn what_lands_after_a_partition_has_stopped_changes_nothing() {
         assert_eq!(error.cause, ProduceFailure::Desynchronized);
     }
 }
+
+/// A try without an answer may still reach the broker. That a later try is refused for a gap does not take it back.
+#[test]
+fn a_batch_refused_for_a_gap_after_an_unanswered_try_stays_possibly_written() {
+    let mut script = Script::new(config(), 1);
+    let (requests, deliveries) = pipeline(&mut script, 2);
+    // The first one expires without an answer: nobody will try it again.
+    script.run_to(119_900);
+    let newer = script.enqueue(0, "newer");
+    let third = script.only_request();
+    script.fail_all(&requests, FailureKind::Unanswered);
+    script.fail(&third, FailureKind::Unanswered);
+    script.run_to(120_001);
+    assert_eq!(deliveries[0].result().unwrap().unwrap_err().certainty, Certainty::MaybeWritten);
+    script.wait(2_000);
+    let again = script.only_request();
+    assert_eq!(again.batches, third.batches);
+    script.answer(&again, &[Said::code(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)]);
+    let error = newer.result().unwrap().unwrap_err();
+    assert_eq!(error.certainty, Certainty::MaybeWritten, "{error}");
+    script.wait(1_000);
+    script.settle(0, 9);
+}
