@@ -173,6 +173,11 @@ impl Producer {
         self.report_end();
     }
 
+    /// True when there is a topic to produce to: before that no producer id is needed.
+    fn has_topics(&self) -> bool {
+        !self.metadata.metadata().topics.is_empty()
+    }
+
     fn learn_topics(&mut self) {
         for (name, topic) in &self.metadata.metadata().topics {
             let available = topic.partitions.iter().map(|partition| partition.leader.is_some()).collect();
@@ -424,7 +429,7 @@ impl Machine for Producer {
             return None;
         }
         self.renewal();
-        if !self.metadata.metadata().topics.is_empty()
+        if self.has_topics()
             && let Some(request) = self.identity.poll_request(now, &mut self.ids)
         {
             return Some(request);
@@ -449,7 +454,7 @@ impl Machine for Producer {
         let deadline = |at: Option<Instant>, why| at.map(|at| Deadline::new(at, why));
         Deadline::earliest([
             self.metadata.poll_timeout(),
-            self.identity.poll_timeout(),
+            if self.has_topics() { self.identity.poll_timeout() } else { None },
             deadline(self.accumulator.next_linger(), "a batch has lingered"),
             deadline(self.accumulator.next_expiry(), "a delivery times out"),
             deadline(self.next_retry, "send a batch again"),

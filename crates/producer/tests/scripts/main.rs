@@ -3,5 +3,6 @@
 //! A test is named after the behaviour; the letter and number in its description is the row of the table of corner
 //! cases that it stands for.
 
+mod identity;
 mod retries;
 mod script;

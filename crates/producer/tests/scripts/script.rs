@@ -30,6 +30,8 @@ pub struct Script {
     pub leaders: Vec<(i32, i32)>,
     /// Whether requests for producer ids are answered.
     pub grants_ids: bool,
+    /// Whether the brokers know the topic.
+    pub topic_exists: bool,
     pub events: Vec<ProducerEvent>,
     /// Producer ids asked for.
     pub ids_asked: i64,
@@ -38,6 +40,8 @@ pub struct Script {
     start: Instant,
     at: u64,
     produced: VecDeque<Produced>,
+    /// The request for a producer id that was not answered.
+    id_request: Option<RequestId>,
 }
 
 /// A Produce request.
@@ -106,12 +110,14 @@ impl Script {
             producer: Producer::new(config).unwrap(),
             leaders: vec![(1, 1); partitions],
             grants_ids: true,
+            topic_exists: true,
             events: Vec::new(),
             ids_asked: 0,
             metadata_asked: 0,
             start: Instant::now(),
             at: 0,
             produced: VecDeque::new(),
+            id_request: None,
         }
     }
 
@@ -165,6 +171,7 @@ impl Script {
             Request::InitProducerId(_) => {
                 self.ids_asked += 1;
                 if !self.grants_ids {
+                    self.id_request = Some(outgoing.id);
                     return;
                 }
                 InitProducerIdResponse { producer_id: 999 + self.ids_asked, ..Default::default() }.into()
@@ -197,6 +204,12 @@ impl Script {
             partitions: partitions.collect(),
             ..Default::default()
         };
+        let unknown = MetadataResponseTopic {
+            error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0,
+            name: Some(TOPIC.into()),
+            ..Default::default()
+        };
+        let topic = if self.topic_exists { topic } else { unknown };
         MetadataResponse { brokers: brokers.collect(), topics: vec![topic], ..Default::default() }
     }
 
@@ -273,6 +286,13 @@ impl Script {
     /// A request stays without an answer.
     pub fn fail(&mut self, request: &Produced, kind: FailureKind) {
         self.fail_all(std::slice::from_ref(request), kind);
+    }
+
+    /// The request for a producer id stays without an answer.
+    pub fn fail_id_request(&mut self, kind: FailureKind) {
+        let id = self.id_request.take().unwrap();
+        self.producer.handle_response(self.now(), id, Err(Failure::new(kind, "the connection is gone")));
+        self.drain();
     }
 
     /// A connection dies, and with it these requests.
