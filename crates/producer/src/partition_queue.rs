@@ -6,6 +6,8 @@
 //!   may it get others.
 //! - Until a broker has taken the first batch under a producer id it takes any number for the first. So that one goes out
 //!   alone: if it were refused and the next one taken, their order would be lost, or the first would never fit.
+//! - A broker remembers the last five batches of a producer. Only so many go out behind one that is not settled, those
+//!   that are settled already included: else a repetition of it would be taken for a gap.
 //! - When one batch has to be sent again, those behind it may be refused for the gap it leaves. They wait, and only
 //!   the first one is sent until it is settled: one in flight instead of five.
 //! - A gap in front of the *first* batch is no such thing: the broker lost what it had acknowledged. The partition
@@ -55,6 +57,8 @@ pub(crate) struct PartitionQueue {
     /// Whose numbers the batches have.
     id: ProducerId,
     next_sequence: i32,
+    /// Counts the batches sent for the first time.
+    next_number: u64,
     /// The broker has taken a batch under `id`, and so knows which number comes next.
     is_known: bool,
     /// In the order of their sequence numbers.
@@ -91,6 +95,8 @@ pub(crate) struct Unsent {
 
 #[derive(Debug)]
 struct SentBatch {
+    /// The how-manieth of the partition it is.
+    number: u64,
     bytes: Bytes,
     base_sequence: i32,
     count: i32,
@@ -124,6 +130,7 @@ impl PartitionQueue {
             partition,
             id,
             next_sequence: 0,
+            next_number: 0,
             is_known: false,
             batches: VecDeque::new(),
             leader: None,
@@ -167,10 +174,15 @@ impl PartitionQueue {
         !elsewhere && self.retry_at.is_none_or(|at| at <= now)
     }
 
+    /// Batches sent from the oldest that is not settled on.
+    fn since_oldest(&self) -> u64 {
+        self.batches.front().map_or(0, |oldest| self.next_number - oldest.number)
+    }
+
     /// True when a batch that never was sent may go to `leader`.
     pub(crate) fn takes_new(&self, now: Instant, leader: BrokerId, max_in_flight: usize) -> bool {
         matches!(self.trouble, Trouble::None)
-            && self.batches.len() < if self.is_known { max_in_flight } else { 1 }
+            && self.since_oldest() < if self.is_known { max_in_flight as u64 } else { 1 }
             && !self.has_waiting()
             && self.may_send_to(now, leader)
     }
@@ -203,7 +215,10 @@ impl PartitionQueue {
         self.next_sequence = increment_sequence(base_sequence, count);
         let bytes = batch.records.stamp(stamp(self.id, base_sequence));
         self.leader = Some(leader);
+        let number = self.next_number;
+        self.next_number += 1;
         self.batches.push_back(SentBatch {
+            number,
             bytes: bytes.clone(),
             base_sequence,
             count,

@@ -256,3 +256,25 @@ fn a_batch_refused_for_a_gap_after_an_unanswered_try_stays_possibly_written() {
     script.wait(1_000);
     script.settle(0, 9);
 }
+
+/// The failures of one broken connection come one by one. What goes out between them, on a new connection, must not push
+/// a batch that is still in flight out of what the broker remembers.
+#[test]
+fn no_more_than_five_batches_go_out_from_the_oldest_unsettled_on() {
+    let mut script = Script::new(config(), 1);
+    let (requests, deliveries) = pipeline(&mut script, 5);
+    for (number, request) in requests.iter().enumerate().skip(1) {
+        script.answer(request, &[Said::written(1 + number as i64)]);
+    }
+    let newer = script.enqueue(0, "newer");
+    script.no_request();
+    script.fail(&requests[0], FailureKind::Unanswered);
+    script.wait(150);
+    let again = script.only_request();
+    assert_eq!(again.batches, requests[0].batches);
+    script.answer(&again, &[Said::written(1)]);
+    assert_eq!(offset(&deliveries[0]), Some(1));
+    let request = script.only_request();
+    script.answer(&request, &[Said::written(6)]);
+    assert_eq!(offset(&newer), Some(6));
+}
