@@ -93,7 +93,7 @@ impl Plan {
         ProducerConfig {
             linger,
             batch_size,
-            buffer_memory: batch_size.saturating_mul(random.usize(4..40)),
+            buffer_memory: batch_size.saturating_mul(random.usize(8..40)),
             max_request_size: 1024,
             max_in_flight: random.usize(1..=5),
             codec: Codec::from(if random.u8(0..8) == 0 { Compression::Gzip } else { Compression::None }),
