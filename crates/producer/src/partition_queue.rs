@@ -184,6 +184,8 @@ impl PartitionQueue {
         matches!(self.trouble, Trouble::None)
             && self.since_oldest() < if self.is_known { max_in_flight as u64 } else { 1 }
             && !self.has_waiting()
+            // How one ends that has expired in flight decides whether its numbers, and the id, are of use any more.
+            && !self.batches.iter().any(|batch| batch.outcome.is_done())
             && self.may_send_to(now, leader)
     }
 

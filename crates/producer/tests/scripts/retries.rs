@@ -278,3 +278,23 @@ fn no_more_than_five_batches_go_out_from_the_oldest_unsettled_on() {
     script.answer(&request, &[Said::written(6)]);
     assert_eq!(offset(&newer), Some(6));
 }
+
+/// P10.
+#[test]
+fn a_delivery_that_times_out_in_flight_is_possibly_written_and_new_batches_wait_until_it_lands() {
+    let mut script = Script::new(config(), 1);
+    let (requests, deliveries) = pipeline(&mut script, 1);
+    script.run_to(120_001);
+    let error = deliveries[0].result().unwrap().unwrap_err();
+    assert_eq!(error.certainty, Certainty::MaybeWritten);
+    assert!(matches!(error.cause, ProduceFailure::DeliveryTimeout { .. }), "{error}");
+    let newer = script.enqueue(0, "newer");
+    script.no_request();
+    // It lands after all, and the numbers go on.
+    script.answer(&requests[0], &[Said::written(1)]);
+    let request = script.only_request();
+    assert_eq!((request.batches[0].producer_id, request.batches[0].base_sequence), (1000, 2));
+    script.answer(&request, &[Said::written(2)]);
+    assert_eq!(offset(&newer), Some(2));
+    assert_eq!(script.ids_asked, 1);
+}
