@@ -40,6 +40,8 @@ pub(crate) struct Answer {
     pub(crate) message: Option<ByteString>,
     pub(crate) base_offset: i64,
     pub(crate) log_append_time: i64,
+    /// -1 when the broker does not tell.
+    pub(crate) log_start_offset: i64,
 }
 
 /// What the machine must do after an answer.
@@ -69,6 +71,8 @@ pub(crate) struct PartitionQueue {
     failures: u32,
     trouble: Trouble,
     last_failure: Option<Arc<str>>,
+    /// Where the batch is that was acknowledged last.
+    last_offset: Option<i64>,
 }
 
 #[derive(Clone, Debug)]
@@ -138,6 +142,7 @@ impl PartitionQueue {
             failures: 0,
             trouble: Trouble::None,
             last_failure: None,
+            last_offset: None,
         }
     }
 
@@ -259,16 +264,28 @@ impl PartitionQueue {
                     base_offset: (answer.base_offset >= 0).then_some(answer.base_offset),
                     log_append_time: (answer.log_append_time >= 0).then_some(answer.log_append_time),
                 };
+                self.last_offset = written.base_offset.or(self.last_offset);
                 self.remove(index, Ok(written), accumulator);
             }
             Verdict::OutOfSequence => aftermath.stopped = self.handle_gap(index, accumulator),
+            Verdict::ProducerStateLost if answer.log_start_offset < 0 => {
+                self.note(answer.code.to_string());
+                self.retry(now, index, Doubt::None, pace, accumulator);
+            }
+            // The broker has forgotten the producer while it still has what it acknowledged last: as bad as a gap.
+            Verdict::ProducerStateLost
+                if self.last_offset.is_some_and(|last| last >= answer.log_start_offset) =>
+            {
+                aftermath.stopped = self.handle_gap(index, accumulator);
+            }
             Verdict::ProducerStateLost | Verdict::Fenced => {
                 self.trouble = Trouble::Uncertain;
                 self.note(answer.code.to_string());
                 if self.batches.get(index).is_some_and(|batch| batch.doubt != Doubt::None) {
                     self.give_up(index, refused(), accumulator);
                 } else {
-                    self.land(index, |_| {});
+                    // A broker that refuses every id would otherwise be asked without a pause.
+                    self.retry(now, index, Doubt::None, pace, accumulator);
                 }
             }
             Verdict::Retry | Verdict::RefreshMetadata | Verdict::FindCoordinator => {
@@ -347,7 +364,6 @@ impl PartitionQueue {
         self.is_known = false;
         self.trouble = Trouble::None;
         self.renumber(0, 0);
-        self.retry_at = None;
     }
 
     /// What the partition refuses records with.

@@ -85,6 +85,7 @@ pub(crate) fn answers(
                     message,
                     base_offset: answer.base_offset,
                     log_append_time: answer.log_append_time_ms,
+                    log_start_offset: answer.log_start_offset,
                 },
             );
         }
