@@ -151,10 +151,6 @@ impl PartitionQueue {
         self.batches.iter().any(|batch| batch.in_flight.is_none())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.batches.is_empty()
-    }
-
     fn in_flight(&self) -> usize {
         self.batches.iter().filter(|batch| batch.in_flight.is_some()).count()
     }

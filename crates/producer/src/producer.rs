@@ -436,8 +436,9 @@ impl Machine for Producer {
         }
         let request = self.produce_request(now);
         if request.is_none() {
-            let retries = self.queues.values().filter(|queue| !queue.is_empty());
-            self.next_retry = retries.filter_map(PartitionQueue::retry_at).filter(|at| *at > now).min();
+            // A queue without a batch counts too: a wait that a batch has left behind holds the next one back.
+            let retries = self.queues.values().filter_map(PartitionQueue::retry_at);
+            self.next_retry = retries.filter(|at| *at > now).min();
         }
         request
     }

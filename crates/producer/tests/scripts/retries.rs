@@ -298,3 +298,24 @@ fn a_delivery_that_times_out_in_flight_is_possibly_written_and_new_batches_wait_
     assert_eq!(offset(&newer), Some(2));
     assert_eq!(script.ids_asked, 1);
 }
+
+/// The pause after a failure outlives the batch that failed.
+#[test]
+fn a_batch_behind_one_that_expired_in_its_pause_goes_out_when_the_pause_ends() {
+    let mut script = Script::new(config(), 1);
+    let (requests, _deliveries) = pipeline(&mut script, 1);
+    script.run_to(119_990);
+    let newer = script.enqueue(0, "newer");
+    let behind = script.only_request();
+    script.answer(&behind, &[Said::code(ErrorCode::INVALID_RECORD)]);
+    assert!(newer.result().is_some());
+    script.fail(&requests[0], FailureKind::NotSent);
+    script.run_to(120_001);
+    let newest = script.enqueue(0, "newest");
+    script.no_request();
+    script.wait(150);
+    let request = script.only_request();
+    assert_eq!(request.batches[0].base_sequence, 1);
+    script.answer(&request, &[Said::written(1)]);
+    assert_eq!(offset(&newest), Some(1));
+}
