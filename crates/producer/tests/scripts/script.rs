@@ -127,7 +127,6 @@ impl Script {
 
     /// Lets time pass until `ms` after the start; the machine is woken when it asks to be.
     pub fn run_to(&mut self, ms: u64) {
-        self.drain();
         let mut woken_here = 0;
         while let Some(deadline) = self.producer.poll_timeout() {
             let at = deadline.at.saturating_duration_since(self.start).as_nanos().div_ceil(1_000_000);
@@ -141,7 +140,6 @@ impl Script {
             self.drain();
         }
         self.at = ms;
-        self.drain();
     }
 
     /// Lets so many ms pass.
