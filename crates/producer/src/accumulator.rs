@@ -88,7 +88,7 @@ struct State {
 #[derive(Debug, Default)]
 struct TopicBatches {
     partitions: Vec<PartitionBatches>,
-    /// Which partitions have a leader.
+    /// Which partitions have a leader and have not stopped.
     available: Vec<bool>,
     sticky: Sticky,
 }
@@ -145,7 +145,7 @@ impl Accumulator {
     /// pass: the caller waits and tries again.
     pub fn enqueue(&self, now: Instant, record: &NewRecord<'_>) -> Result<Enqueued, EnqueueError> {
         let len = record_upper_bound(record.key, record.value, record.headers());
-        let limit = self.max_request_size;
+        let limit = self.max_request_size.min(self.buffer_memory);
         if len.saturating_add(HEADER_LEN) > limit {
             return Err(EnqueueError::TooLarge { len, limit });
         }
@@ -159,7 +159,8 @@ impl Accumulator {
             wanted.insert(record.topic.clone());
             return Err(EnqueueError::UnknownTopic(record.topic.clone()));
         };
-        if used.saturating_add(len) > self.buffer_memory {
+        // A batch that is opened for the record takes a header more.
+        if used.saturating_add(len).saturating_add(HEADER_LEN) > self.buffer_memory {
             return Err(EnqueueError::BufferFull(self.buffer_memory));
         }
         let index = topic.place(record, random)?;
@@ -215,7 +216,7 @@ impl Accumulator {
                     ready.insert(name());
                     wake = true;
                 }
-                // The size was held against the limit of a request before.
+                // The size was held against the limits before.
                 Err(_) => return Err(EnqueueError::TooLarge { len, limit }),
             }
         }
@@ -246,6 +247,7 @@ impl Accumulator {
             topic.partitions.resize_with(available.len(), PartitionBatches::default);
         }
         topic.available = available;
+        topic.avoid_stopped();
     }
 
     /// Makes the batches ready that have lingered at `now`.
@@ -314,6 +316,9 @@ impl Accumulator {
         let Some(batches) = state.batches(partition) else { return Vec::new() };
         batches.stopped = Some(error.clone());
         let unsent: Vec<_> = batches.closed.drain(..).chain(batches.open.take()).collect();
+        if let Some(topic) = state.topics.get_mut(&partition.topic) {
+            topic.avoid_stopped();
+        }
         for batch in &unsent {
             state.lingering.remove(&batch.serial);
         }
@@ -376,6 +381,17 @@ impl State {
 }
 
 impl TopicBatches {
+    /// Sends the records without a key where they are taken.
+    fn avoid_stopped(&mut self) {
+        let stopped = self.partitions.iter().enumerate().filter(|(_, batches)| batches.stopped.is_some());
+        for (index, _) in stopped {
+            if let Some(available) = self.available.get_mut(index) {
+                *available = false;
+            }
+            self.sticky.leave(index);
+        }
+    }
+
     /// The partition for a record.
     fn place(&mut self, record: &NewRecord<'_>, random: &mut fastrand::Rng) -> Result<usize, EnqueueError> {
         let count = self.partitions.len();

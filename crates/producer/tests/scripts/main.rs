@@ -4,5 +4,6 @@
 //! cases that it stands for.
 
 mod identity;
+mod memory;
 mod retries;
 mod script;
