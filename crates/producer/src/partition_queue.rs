@@ -42,6 +42,8 @@ pub(crate) struct Answer {
     pub(crate) log_append_time: i64,
     /// -1 when the broker does not tell.
     pub(crate) log_start_offset: i64,
+    /// Another broker than the one that answered is known to lead the partition.
+    pub(crate) led_elsewhere: bool,
 }
 
 /// What the machine must do after an answer.
@@ -289,6 +291,10 @@ impl PartitionQueue {
                 self.note(answer.code.to_string());
                 self.retry(now, index, doubt, pace, accumulator);
                 aftermath.refresh = answer.verdict == Verdict::RefreshMetadata;
+                if aftermath.refresh && answer.led_elsewhere {
+                    // The pause is for the broker that refused (KIP-951).
+                    self.retry_at = None;
+                }
             }
             _ => self.give_up(index, refused(), accumulator),
         }

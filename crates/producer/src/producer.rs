@@ -313,9 +313,9 @@ impl Producer {
     }
 
     fn handle_produce(&mut self, now: Instant, id: RequestId, result: &Result<Response, Failure>) {
-        let Some(InFlight { partitions, .. }) = self.in_flight.remove(&id) else { return };
+        let Some(InFlight { leader, partitions }) = self.in_flight.remove(&id) else { return };
         let mut answers = match result {
-            Ok(Response::Produce(response)) => request::answers(response, &mut self.metadata),
+            Ok(Response::Produce(response)) => request::answers(response, leader, &mut self.metadata),
             _ => BTreeMap::new(),
         };
         let mut refresh = result.is_err();

@@ -4,6 +4,7 @@
 //! cases that it stands for.
 
 mod identity;
+mod leaders;
 mod memory;
 mod retries;
 mod script;
