@@ -24,7 +24,7 @@ use crate::{
 /// What the producer tells its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProducerEvent {
-    /// Memory has become free, or a topic has become known: callers that wait may try again.
+    /// Memory has become free, a topic has become known, or the producer closes: callers that wait may try again.
     Room,
     /// Everything accepted before the flush is settled.
     Flushed(FlushId),
@@ -134,14 +134,18 @@ impl Producer {
     }
 
     /// Accepts nothing more, sends what there is, and ends with [`ProducerEvent::Closed`], at `deadline` at the latest:
-    /// what is not acknowledged by then is given up.
+    /// what is not acknowledged by then is given up. Closing again can only bring the deadline forward.
     pub fn close(&mut self, deadline: Instant) {
-        if self.state == State::Running {
-            self.accumulator.close();
-            self.accumulator.flush();
-            self.state = State::Closing { deadline };
+        match &mut self.state {
+            State::Running => {
+                self.accumulator.close();
+                self.accumulator.flush();
+                self.state = State::Closing { deadline };
+            }
+            State::Closing { deadline: known } => *known = deadline.min(*known),
+            State::Closed => {}
         }
-        self.report_end();
+        self.report();
     }
 
     fn report_flushes(&mut self) {
@@ -420,13 +424,13 @@ impl Machine for Producer {
     }
 
     fn poll_request(&mut self, now: Instant) -> Option<Outgoing> {
+        if self.state == State::Closed {
+            return None;
+        }
         let wanted: BTreeSet<ByteString> = self.accumulator.take_wanted();
         wanted.iter().for_each(|topic| self.metadata.want(now, topic));
         if let Some(request) = self.metadata.poll_request(now, &mut self.ids) {
             return Some(request);
-        }
-        if self.state == State::Closed {
-            return None;
         }
         self.renewal();
         if self.has_topics()
@@ -449,8 +453,9 @@ impl Machine for Producer {
 
     fn poll_timeout(&self) -> Option<Deadline> {
         let closing = match self.state {
+            State::Running => None,
             State::Closing { deadline } => Some(Deadline::new(deadline, "give up what is not acknowledged")),
-            _ => None,
+            State::Closed => return None,
         };
         let deadline = |at: Option<Instant>, why| at.map(|at| Deadline::new(at, why));
         Deadline::earliest([

@@ -5,6 +5,7 @@
 
 mod identity;
 mod leaders;
+mod lifecycle;
 mod memory;
 mod retries;
 mod script;
