@@ -21,15 +21,15 @@ use bytes::Bytes;
 use milena_cluster::{Backoff, BrokerId, Failure, FailureKind, RequestId, TopicPartition, Verdict};
 use milena_protocol::{
     ErrorCode,
-    records::{CompressedBatch, ProducerStamp, increment_sequence, restamp},
-    wire::ByteString,
+    wire::{ByteString, Uuid},
 };
 
 use crate::{
     Certainty, ProduceError, ProduceFailure,
     accumulator::Accumulator,
     identity::ProducerId,
-    outcome::{Outcome, Written},
+    outcome::Written,
+    sent_batch::{Doubt, SentBatch, Unsent},
 };
 
 /// What a broker said of one batch.
@@ -58,6 +58,8 @@ pub(crate) struct Aftermath {
 #[derive(Debug)]
 pub(crate) struct PartitionQueue {
     partition: TopicPartition,
+    /// The topic that `is_known` and `last_offset` are about.
+    topic_id: Uuid,
     /// Whose numbers the batches have.
     id: ProducerId,
     next_sequence: i32,
@@ -90,50 +92,11 @@ enum Trouble {
     Stopped(Box<ProduceError>),
 }
 
-/// A batch on the way from the accumulator to its first try.
-#[derive(Debug)]
-pub(crate) struct Unsent {
-    pub(crate) records: CompressedBatch,
-    pub(crate) outcome: Arc<Outcome>,
-    pub(crate) serial: u64,
-    pub(crate) deadline: Instant,
-}
-
-#[derive(Debug)]
-struct SentBatch {
-    /// The how-manieth of the partition it is.
-    number: u64,
-    bytes: Bytes,
-    base_sequence: i32,
-    count: i32,
-    outcome: Arc<Outcome>,
-    serial: u64,
-    deadline: Instant,
-    in_flight: Option<RequestId>,
-    doubt: Doubt,
-}
-
-/// Whether a batch that is not acknowledged may be in a log under its numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Doubt {
-    /// No try has reached a broker, or every one was refused.
-    None,
-    /// A broker has answered and left it open. It is done with the batch.
-    Answered,
-    /// A try has no answer: a broker may have the batch, or may get it yet.
-    Unanswered,
-}
-
-impl SentBatch {
-    fn certainty(&self) -> Certainty {
-        if self.doubt == Doubt::None { Certainty::NotWritten } else { Certainty::MaybeWritten }
-    }
-}
-
 impl PartitionQueue {
     pub(crate) fn new(partition: TopicPartition, id: ProducerId) -> Self {
         Self {
             partition,
+            topic_id: Uuid::ZERO,
             id,
             next_sequence: 0,
             next_number: 0,
@@ -145,6 +108,16 @@ impl PartitionQueue {
             trouble: Trouble::None,
             last_failure: None,
             last_offset: None,
+        }
+    }
+
+    /// The partition is one of the topic with this id. Another topic of the same name has no batch of the producer yet; a
+    /// topic that was out of sight for a while has all of them, so that the numbers go on.
+    pub(crate) fn meet_topic(&mut self, id: Uuid) {
+        if self.topic_id != id {
+            self.topic_id = id;
+            self.is_known = false;
+            self.last_offset = None;
         }
     }
 
@@ -215,24 +188,12 @@ impl PartitionQueue {
 
     /// Gives a batch its numbers and sends it for the first time.
     pub(crate) fn send_first(&mut self, batch: Unsent, leader: BrokerId, request: RequestId) -> Bytes {
-        let count = batch.records.count();
-        let base_sequence = self.next_sequence;
-        self.next_sequence = increment_sequence(base_sequence, count);
-        let bytes = batch.records.stamp(stamp(self.id, base_sequence));
-        self.leader = Some(leader);
-        let number = self.next_number;
+        let batch = SentBatch::new(batch, self.next_number, self.id, self.next_sequence, request);
         self.next_number += 1;
-        self.batches.push_back(SentBatch {
-            number,
-            bytes: bytes.clone(),
-            base_sequence,
-            count,
-            outcome: batch.outcome,
-            serial: batch.serial,
-            deadline: batch.deadline,
-            in_flight: Some(request),
-            doubt: Doubt::None,
-        });
+        self.next_sequence = batch.next_sequence();
+        self.leader = Some(leader);
+        let bytes = batch.bytes.clone();
+        self.batches.push_back(batch);
         bytes
     }
 
@@ -506,10 +467,8 @@ impl PartitionQueue {
     fn renumber(&mut self, first: usize, sequence: i32) {
         self.next_sequence = sequence;
         for batch in self.batches.iter_mut().skip(first) {
-            batch.base_sequence = self.next_sequence;
-            self.next_sequence = increment_sequence(self.next_sequence, batch.count);
-            let bytes = std::mem::take(&mut batch.bytes);
-            batch.bytes = restamp(bytes, stamp(self.id, batch.base_sequence));
+            batch.renumber(self.id, self.next_sequence);
+            self.next_sequence = batch.next_sequence();
         }
     }
 
@@ -562,10 +521,6 @@ pub(crate) struct Pace<'a> {
     pub(crate) random: &'a mut fastrand::Rng,
 }
 
-fn stamp(id: ProducerId, base_sequence: i32) -> ProducerStamp {
-    ProducerStamp { producer_id: id.id, producer_epoch: id.epoch, base_sequence, transactional: false }
-}
-
 /// Whether a batch answered with this retriable code may be in the log, or get there yet. A leader that steps down may
 /// have passed it on (KAFKA-13574); a broker that says one of these has not taken it.
 fn may_have_written(code: ErrorCode) -> bool {
@@ -577,4 +532,131 @@ fn may_have_written(code: ErrorCode) -> bool {
             | ErrorCode::UNKNOWN_TOPIC_ID
             | ErrorCode::THROTTLING_QUOTA_EXCEEDED
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use milena_cluster::RequestIds;
+    use milena_protocol::{
+        ApiKey,
+        records::{BatchBuilder, Batches, Compression},
+    };
+
+    use super::*;
+    use crate::{ProducerConfig, outcome::Outcome};
+
+    const ID: ProducerId = ProducerId { id: 7, epoch: 0 };
+    const LEADER: BrokerId = BrokerId(1);
+
+    struct Numbered {
+        queue: PartitionQueue,
+        accumulator: Accumulator,
+        ids: RequestIds,
+        random: fastrand::Rng,
+        now: Instant,
+    }
+
+    impl Numbered {
+        #[expect(clippy::disallowed_methods, reason = "a script needs some instant to start at")]
+        fn from(next_sequence: i32) -> Self {
+            let mut queue = PartitionQueue::new(TopicPartition::new("letters", 0), ID);
+            queue.next_sequence = next_sequence;
+            queue.is_known = true;
+            Self {
+                queue,
+                accumulator: Accumulator::new(&ProducerConfig::default()),
+                ids: RequestIds::default(),
+                random: fastrand::Rng::with_seed(1),
+                now: Instant::now(),
+            }
+        }
+
+        fn send(&mut self, records: i32) -> (RequestId, i32) {
+            let mut builder = BatchBuilder::new(1024);
+            for _ in 0..records {
+                builder.append(5, None, Some(b"value"), []).unwrap();
+            }
+            let unsent = Unsent {
+                records: builder.compress(Compression::None).unwrap(),
+                outcome: Outcome::new(TopicPartition::new("letters", 0)),
+                serial: 0,
+                deadline: self.now + Duration::from_secs(1),
+            };
+            let request = self.ids.allocate();
+            let bytes = self.queue.send_first(unsent, LEADER, request);
+            (request, base_sequence(bytes))
+        }
+
+        fn answer(&mut self, request: RequestId, code: ErrorCode) {
+            let answer = Answer {
+                verdict: milena_cluster::verdict(ApiKey::Produce, code),
+                code,
+                message: None,
+                base_offset: -1,
+                log_append_time: -1,
+                log_start_offset: -1,
+                led_elsewhere: false,
+            };
+            let mut pace = Pace { backoff: Backoff::DEFAULT, random: &mut self.random };
+            self.queue.handle_answer(self.now, request, &answer, &mut pace, &self.accumulator);
+        }
+
+        fn resend(&mut self) -> (RequestId, i32) {
+            let request = self.ids.allocate();
+            let bytes = self.queue.resend(self.now, LEADER, request).unwrap();
+            (request, base_sequence(bytes))
+        }
+    }
+
+    fn base_sequence(bytes: Bytes) -> i32 {
+        let batch = Batches::new(bytes).next().unwrap().unwrap();
+        batch.verify_crc().unwrap();
+        batch.header().base_sequence
+    }
+
+    /// P8.
+    #[test]
+    fn sequence_numbers_go_on_at_zero_behind_the_largest() {
+        let mut numbered = Numbered::from(i32::MAX - 1);
+        let sequences = [numbered.send(1), numbered.send(1), numbered.send(3)].map(|(_, sequence)| sequence);
+        assert_eq!(sequences, [i32::MAX - 1, i32::MAX, 0]);
+        assert_eq!(numbered.send(1).1, 3);
+        let mut numbered = Numbered::from(i32::MAX - 1);
+        let sequences = [numbered.send(5), numbered.send(1)].map(|(_, sequence)| sequence);
+        assert_eq!(sequences, [i32::MAX - 1, 3]);
+    }
+
+    /// P8.
+    #[test]
+    fn a_hole_where_the_numbers_wrap_is_closed() {
+        let mut numbered = Numbered::from(i32::MAX - 2);
+        let (before, _) = numbered.send(1);
+        let (refused, sequence) = numbered.send(3);
+        assert_eq!(sequence, i32::MAX - 1);
+        let (behind, sequence) = numbered.send(1);
+        assert_eq!(sequence, 1);
+        numbered.answer(before, ErrorCode::NONE);
+        numbered.answer(refused, ErrorCode::INVALID_RECORD);
+        numbered.answer(behind, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        assert_eq!(numbered.resend().1, i32::MAX - 1);
+        assert_eq!(numbered.send(1).1, i32::MAX);
+        assert_eq!(numbered.send(1).1, 0);
+    }
+
+    /// Two holes: what is behind the lower one moves up to it.
+    #[test]
+    fn the_lower_of_two_holes_counts_where_the_numbers_wrap() {
+        let mut numbered = Numbered::from(i32::MAX);
+        let sent = [numbered.send(1), numbered.send(1), numbered.send(1), numbered.send(1)];
+        assert_eq!(sent.map(|(_, sequence)| sequence), [i32::MAX, 0, 1, 2]);
+        let [lower, kept, upper, last] = sent.map(|(request, _)| request);
+        numbered.answer(upper, ErrorCode::INVALID_RECORD);
+        numbered.answer(lower, ErrorCode::INVALID_RECORD);
+        numbered.answer(kept, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        numbered.answer(last, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        let (request, sequence) = numbered.resend();
+        assert_eq!(sequence, i32::MAX);
+        numbered.answer(request, ErrorCode::NONE);
+        assert_eq!(numbered.resend().1, 0);
+    }
 }

@@ -17,8 +17,9 @@ use crate::{
     Certainty, InvalidConfig, ProduceError, ProduceFailure, ProducerConfig,
     accumulator::{Accumulator, OpenBatch},
     identity::Identity,
-    partition_queue::{Aftermath, Pace, PartitionQueue, Unsent},
+    partition_queue::{Aftermath, Pace, PartitionQueue},
     request::{self, BatchToSend},
+    sent_batch::Unsent,
 };
 
 /// What the producer tells its owner.
@@ -292,6 +293,7 @@ impl Producer {
             .queues
             .entry(partition.clone())
             .or_insert_with(|| PartitionQueue::new(partition.clone(), id));
+        queue.meet_topic(self.metadata.metadata().topic_id(&partition.topic));
         if queue.has_waiting() {
             return queue.resend(now, leader, request);
         }

@@ -2,7 +2,7 @@
 
 use milena_cluster::FailureKind;
 use milena_producer::{Certainty, ProduceFailure};
-use milena_protocol::ErrorCode;
+use milena_protocol::{ErrorCode, wire::Uuid};
 
 use crate::script::{Said, Script, TOPIC, config};
 
@@ -110,4 +110,44 @@ fn a_topic_that_vanishes_while_an_id_is_asked_for_does_not_make_the_machine_spin
     script.wait(5_000);
     assert_eq!(script.ids_asked, 2);
     script.settle(0, 0);
+}
+
+/// P9.
+#[test]
+fn a_topic_out_of_sight_for_a_while_keeps_its_numbers() {
+    let mut script = Script::new(config(), 1);
+    script.settle(0, 0);
+    let delivery = script.enqueue(0, "record");
+    let request = script.only_request();
+    script.topic_exists = false;
+    script.answer(&request, &[Said::code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)]);
+    script.wait(5_000);
+    script.no_request();
+    script.topic_exists = true;
+    script.wait(1_500);
+    let again = script.only_request();
+    assert_eq!(again.batches, request.batches);
+    script.answer(&again, &[Said::written(1)]);
+    assert!(delivery.result().unwrap().is_ok());
+    // Two in flight: the broker still knows the producer.
+    let _deliveries = [script.enqueue(0, "next"), script.enqueue(0, "after")];
+    assert_eq!([0; 2].map(|_| script.next_request().unwrap().batches[0].base_sequence), [2, 3]);
+}
+
+/// P9: the brokers of another topic of the same name know nothing of the producer.
+#[test]
+fn the_first_batch_to_a_topic_made_anew_goes_alone() {
+    let mut script = Script::new(config(), 1);
+    script.settle(0, 0);
+    let delivery = script.enqueue(0, "record");
+    let request = script.only_request();
+    script.topic_id = Uuid::from_bytes([8; 16]);
+    script.answer(&request, &[Said::code(ErrorCode::UNKNOWN_TOPIC_ID)]);
+    script.wait(1_500);
+    let again = script.only_request();
+    let _behind = script.enqueue(0, "behind");
+    script.no_request();
+    script.answer(&again, &[Said::written(0)]);
+    assert_eq!(delivery.result().unwrap().unwrap().offset, Some(0));
+    assert_eq!(script.only_request().batches[0].base_sequence, 2);
 }

@@ -22,21 +22,23 @@ use milena_protocol::{
 };
 
 /// The topic of every script.
-pub const TOPIC: &str = "letters";
+pub(crate) const TOPIC: &str = "letters";
 
-pub struct Script {
-    pub producer: Producer,
+pub(crate) struct Script {
+    pub(crate) producer: Producer,
     /// Leader and epoch of each partition, as the next answer to a request for metadata has them.
-    pub leaders: Vec<(i32, i32)>,
+    pub(crate) leaders: Vec<(i32, i32)>,
     /// Whether requests for producer ids are answered.
-    pub grants_ids: bool,
+    pub(crate) grants_ids: bool,
+    /// The topic's id.
+    pub(crate) topic_id: Uuid,
     /// Whether the brokers know the topic.
-    pub topic_exists: bool,
-    pub events: Vec<ProducerEvent>,
+    pub(crate) topic_exists: bool,
+    pub(crate) events: Vec<ProducerEvent>,
     /// Producer ids asked for.
-    pub ids_asked: i64,
+    pub(crate) ids_asked: i64,
     /// Requests for metadata.
-    pub metadata_asked: usize,
+    pub(crate) metadata_asked: usize,
     start: Instant,
     at: u64,
     produced: VecDeque<Produced>,
@@ -46,25 +48,25 @@ pub struct Script {
 
 /// A Produce request.
 #[derive(Clone, Debug)]
-pub struct Produced {
-    pub id: RequestId,
-    pub broker: i32,
-    pub batches: Vec<Sent>,
+pub(crate) struct Produced {
+    pub(crate) id: RequestId,
+    pub(crate) broker: i32,
+    pub(crate) batches: Vec<Sent>,
 }
 
 /// A batch as it went out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sent {
-    pub partition: i32,
-    pub producer_id: i64,
-    pub base_sequence: i32,
-    pub count: i32,
-    pub bytes: Bytes,
+pub(crate) struct Sent {
+    pub(crate) partition: i32,
+    pub(crate) producer_id: i64,
+    pub(crate) base_sequence: i32,
+    pub(crate) count: i32,
+    pub(crate) bytes: Bytes,
 }
 
 /// What a broker says of a partition.
 #[derive(Clone, Copy, Debug)]
-pub struct Said {
+pub(crate) struct Said {
     code: ErrorCode,
     base_offset: i64,
     log_start_offset: i64,
@@ -72,31 +74,31 @@ pub struct Said {
 }
 
 impl Said {
-    pub const fn written(base_offset: i64) -> Self {
+    pub(crate) const fn written(base_offset: i64) -> Self {
         Self { code: ErrorCode::NONE, base_offset, log_start_offset: 0, leader: (-1, -1) }
     }
 
-    pub const fn code(code: ErrorCode) -> Self {
+    pub(crate) const fn code(code: ErrorCode) -> Self {
         Self { code, base_offset: -1, log_start_offset: -1, leader: (-1, -1) }
     }
 
-    pub const fn with_log_start(self, log_start_offset: i64) -> Self {
+    pub(crate) const fn with_log_start(self, log_start_offset: i64) -> Self {
         Self { log_start_offset, ..self }
     }
 
-    pub const fn led_by(self, broker: i32, epoch: i32) -> Self {
+    pub(crate) const fn led_by(self, broker: i32, epoch: i32) -> Self {
         Self { leader: (broker, epoch), ..self }
     }
 }
 
 /// One record a batch, sent at once; nothing random.
-pub fn config() -> ProducerConfig {
+pub(crate) fn config() -> ProducerConfig {
     ProducerConfig { linger: Duration::ZERO, ..ProducerConfig::default() }
 }
 
 impl Script {
     /// A topic with this many partitions, all led by broker 1, and a producer that knows it and has its id.
-    pub fn new(config: ProducerConfig, partitions: usize) -> Self {
+    pub(crate) fn new(config: ProducerConfig, partitions: usize) -> Self {
         let mut script = Self::without_metadata(config, partitions);
         assert!(matches!(script.try_enqueue(0, "first"), Err(EnqueueError::UnknownTopic(_))));
         script.drain();
@@ -105,12 +107,13 @@ impl Script {
     }
 
     #[expect(clippy::disallowed_methods, reason = "a script needs some instant to start at")]
-    pub fn without_metadata(config: ProducerConfig, partitions: usize) -> Self {
+    pub(crate) fn without_metadata(config: ProducerConfig, partitions: usize) -> Self {
         Self {
             producer: Producer::new(config).unwrap(),
             leaders: vec![(1, 1); partitions],
             grants_ids: true,
             topic_exists: true,
+            topic_id: Uuid::from_bytes([7; 16]),
             events: Vec::new(),
             ids_asked: 0,
             metadata_asked: 0,
@@ -121,12 +124,12 @@ impl Script {
         }
     }
 
-    pub fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         self.start + Duration::from_millis(self.at)
     }
 
     /// Lets time pass until `ms` after the start; the machine is woken when it asks to be.
-    pub fn run_to(&mut self, ms: u64) {
+    pub(crate) fn run_to(&mut self, ms: u64) {
         let mut woken_here = 0;
         while let Some(deadline) = self.producer.poll_timeout() {
             let at = deadline.at.saturating_duration_since(self.start).as_nanos().div_ceil(1_000_000);
@@ -143,12 +146,12 @@ impl Script {
     }
 
     /// Lets so many ms pass.
-    pub fn wait(&mut self, ms: u64) {
+    pub(crate) fn wait(&mut self, ms: u64) {
         self.run_to(self.at + ms);
     }
 
     /// Follows the drain rule.
-    pub fn drain(&mut self) {
+    pub(crate) fn drain(&mut self) {
         let now = self.now();
         self.producer.handle_timeout(now);
         while let Some(outgoing) = self.producer.poll_request(now) {
@@ -198,7 +201,7 @@ impl Script {
         });
         let topic = MetadataResponseTopic {
             name: Some(TOPIC.into()),
-            topic_id: Uuid::from_bytes([7; 16]),
+            topic_id: self.topic_id,
             partitions: partitions.collect(),
             ..Default::default()
         };
@@ -211,12 +214,12 @@ impl Script {
         MetadataResponse { brokers: brokers.collect(), topics: vec![topic], ..Default::default() }
     }
 
-    pub fn try_enqueue(&mut self, partition: i32, value: &str) -> Result<Delivery, EnqueueError> {
+    pub(crate) fn try_enqueue(&mut self, partition: i32, value: &str) -> Result<Delivery, EnqueueError> {
         self.offer(Some(partition), value)
     }
 
     /// Puts a record in without waking the machine.
-    pub fn offer(&self, partition: Option<i32>, value: &str) -> Result<Delivery, EnqueueError> {
+    pub(crate) fn offer(&self, partition: Option<i32>, value: &str) -> Result<Delivery, EnqueueError> {
         let topic = ByteString::from(TOPIC);
         let record = NewRecord {
             topic: &topic,
@@ -230,14 +233,14 @@ impl Script {
     }
 
     /// Puts a record in and sends what can be sent.
-    pub fn enqueue(&mut self, partition: i32, value: &str) -> Delivery {
+    pub(crate) fn enqueue(&mut self, partition: i32, value: &str) -> Delivery {
         let delivery = self.try_enqueue(partition, value).unwrap();
         self.drain();
         delivery
     }
 
     /// Sends a record in a batch of its own, and has it acknowledged: the broker knows the producer from here on.
-    pub fn settle(&mut self, partition: i32, offset: i64) {
+    pub(crate) fn settle(&mut self, partition: i32, offset: i64) {
         let delivery = self.enqueue(partition, "settled");
         let request = self.only_request();
         self.answer(&request, &[Said::written(offset)]);
@@ -245,34 +248,38 @@ impl Script {
     }
 
     /// The next Produce request that has not been looked at.
-    pub fn next_request(&mut self) -> Option<Produced> {
+    pub(crate) fn next_request(&mut self) -> Option<Produced> {
         self.produced.pop_front()
     }
 
     /// The one Produce request that has not been looked at.
     #[track_caller]
-    pub fn only_request(&mut self) -> Produced {
+    pub(crate) fn only_request(&mut self) -> Produced {
         assert_eq!(self.produced.len(), 1, "{:?}", self.produced);
         self.produced.pop_front().unwrap()
     }
 
     #[track_caller]
-    pub fn no_request(&self) {
+    pub(crate) fn no_request(&self) {
         assert!(self.produced.is_empty(), "{:?}", self.produced);
     }
 
     /// Answers a request with one word for each of its batches.
-    pub fn answer(&mut self, request: &Produced, said: &[Said]) {
+    pub(crate) fn answer(&mut self, request: &Produced, said: &[Said]) {
         assert_eq!(request.batches.len(), said.len());
         let partitions = request.batches.iter().zip(said).map(|(batch, said)| partition(batch, *said));
         self.answer_partitions(request, partitions.collect());
     }
 
     /// Answers a request with whatever partitions.
-    pub fn answer_partitions(&mut self, request: &Produced, partitions: Vec<PartitionProduceResponse>) {
+    pub(crate) fn answer_partitions(
+        &mut self,
+        request: &Produced,
+        partitions: Vec<PartitionProduceResponse>,
+    ) {
         let topic = TopicProduceResponse {
             name: TOPIC.into(),
-            topic_id: Uuid::from_bytes([7; 16]),
+            topic_id: self.topic_id,
             partition_responses: partitions,
             ..Default::default()
         };
@@ -282,19 +289,19 @@ impl Script {
     }
 
     /// A request stays without an answer.
-    pub fn fail(&mut self, request: &Produced, kind: FailureKind) {
+    pub(crate) fn fail(&mut self, request: &Produced, kind: FailureKind) {
         self.fail_all(std::slice::from_ref(request), kind);
     }
 
     /// The request for a producer id stays without an answer.
-    pub fn fail_id_request(&mut self, kind: FailureKind) {
+    pub(crate) fn fail_id_request(&mut self, kind: FailureKind) {
         let id = self.id_request.take().unwrap();
         self.producer.handle_response(self.now(), id, Err(Failure::new(kind, "the connection is gone")));
         self.drain();
     }
 
     /// A connection dies, and with it these requests.
-    pub fn fail_all(&mut self, requests: &[Produced], kind: FailureKind) {
+    pub(crate) fn fail_all(&mut self, requests: &[Produced], kind: FailureKind) {
         for request in requests {
             let failure = Failure::new(kind, "the connection is gone");
             self.producer.handle_response(self.now(), request.id, Err(failure));
@@ -303,7 +310,7 @@ impl Script {
     }
 }
 
-pub fn partition(batch: &Sent, said: Said) -> PartitionProduceResponse {
+pub(crate) fn partition(batch: &Sent, said: Said) -> PartitionProduceResponse {
     let (leader_id, leader_epoch) = said.leader;
     PartitionProduceResponse {
         index: batch.partition,
