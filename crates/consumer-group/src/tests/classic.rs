@@ -501,6 +501,18 @@ fn another_subscription_is_told_to_the_group() {
     assert_eq!(told.topics.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from(["replies".into()]));
 }
 
+/// A consumer that stops for whatever reason owns nothing any more.
+#[test]
+fn a_member_that_stops_has_lost_its_partitions() {
+    let mut script = Script::member(in_group(), &[0, 1]);
+    let (id, _) = script.fetch_of(1);
+    script.fail(id, FailureKind::Unsupported);
+    let [Event::Failed(error), Event::Lost(lost)] = &script.news()[..] else { panic!() };
+    assert!(error.is_fatal());
+    assert_eq!(lost, &all(&[0, 1]));
+    assert_eq!(script.consumer.assignment(), []);
+}
+
 #[test]
 fn a_group_one_may_not_join_stops_the_consumer() {
     let mut script = Script::new(in_group());
