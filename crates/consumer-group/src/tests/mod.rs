@@ -5,6 +5,7 @@
 
 pub(crate) mod batches;
 mod classic;
+mod classic_simulation;
 mod commits;
 mod consumer_protocol;
 mod fetching;

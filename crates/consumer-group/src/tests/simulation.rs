@@ -253,7 +253,7 @@ impl Simulation {
         let held = self.script.consumer.explain(self.script.now());
         for (partition, offsets) in self.script.taken(max) {
             let index = usize::try_from(partition).unwrap();
-            let expected: Vec<_> = self.logs[index].visible.iter().copied().collect();
+            let expected: Vec<_> = self.logs[index].visible.to_vec();
             let from = expected.partition_point(|offset| *offset < self.next[index]);
             let expected = &expected[from..from + offsets.len()];
             assert_eq!(offsets, expected, "seed {}, partition {partition}: {held:?}", self.seed);

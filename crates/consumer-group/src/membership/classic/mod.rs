@@ -130,7 +130,7 @@ impl ClassicMember {
             // What is being given up already comes first.
             self.state = State::Stable { heartbeats, rejoin: true };
         } else if !cooperative && !self.ownership.owned().is_empty() {
-            self.ownership.revoke(self.ownership.owned().clone(), now + shared.config.rebalance_timeout);
+            self.ownership.revoke(self.ownership.owned().clone(), shared.revoke_deadline(now));
             self.state = State::Preparing(heartbeats);
         }
     }
@@ -162,7 +162,7 @@ impl ClassicMember {
         if owned.is_empty() {
             self.say_goodbye(now, shared, Afterwards::Out);
         } else {
-            self.ownership.revoke(owned, now + shared.config.rebalance_timeout);
+            self.ownership.revoke(owned, shared.revoke_deadline(now));
         }
     }
 

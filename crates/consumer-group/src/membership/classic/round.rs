@@ -180,7 +180,7 @@ impl ClassicMember {
             self.ownership.owned().difference(&assigned).cloned().collect();
         let rejoin = !surplus.is_empty() && assignor.is_cooperative();
         self.ownership.add(assigned);
-        self.ownership.revoke(surplus, now + shared.config.rebalance_timeout);
+        self.ownership.revoke(surplus, shared.revoke_deadline(now));
         let heartbeats = Heartbeats { next: now + shared.config.heartbeat_interval, asked: None };
         self.state = State::Stable { heartbeats, rejoin };
     }

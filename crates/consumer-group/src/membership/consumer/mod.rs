@@ -166,7 +166,7 @@ impl ConsumerMember {
         if owned.is_empty() {
             self.state = State::Leaving(Leaving::new(now, Afterwards::Out));
         } else {
-            self.ownership.revoke(owned, now + shared.config.rebalance_timeout);
+            self.ownership.revoke(owned, shared.revoke_deadline(now));
         }
     }
 
@@ -288,7 +288,7 @@ impl ConsumerMember {
         }
         let surplus: BTreeSet<_> = self.ownership.owned().difference(&wanted).cloned().collect();
         if !surplus.is_empty() {
-            self.ownership.revoke(surplus, now + shared.config.rebalance_timeout);
+            self.ownership.revoke(surplus, shared.revoke_deadline(now));
             return;
         }
         self.topic_ids = wanted
