@@ -109,6 +109,10 @@ impl ConsumerGroup {
         self.members.contains_key(member_id)
     }
 
+    pub(super) fn assignments(&self) -> BTreeMap<ByteString, Assignment> {
+        self.members.iter().map(|(id, member)| (id.clone(), member.assigned.clone())).collect()
+    }
+
     pub(super) fn heartbeat(
         &mut self,
         now: Instant,

@@ -20,31 +20,6 @@ pub(super) fn error_reply(request: &Request, version: i16, error: ErrorCode) -> 
     let error_code = error.0;
     match request {
         Request::Produce(request) => produced(request, error_code),
-        Request::Fetch(request) => {
-            let topics = request.topics.iter().map(|topic| fetch::FetchableTopicResponse {
-                topic: topic.topic.clone(),
-                topic_id: topic.topic_id,
-                partitions: topic
-                    .partitions
-                    .iter()
-                    .map(|partition| fetched(partition.partition, error_code))
-                    .collect(),
-                ..Default::default()
-            });
-            FetchResponse { responses: topics.collect(), ..FetchResponse::default() }.into()
-        }
-        Request::ListOffsets(request) => {
-            let topics = request.topics.iter().map(|topic| list_offsets::ListOffsetsTopicResponse {
-                name: topic.name.clone(),
-                partitions: topic
-                    .partitions
-                    .iter()
-                    .map(|wanted| listed(wanted.partition_index, error_code))
-                    .collect(),
-                ..Default::default()
-            });
-            ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }.into()
-        }
         Request::Metadata(request) => {
             let topics = request.topics.iter().flatten().map(|topic| metadata::MetadataResponseTopic {
                 error_code,
@@ -80,6 +55,55 @@ pub(super) fn error_reply(request: &Request, version: i16, error: ErrorCode) -> 
         Request::ApiVersions(_) => {
             ApiVersionsResponse { error_code, ..ApiVersionsResponse::default() }.into()
         }
+        Request::InitProducerId(_) => InitProducerIdResponse {
+            error_code,
+            producer_id: -1,
+            producer_epoch: -1,
+            ..InitProducerIdResponse::default()
+        }
+        .into(),
+        Request::DescribeCluster(_) => {
+            DescribeClusterResponse { error_code, ..DescribeClusterResponse::default() }.into()
+        }
+        Request::Fetch(_) | Request::ListOffsets(_) => log_error_reply(request, error_code),
+        Request::CreateTopics(_) | Request::DeleteTopics(_) => topics_error_reply(request, error_code),
+        request => group_error_reply(request, version, error_code),
+    }
+}
+
+fn log_error_reply(request: &Request, error_code: i16) -> Answer {
+    match request {
+        Request::Fetch(request) => {
+            let topics = request.topics.iter().map(|topic| fetch::FetchableTopicResponse {
+                topic: topic.topic.clone(),
+                topic_id: topic.topic_id,
+                partitions: topic
+                    .partitions
+                    .iter()
+                    .map(|partition| fetched(partition.partition, error_code))
+                    .collect(),
+                ..Default::default()
+            });
+            FetchResponse { responses: topics.collect(), ..FetchResponse::default() }.into()
+        }
+        Request::ListOffsets(request) => {
+            let topics = request.topics.iter().map(|topic| list_offsets::ListOffsetsTopicResponse {
+                name: topic.name.clone(),
+                partitions: topic
+                    .partitions
+                    .iter()
+                    .map(|wanted| listed(wanted.partition_index, error_code))
+                    .collect(),
+                ..Default::default()
+            });
+            ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }.into()
+        }
+        _ => Answer::Close,
+    }
+}
+
+fn topics_error_reply(request: &Request, error_code: i16) -> Answer {
+    match request {
         Request::CreateTopics(request) => {
             let topics = request.topics.iter().map(|topic| create_topics::CreatableTopicResult {
                 name: topic.name.clone(),
@@ -96,17 +120,7 @@ pub(super) fn error_reply(request: &Request, version: i16, error: ErrorCode) -> 
             });
             DeleteTopicsResponse { responses: responses.collect(), ..DeleteTopicsResponse::default() }.into()
         }
-        Request::InitProducerId(_) => InitProducerIdResponse {
-            error_code,
-            producer_id: -1,
-            producer_epoch: -1,
-            ..InitProducerIdResponse::default()
-        }
-        .into(),
-        Request::DescribeCluster(_) => {
-            DescribeClusterResponse { error_code, ..DescribeClusterResponse::default() }.into()
-        }
-        request => group_error_reply(request, version, error_code),
+        _ => Answer::Close,
     }
 }
 

@@ -4,9 +4,16 @@
 //!
 //! Leaves out: the online migration between the two (KIP-848 "upgrade" and "downgrade"), the expiry of offsets.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
-use milena_protocol::{ErrorCode, messages::Response, wire::ByteString};
+use milena_protocol::{
+    ErrorCode,
+    messages::Response,
+    wire::{ByteString, Uuid},
+};
 
 use super::{
     BrokerId, Cluster, ConnectionId, Deadline, classic_group::ClassicGroup, consumer_group::ConsumerGroup,
@@ -132,6 +139,16 @@ impl Cluster {
     #[must_use]
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<&CommittedOffset> {
         self.groups.named(group)?.offsets.get(&(topic.into(), partition))
+    }
+
+    /// Which partitions each member of a KIP-848 group may use, by member id. Empty for other groups: what a classic
+    /// assignment means is for clients to know.
+    #[must_use]
+    pub fn assignments(&self, group: &str) -> BTreeMap<ByteString, BTreeSet<(Uuid, i32)>> {
+        match self.groups.named(group).map(|group| &group.kind) {
+            Some(Kind::Consumer(group)) => group.assignments(),
+            _ => BTreeMap::new(),
+        }
     }
 
     /// Whether requests for the group are right at `broker`.
