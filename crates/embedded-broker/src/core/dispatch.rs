@@ -54,10 +54,13 @@ pub(super) struct Delayed {
 impl Cluster {
     /// Takes a frame, or lets it wait for the request before it.
     pub(super) fn receive(&mut self, now: Instant, broker: BrokerId, id: ConnectionId, frame: Bytes) {
+        let connection = self.connections.entry(id).or_insert_with(|| Connection::new(broker));
+        if matches!(connection.state, State::Closed) {
+            return;
+        }
         if !self.up.contains(&broker) {
             return self.close(id);
         }
-        let connection = self.connections.entry(id).or_insert_with(|| Connection::new(broker));
         if !connection.is_muted() {
             return self.process(now, broker, id, &frame);
         }
@@ -93,13 +96,23 @@ impl Cluster {
 
     /// Ends a connection from our side.
     pub(super) fn close(&mut self, id: ConnectionId) {
-        self.forget(id);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if matches!(connection.state, State::Closed) {
+            return;
+        }
+        connection.state = State::Closed;
+        connection.waiting.clear();
+        self.drop_parked(id);
         self.replies.push_back(Reply { connection: id, output: Output::Close });
     }
 
     /// Drops what is known of a connection.
     pub(super) fn forget(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
+        self.drop_parked(id);
+    }
+
+    fn drop_parked(&mut self, id: ConnectionId) {
         self.parked_fetches.remove(&id);
         self.delayed.retain(|_, delayed| delayed.connection != id);
     }

@@ -90,7 +90,8 @@ pub struct Reply {
 pub enum Output {
     /// These bytes go out, length included.
     Frame(Frame),
-    /// The connection ends, once what went before has gone out. There is nothing more for it.
+    /// The connection ends, once what went before has gone out. There is nothing more for it, and what still comes in on
+    /// it is not looked at.
     Close,
 }
 
@@ -156,6 +157,17 @@ impl Cluster {
         }
     }
 
+    /// A connection to `broker` was made. False if the broker is stopped: then it is to be refused.
+    ///
+    /// Frames are taken without it too; but a broker that stops ends only the connections it knows.
+    pub fn handle_connect(&mut self, broker: BrokerId, connection: ConnectionId) -> bool {
+        let up = self.up.contains(&broker);
+        if up {
+            self.connections.insert(connection, Connection::new(broker));
+        }
+        up
+    }
+
     /// A frame, without its length, came in on a connection to `broker`.
     ///
     /// Bytes that are not a request of Kafka's end the connection, as they do at a broker.
@@ -164,7 +176,7 @@ impl Cluster {
         self.settle(now);
     }
 
-    /// The peer of a connection is gone. Its parked requests are forgotten; a group member stays until its session
+    /// A connection is gone: its peer ended it, or we did after [`Output::Close`]. Its parked requests are forgotten; a group member stays until its session
     /// ends.
     pub fn handle_disconnect(&mut self, now: Instant, connection: ConnectionId) {
         self.forget(connection);
