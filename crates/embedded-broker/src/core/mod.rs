@@ -24,6 +24,7 @@ mod dispatch;
 mod error_reply;
 mod faults;
 mod fetch;
+mod fetch_sessions;
 mod find_coordinator;
 mod groups;
 mod heartbeat;
@@ -53,7 +54,7 @@ use milena_protocol::wire::Frame;
 
 use self::{
     broker::Broker, clock::Clock, connection::Connection, dispatch::Delayed, fetch::ParkedFetch,
-    groups::Groups, random::Random, topics::Topics,
+    fetch_sessions::FetchSessions, groups::Groups, random::Random, topics::Topics,
 };
 pub use self::{
     broker::{CreateTopicError, UnknownPartition},
@@ -118,6 +119,7 @@ pub struct Cluster {
     next_producer_id: i64,
     connections: BTreeMap<ConnectionId, Connection>,
     parked_fetches: BTreeMap<ConnectionId, ParkedFetch>,
+    fetch_sessions: FetchSessions,
     /// True when a parked fetch may have what it waits for.
     fetches_may_complete: bool,
     /// Replies that a fault holds back, in the order of their times.
@@ -147,6 +149,7 @@ impl Cluster {
             next_producer_id: 1_000,
             connections: BTreeMap::new(),
             parked_fetches: BTreeMap::new(),
+            fetch_sessions: FetchSessions::default(),
             fetches_may_complete: false,
             delayed: BTreeMap::new(),
             delayed_count: 0,
