@@ -8,11 +8,11 @@
 
 mod script;
 
-use milena_embedded_broker::core::{BrokerId, ClusterConfig};
+use milena_embedded_broker::core::{Action, BrokerId, ClusterConfig, Rule};
 use milena_protocol::{
     ErrorCode,
     messages::{
-        FetchRequest, FetchResponse, ListOffsetsRequest, MetadataRequest,
+        ApiKey, FetchRequest, FetchResponse, ListOffsetsRequest, MetadataRequest,
         fetch::{FetchPartition, FetchTopic, PartitionData},
         list_offsets::{ListOffsetsPartition, ListOffsetsTopic},
     },
@@ -311,6 +311,22 @@ fn sessions_are_checked_and_end() {
     assert_eq!(script.ask(peer, 12, in_session(again.session_id, -1, &[(0, 0)])).session_id, 0);
     let ended = script.ask(peer, 12, in_session(again.session_id, 1, &[]));
     assert_eq!(code(ended), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+}
+
+#[test]
+fn a_fault_reaches_every_partition_of_the_session() {
+    let (mut script, peer) = orders(2);
+    let id = script.ask(peer, 12, in_session(0, 0, &[(0, 0), (1, 0)])).session_id;
+    let fault = |script: &mut Script, epoch, error| {
+        script.cluster.faults().add(Rule::new(ApiKey::Fetch, Action::Answer(error)));
+        script.ask(peer, 12, in_session(id, epoch, &[]))
+    };
+    let answer = fault(&mut script, 1, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    let codes: Vec<_> =
+        answer.responses[0].partitions.iter().map(|data| ErrorCode(data.error_code)).collect();
+    assert_eq!(codes, [ErrorCode::NOT_LEADER_OR_FOLLOWER; 2]);
+    let answer = fault(&mut script, 2, ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+    assert_eq!(ErrorCode(answer.error_code), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
 }
 
 fn list(script: &mut Script, peer: Peer, timestamp: i64) -> (ErrorCode, i64, i64, i32) {

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use milena_protocol::{
+    ErrorCode,
     frame::{ReceivedRequest, decode_request, encode_response},
     messages::{ApiKey, Request, Response},
     wire::{ByteString, Frame},
@@ -12,6 +13,7 @@ use milena_protocol::{
 use super::{
     Action, BrokerId, Cluster, ConnectionId, Output, Reply,
     connection::{Connection, MAX_WAITING, State, Then, UnderWay},
+    error_reply::error_reply,
 };
 
 /// Where a request came from, and when.
@@ -156,9 +158,7 @@ impl Cluster {
     fn meet_faults(&mut self, cx: &Context, under_way: UnderWay, request: Request) -> Answer {
         let then = match self.faults.meet(under_way.api, cx.broker) {
             None => Then::Send,
-            Some(Action::Answer(error)) => {
-                return super::error_reply::error_reply(&request, cx.version, error);
-            }
+            Some(Action::Answer(error)) => return self.refuse(cx, request, error),
             Some(Action::Ignore) => {
                 self.set_state(cx.connection, State::Mute);
                 return Answer::Parked;
@@ -170,6 +170,13 @@ impl Cluster {
         };
         self.set_state(cx.connection, State::Busy(UnderWay { then, ..under_way }));
         self.carry_out(cx, request)
+    }
+
+    fn refuse(&mut self, cx: &Context, request: Request, error: ErrorCode) -> Answer {
+        match request {
+            Request::Fetch(body) => self.refuse_fetch(cx, body, error),
+            other => error_reply(&other, cx.version, error),
+        }
     }
 
     fn carry_out(&mut self, cx: &Context, request: Request) -> Answer {

@@ -67,6 +67,37 @@ impl Cluster {
         Answer::Parked
     }
 
+    /// The answer to a fetch that a fault gave an error: an error of the session is at the top, any other with every
+    /// partition that the session is about.
+    pub(super) fn refuse_fetch(
+        &mut self,
+        cx: &Context,
+        mut request: FetchRequest,
+        error: ErrorCode,
+    ) -> Answer {
+        let top = |error: ErrorCode| FetchResponse { error_code: error.0, ..FetchResponse::default() };
+        if matches!(
+            error,
+            ErrorCode::FETCH_SESSION_ID_NOT_FOUND
+                | ErrorCode::INVALID_FETCH_SESSION_EPOCH
+                | ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR
+        ) {
+            return top(error).into();
+        }
+        let session_id = match self.fetch_sessions.begin(cx, &mut request) {
+            Ok(Mode::Continue(id)) => id,
+            Ok(Mode::Start | Mode::Sessionless) => 0,
+            Err(error) => return top(error).into(),
+        };
+        let topics = request.topics.into_iter().map(|topic| FetchableTopicResponse {
+            topic: topic.topic,
+            topic_id: topic.topic_id,
+            partitions: topic.partitions.iter().map(|wanted| failed(wanted.partition, error)).collect(),
+            ..FetchableTopicResponse::default()
+        });
+        FetchResponse { session_id, responses: topics.collect(), ..FetchResponse::default() }.into()
+    }
+
     /// Answers the parked fetches that have what they wait for.
     pub(super) fn complete_fetches(&mut self, now: Instant) {
         let complete = self.parked_fetches.iter().filter(|(_, fetch)| fetch.is_complete(&self.topics));
