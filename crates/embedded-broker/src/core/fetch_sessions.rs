@@ -21,7 +21,7 @@ use milena_protocol::{
     wire::{ByteString, Uuid},
 };
 
-use super::{BrokerId, dispatch::Context};
+use super::{BrokerId, detach::Detach, dispatch::Context};
 
 /// `min.incremental.fetch.session.eviction.ms`.
 const EVICTION: Duration = Duration::from_mins(2);
@@ -192,7 +192,11 @@ impl Session {
                 let key = (topic.topic.clone(), topic.topic_id, wanted.partition);
                 match self.places.get(&key).and_then(|place| self.partitions.get_mut(place)) {
                     Some(cached) => cached.wanted = wanted.clone(),
-                    None => self.append(Cached { key, wanted: wanted.clone(), told: None }),
+                    None => {
+                        let (topic, topic_id, partition) = key;
+                        let key = (topic.detached(), topic_id, partition);
+                        self.append(Cached { key, wanted: wanted.clone(), told: None });
+                    }
                 }
             }
         }

@@ -17,6 +17,7 @@ use milena_protocol::{
 
 use super::{
     BrokerId, Cluster, ConnectionId, Deadline, classic_group::ClassicGroup, consumer_group::ConsumerGroup,
+    detach::Detach,
 };
 
 /// Groups that the cluster holds; more are refused.
@@ -65,7 +66,8 @@ impl Groups {
         if self.0.len() >= MAX_GROUPS && !self.0.contains_key(id) {
             return Err(ErrorCode::GROUP_MAX_SIZE_REACHED);
         }
-        Ok(self.0.entry(id.clone()).or_insert_with(|| Group { kind: kind(), offsets: BTreeMap::new() }))
+        let group = self.0.entry(id.detached());
+        Ok(group.or_insert_with(|| Group { kind: kind(), offsets: BTreeMap::new() }))
     }
 
     /// Forgets what was committed for a topic.

@@ -20,6 +20,7 @@ mod consumer_group_heartbeat;
 mod create_topics;
 mod delete_topics;
 mod describe_cluster;
+mod detach;
 mod dispatch;
 mod error_reply;
 mod faults;
