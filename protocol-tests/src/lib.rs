@@ -1,3 +1,5 @@
 //! What Milena promises, checked: golden frames, round trips, simulation, conformance.
 
+pub mod cluster;
 pub mod golden;
+pub mod java;

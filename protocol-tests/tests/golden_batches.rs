@@ -1,4 +1,5 @@
 //! Record batches as Kafka's own classes wrote them, held against what Java read from them.
+#![expect(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
 
 use std::collections::BTreeMap;
 

@@ -1,9 +1,16 @@
 //! The commands of this repository itself: `cargo xtask --help`.
-#![expect(clippy::print_stdout, reason = "a command prints its results")]
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for a terminal")]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod cluster;
 mod generate;
+mod interrupt;
+mod test;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The commands of this repository itself")]
@@ -14,12 +21,37 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Starts, stops and breaks the Kafka cluster of docker-compose.kraft.yml.
+    Cluster(cluster::Arguments),
     /// Writes crates/protocol/src/messages/ from the vendored schemas of Apache Kafka.
     Generate(generate::Arguments),
+    /// Runs every test there is and says how many passed, failed and were skipped.
+    Test(test::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
-        Command::Generate(arguments) => generate::run(&arguments),
+fn main() -> ExitCode {
+    match run(&Arguments::parse().command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            // 130 is what a shell makes of SIGINT.
+            if error.is::<interrupt::Interrupted>() { ExitCode::from(130) } else { ExitCode::FAILURE }
+        }
     }
+}
+
+/// Whether the command found everything in order.
+fn run(command: &Command) -> anyhow::Result<bool> {
+    match command {
+        Command::Cluster(arguments) => cluster::run(arguments).map(|()| true),
+        Command::Generate(arguments) => generate::run(arguments).map(|()| true),
+        Command::Test(arguments) => test::run(arguments),
+    }
+}
+
+/// The folder of the repository. xtask is built and run from the same checkout.
+fn workspace_root() -> PathBuf {
+    let xtask = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    xtask.parent().map_or_else(|| xtask.clone(), PathBuf::from)
 }

@@ -1,1 +1,37 @@
-//! Placeholder.
+//! A Kafka client in pure Rust.
+//!
+//! - [`Client`] is a cluster; everything else comes from it.
+//! - [`Producer`] sends [`Record`]s, idempotently.
+//! - [`Consumer`] reads them, alone or in a group.
+//! - [`Admin`] creates and deletes topics.
+//!
+//! The names are Kafka's. No C is compiled, and no system library is needed.
+
+mod admin;
+mod client;
+mod consumer;
+mod error;
+mod producer;
+mod record;
+
+pub use admin::{Admin, NewTopic};
+pub use client::{Client, ClientBuilder};
+pub use consumer::{Committed, ConsumedRecord, Consumer, ConsumerBuilder, RecordRef, RecordStream, Records};
+pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, SendError};
+pub use producer::{Producer, ProducerBuilder};
+pub use record::Record;
+
+pub use bytes::Bytes;
+pub use milena_cluster::{BrokerId, Failure, FailureKind, TopicPartition};
+pub use milena_consumer_group::{
+    AutoOffsetReset, ChosenProtocol, CommitError, ConsumerError, GroupProtocol, IsolationLevel, NotAssigned,
+    OffsetAndMetadata, PartitionRecords, Position, SeekTo, SubscribeError,
+};
+pub use milena_producer::{
+    Certainty, Delivery, EnqueueError, ProduceError, ProduceFailure, RecordMetadata, partition_for_key,
+};
+pub use milena_protocol::{
+    ErrorCode,
+    records::{Codec, Compression, Header, Headers, RecordHeaders},
+    wire::ByteString,
+};

@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The only crate with sockets: connections to brokers, and the one loop that drives a machine.
+//!
+//! # Layout
+//! - [`Network`]: all connections of a client; finds the broker for a request.
+//! - [`Driven`] and [`drive`]: a machine of `milena-cluster` and the loop around it.
+//! - [`Address`]: bootstrap addresses.
+//!
+//! Nothing here decides what to retry: a request that has no answer comes back as a
+//! [`Failure`](milena_cluster::Failure) that says whether the broker may have acted.
+
+mod address;
+mod config;
+mod connection;
+mod driver;
+mod error;
+mod frame_stream;
+mod handshake;
+mod network;
+mod reply;
+mod versions;
+
+pub use address::{Address, InvalidAddress};
+pub use config::ConnectionConfig;
+pub use driver::{Driven, drive, now};
+pub use error::ConnectionError;
+pub use network::Network;

@@ -1,1 +1,40 @@
-//! Placeholder.
+//! The consumer as state machines: fetching, offsets, group membership.
+//!
+//! [`Consumer`] is one [`Machine`](milena_cluster::Machine). It does no IO, looks at no clock and has no threads: the
+//! driver sends what it asks for, tells it what came back and wakes it at its deadlines. The application calls its verbs
+//! between two turns of the driver; after each the [drain rule](milena_cluster::Machine) holds.
+//!
+//! # Layout
+//! - `membership`: who owns which partition. Two machines behind one face: the classic protocol and KIP-848.
+//! - `assignors`: how the leader of a classic group shares the partitions out. Pure functions.
+//! - `cursors`: where reading stands in each assigned partition.
+//! - `offsets`: committed offsets, offsets by time, and commits.
+//! - `fetcher`: asks leaders for batches, keeps them, and hands out their records.
+//!
+//! # Deliberately absent
+//! Fetch sessions (KIP-227): every fetch names its partitions. The check for a truncated log by leader epoch (KIP-320):
+//! after an unclean election a position past the log's end shows as out of range. Subscriptions by regular expression.
+
+mod assignors;
+mod config;
+mod consumer;
+mod cursors;
+mod error;
+mod event;
+mod fetcher;
+mod membership;
+mod offsets;
+mod retry;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+pub use assignors::Assignor;
+pub use config::{AutoOffsetReset, ConfigError, ConsumerConfig, GroupProtocol, IsolationLevel};
+pub use consumer::Consumer;
+pub use cursors::{Position, SeekTo};
+pub use error::{CommitError, ConsumerError, Fault, NotAssigned, SubscribeError};
+pub use event::Event;
+pub use fetcher::{PartitionRecords, RecordIter};
+pub use membership::{ChosenProtocol, GroupMembership};
+pub use offsets::{CommitId, CommitMode, OffsetAndMetadata, QueryId};

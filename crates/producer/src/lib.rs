@@ -1,1 +1,26 @@
-//! Placeholder.
+//! The producer as a state machine: partitioning, batching, sequence numbers.
+//!
+//! # Layout
+//! - [`Producer`]: the machine, to be driven as `milena_cluster::Machine` says.
+//! - [`Accumulator`]: where records are put, from any thread.
+//! - [`Delivery`]: what becomes of a record.
+//! - [`partition_for_key`]: the placement of keys, equal to Java's.
+//!
+//! No IO, no clock, no thread: time and randomness are arguments.
+
+mod accumulator;
+mod config;
+mod error;
+mod identity;
+mod outcome;
+mod partition_queue;
+mod partitioner;
+mod producer;
+mod request;
+
+pub use accumulator::{Accumulator, Enqueued, NewRecord};
+pub use config::{InvalidConfig, ProducerConfig};
+pub use error::{Certainty, EnqueueError, ProduceError, ProduceFailure};
+pub use outcome::{Delivery, RecordMetadata};
+pub use partitioner::{murmur2, partition_for_key};
+pub use producer::{FlushId, Producer, ProducerEvent};

@@ -25,3 +25,4 @@ pub mod wire;
 pub use api::{Message, RequestMessage, ResponseMessage};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};
 pub use error_code::ErrorCode;
+pub use messages::ApiKey;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{
     BatchError, BatchErrorKind, BatchHeader, Compression, CompressionError, HEADER_LEN, OwnedRecords,
-    Records, compression,
+    RecordPlace, Records, compression,
     header::{CRC_END, LENGTH_END, MAGIC, MIN_LENGTH},
 };
 
@@ -240,6 +240,28 @@ impl DecodedBatch {
     #[must_use]
     pub fn records(&self) -> Records<'_> {
         Records::new(self)
+    }
+
+    /// The records from a place on that [`Records::place`] gave for this batch.
+    ///
+    /// ```
+    /// # use milena_protocol::records::*;
+    /// # let mut builder = BatchBuilder::new(1024);
+    /// # for value in [b"a", b"b", b"c"] {
+    /// #     builder.append(0, None, Some(value), []).unwrap();
+    /// # }
+    /// # let bytes = builder.compress(Compression::None).unwrap().stamp(ProducerStamp::NONE);
+    /// # let batch = Batches::new(bytes).next().unwrap().unwrap();
+    /// let batch: DecodedBatch = batch.decode(&ReadOptions::default())?;
+    /// let mut records = batch.records();
+    /// assert_eq!(records.next().transpose()?.map(|record| record.offset()), Some(0));
+    /// let place = records.place();
+    /// assert_eq!(batch.records_from(place).count(), 2);
+    /// # Ok::<(), BatchError>(())
+    /// ```
+    #[must_use]
+    pub fn records_from(&self, place: RecordPlace) -> Records<'_> {
+        Records::from_place(self, place)
     }
 
     pub(super) const fn payload(&self) -> &Bytes {

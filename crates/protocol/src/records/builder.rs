@@ -4,17 +4,17 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use super::{
-    Codec, CompressionError, HEADER_LEN, Header,
+    Codec, Compression, CompressionError, HEADER_LEN, Header,
+    encode::{Measured, SLACK, nullable_len},
     header::{Attributes, BatchHeader, LENGTH_END},
-};
-use crate::wire::{
-    varint::{zigzag, zigzag_long},
-    varint_len, varlong_len,
 };
 
 /// Most that a record takes besides its key, value and headers: its length, attributes, timestamp, offset and the
 /// count of headers.
 const MAX_RECORD_OVERHEAD: usize = 5 + 1 + 10 + 5 + 5;
+
+/// The longest batch, as its length field can say.
+const LONGEST: usize = i32::MAX as usize + LENGTH_END;
 
 /// The most bytes a record can add to a batch, wherever in the batch it lands. With [`HEADER_LEN`] it is what a batch
 /// of this one record can take at most, before compression.
@@ -44,8 +44,10 @@ pub fn record_upper_bound<'h>(
 /// ```
 #[derive(Debug)]
 pub struct BatchBuilder {
-    /// Room for the header, then the records.
+    /// Room for the header, then the records, then zeros for the records to come.
     buffer: Vec<u8>,
+    /// Bytes of header and records.
+    len: usize,
     limit: usize,
     count: i32,
     base_timestamp: i64,
@@ -76,13 +78,19 @@ impl BatchBuilder {
     /// records as the buffer grows, and takes the memory even when the batch stays small.
     #[must_use]
     pub fn with_capacity(limit: usize, capacity: usize) -> Self {
-        let mut buffer = Vec::with_capacity(capacity.max(HEADER_LEN));
-        buffer.resize(HEADER_LEN, 0);
-        Self { buffer, limit, count: 0, base_timestamp: -1, max_timestamp: -1 }
+        let buffer = vec![0; capacity.max(HEADER_LEN).saturating_add(SLACK)];
+        Self {
+            buffer,
+            len: HEADER_LEN,
+            limit: limit.min(LONGEST),
+            count: 0,
+            base_timestamp: -1,
+            max_timestamp: -1,
+        }
     }
 
     /// Adds a record and says how many stand before it. `timestamp` counts milliseconds since 1970; `headers` are
-    /// written in their order, duplicates included.
+    /// written in their order, duplicates included. They are gone through twice, and must be the same both times.
     ///
     /// # Errors
     /// When the record is not taken. [`AppendError::Full`] never comes from an empty batch.
@@ -103,51 +111,44 @@ impl BatchBuilder {
         let base_timestamp = if offset_delta == 0 { timestamp } else { self.base_timestamp };
         let timestamp_delta = timestamp.wrapping_sub(base_timestamp);
 
-        let mut header_count = 0usize;
-        let mut headers_len = 0usize;
-        for header in headers.clone() {
-            header_count = header_count.saturating_add(1);
-            headers_len = headers_len.saturating_add(header.encoded_len());
+        let record = Measured::new(timestamp_delta, offset_delta, key, value, headers.clone());
+        let record = record.map_err(AppendError::TooLong)?;
+        let end = self.admit(record.total())?;
+        if self.buffer.len() < end + SLACK {
+            self.grow(end);
         }
-        let len = (1 + varlong_len(timestamp_delta) + varint_len(offset_delta))
-            .saturating_add(nullable_len(key))
-            .saturating_add(nullable_len(value))
-            .saturating_add(varint_len(header_count as i32))
-            .saturating_add(headers_len);
-        let total = self.admit(len)?;
-
-        let out = &mut self.buffer;
-        out.reserve(total);
-        // `admit` has seen that every length and count below fits 31 bits.
-        put_varint(out, len as i32);
-        out.push(0);
-        put_unsigned(out, zigzag_long(timestamp_delta));
-        put_varint(out, offset_delta);
-        put_nullable(out, key);
-        put_nullable(out, value);
-        put_varint(out, header_count as i32);
-        for header in headers {
-            put_nullable(out, Some(header.name));
-            put_nullable(out, header.value);
+        if let Some(room) = self.buffer.get_mut(self.len..end + SLACK) {
+            record.write(room, headers);
         }
 
+        self.len = end;
         self.base_timestamp = base_timestamp;
         self.max_timestamp = if offset_delta == 0 { timestamp } else { self.max_timestamp.max(timestamp) };
         self.count = offset_delta + 1;
         Ok(offset_delta)
     }
 
-    /// Whether a record whose own length is `len` may be added; if so, what it adds with that length in front.
+    /// Whether `len` more bytes may be added; if so, where they end.
     #[inline]
-    fn admit(&self, len: usize) -> Result<usize, AppendError> {
-        let Ok(narrow) = i32::try_from(len) else { return Err(AppendError::TooLong(len)) };
-        let total = len + varint_len(narrow);
-        let batch_len = self.buffer.len().saturating_add(total);
-        let first = self.count == 0;
-        if batch_len > i32::MAX as usize + LENGTH_END || self.count == i32::MAX {
-            return Err(if first { AppendError::TooLong(len) } else { AppendError::Full });
+    fn admit(&self, len: u64) -> Result<usize, AppendError> {
+        let end = self.len as u64 + len;
+        if end <= self.limit as u64 && self.count < i32::MAX {
+            return Ok(end as usize);
         }
-        if batch_len > self.limit && !first { Err(AppendError::Full) } else { Ok(total) }
+        match self.count {
+            0 if end <= LONGEST as u64 => Ok(end as usize),
+            0 => Err(AppendError::TooLong(usize::try_from(len).unwrap_or(usize::MAX))),
+            _ => Err(AppendError::Full),
+        }
+    }
+
+    /// Makes room for records up to `end`, and as many again where the limit lets them in.
+    #[cold]
+    fn grow(&mut self, end: usize) {
+        let doubled = self.buffer.len().saturating_mul(2).min(self.limit);
+        let len = doubled.max(end).saturating_add(SLACK);
+        self.buffer.reserve_exact(len.saturating_sub(self.buffer.len()));
+        self.buffer.resize(len, 0);
     }
 
     /// Records in the batch.
@@ -164,8 +165,8 @@ impl BatchBuilder {
 
     /// Bytes of the batch before compression, header included.
     #[must_use]
-    pub fn uncompressed_len(&self) -> usize {
-        self.buffer.len()
+    pub const fn uncompressed_len(&self) -> usize {
+        self.len
     }
 
     /// Bytes of memory the batch holds.
@@ -191,11 +192,12 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// When this build can't do the compression, or what comes out is too long.
-    pub fn compress(self, codec: impl Into<Codec>) -> Result<CompressedBatch, CompressionError> {
+    pub fn compress(mut self, codec: impl Into<Codec>) -> Result<CompressedBatch, CompressionError> {
         let codec = codec.into();
-        let uncompressed_len = self.buffer.len();
+        let uncompressed_len = self.len;
+        self.buffer.truncate(uncompressed_len);
         let buffer = match codec.compression() {
-            super::Compression::None => self.buffer,
+            Compression::None => self.buffer,
             _ => {
                 let records = self.buffer.get(HEADER_LEN..).unwrap_or_default();
                 let mut out = Vec::with_capacity(HEADER_LEN + records.len() / 2);
@@ -311,48 +313,57 @@ impl ProducerStamp {
         Self { producer_id: -1, producer_epoch: -1, base_sequence: -1, transactional: false };
 }
 
-/// Bytes of a nullable field with its length.
-#[inline]
-pub(super) fn nullable_len(bytes: Option<&[u8]>) -> usize {
-    match bytes {
-        // A length past 31 bits is refused by `admit`; here it must only not wrap.
-        Some(bytes) => bytes.len().saturating_add(varint_len(i32::try_from(bytes.len()).unwrap_or(i32::MAX))),
-        None => 1,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[inline]
-fn put_nullable(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
-    match bytes {
-        Some(bytes) => {
-            put_varint(out, bytes.len() as i32);
-            out.extend_from_slice(bytes);
+    #[test]
+    fn lengths_that_no_batch_can_carry_are_refused() {
+        // Never written to, so that it takes no memory.
+        let huge = vec![0; i32::MAX as usize + 1];
+        let (longest, _) = huge.split_at(i32::MAX as usize);
+        let mut batch = BatchBuilder::new(usize::MAX);
+        assert_eq!(batch.append(0, Some(&huge), None, []), Err(AppendError::TooLong(huge.len())));
+        assert_eq!(batch.append(0, None, Some(&huge), []), Err(AppendError::TooLong(huge.len())));
+        // Its own length would fit, the record's does not.
+        assert!(matches!(batch.append(0, None, Some(longest), []), Err(AppendError::TooLong(_))));
+        assert!(matches!(batch.append(0, Some(longest), Some(longest), []), Err(AppendError::TooLong(_))));
+        let header = Header { name: b"n", value: huge.get(..1 << 26) };
+        let headers = std::iter::repeat_n(header, 32);
+        assert!(matches!(batch.append(0, None, None, headers), Err(AppendError::TooLong(_))));
+
+        assert_eq!(batch.append(0, None, None, []), Ok(0));
+        assert_eq!(batch.append(0, None, Some(&longest[..longest.len() - 60]), []), Err(AppendError::Full));
+        assert_eq!((batch.count(), batch.uncompressed_len()), (1, HEADER_LEN + 7));
+    }
+
+    #[test]
+    fn a_batch_with_room_for_its_limit_never_grows() {
+        let limit = 1000;
+        let mut batch = BatchBuilder::with_capacity(limit, limit);
+        let room = batch.capacity();
+        while batch.append(0, None, Some(b"fits into the limit to the byte"), []).is_ok() {}
+        let rest = vec![0; limit - batch.uncompressed_len() - 7];
+        batch.append(0, None, Some(&rest), []).unwrap();
+        assert_eq!((batch.uncompressed_len(), batch.capacity()), (limit, room));
+        assert_eq!(batch.append(0, None, None, []), Err(AppendError::Full));
+    }
+
+    #[test]
+    fn a_batch_knows_its_timestamps() {
+        let mut batch = BatchBuilder::new(1000);
+        assert_eq!((batch.base_timestamp(), batch.max_timestamp()), (-1, -1));
+        for timestamp in [50, 70, 30] {
+            batch.append(timestamp, None, None, []).unwrap();
         }
-        None => put_varint(out, -1),
+        assert_eq!((batch.base_timestamp(), batch.max_timestamp(), batch.count()), (50, 70, 3));
     }
-}
 
-#[inline]
-fn put_varint(out: &mut Vec<u8>, value: i32) {
-    put_unsigned(out, zigzag(value).into());
-}
-
-#[inline]
-fn put_unsigned(out: &mut Vec<u8>, value: u64) {
-    if value < 0x80 {
-        out.push(value as u8);
-    } else if value < 0x4000 {
-        out.extend_from_slice(&[value as u8 | 0x80, (value >> 7) as u8]);
-    } else {
-        put_long(out, value);
+    #[test]
+    fn compressions_to_come_are_refused_by_name() {
+        for compression in [Compression::Lz4, Compression::Zstd] {
+            let refused = BatchBuilder::new(0).compress(compression).map(|_| ());
+            assert_eq!(refused, Err(CompressionError::Unsupported(compression)));
+        }
     }
-}
-
-#[cold]
-fn put_long(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }

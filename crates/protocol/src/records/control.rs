@@ -83,3 +83,52 @@ pub fn end_marker(
     let _ = batch.append(timestamp, Some(&key), Some(&value), []);
     Ok(batch.compress(Compression::None)?.stamp_control(producer_id, producer_epoch))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::{Batches, ProducerStamp, ReadOptions};
+
+    fn parse(bytes: Bytes) -> Option<ControlRecord> {
+        let batch = Batches::new(bytes).next().unwrap().unwrap();
+        let decoded = batch.decode(&ReadOptions::default()).unwrap();
+        let record = decoded.records().next().unwrap().unwrap();
+        ControlRecord::parse(&record)
+    }
+
+    fn parse_record(key: Option<&[u8]>, value: Option<&[u8]>) -> Option<ControlRecord> {
+        let mut batch = BatchBuilder::new(0);
+        batch.append(0, key, value, []).unwrap();
+        parse(batch.compress(Compression::None).unwrap().stamp(ProducerStamp::NONE))
+    }
+
+    #[test]
+    fn markers_and_back() {
+        for (committed, kind) in [(true, ControlKind::Commit), (false, ControlKind::Abort)] {
+            let marker = end_marker(committed, 7, 4000, 3, 1_700_000_000_000).unwrap();
+            let header = *Batches::new(marker.clone()).next().unwrap().unwrap().header();
+            assert!(header.attributes.is_control() && header.attributes.is_transactional());
+            assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (4000, 3, -1));
+            assert_eq!(parse(marker), Some(ControlRecord { kind, coordinator_epoch: Some(7) }));
+        }
+    }
+
+    #[test]
+    fn later_kinds_and_versions_are_passed_over() {
+        let other = ControlRecord { kind: ControlKind::Other(2), coordinator_epoch: None };
+        assert_eq!(parse_record(Some(&[0, 0, 0, 2]), Some(&[0; 6])), Some(other));
+        let commit = ControlRecord { kind: ControlKind::Commit, coordinator_epoch: Some(9) };
+        assert_eq!(parse_record(Some(&[0, 1, 0, 1, 5]), Some(&[0, 1, 0, 0, 0, 9, 5])), Some(commit));
+        let bare = ControlRecord { coordinator_epoch: None, ..commit };
+        for value in [None, Some([0; 5].as_slice()), Some(&[0xff, 0xff, 0, 0, 0, 9])] {
+            assert_eq!(parse_record(Some(&[0, 0, 0, 1]), value), Some(bare));
+        }
+    }
+
+    #[test]
+    fn what_is_no_control_record_is_none() {
+        for key in [None, Some([0; 3].as_slice()), Some(&[0xff, 0xff, 0, 1])] {
+            assert_eq!(parse_record(key, None), None);
+        }
+    }
+}

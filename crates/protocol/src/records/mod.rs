@@ -25,9 +25,11 @@ mod builder;
 mod compression;
 mod control;
 mod cursor;
+mod encode;
 mod error;
 mod header;
 mod record;
+mod restamp;
 
 pub use assign::{append_assigned, assign_offsets};
 pub use batch::{Batch, Batches, DecodedBatch, ReadOptions, Truncated};
@@ -36,4 +38,5 @@ pub use compression::{Codec, Compression, CompressionError, InvalidLevel};
 pub use control::{ControlKind, ControlRecord, end_marker};
 pub use error::{BatchError, BatchErrorKind, RecordErrorKind};
 pub use header::{Attributes, BatchHeader, HEADER_LEN, TimestampType, increment_sequence};
-pub use record::{Header, Headers, OwnedRecords, Record, RecordHeaders, RecordView, Records};
+pub use record::{Header, Headers, OwnedRecords, Record, RecordHeaders, RecordPlace, RecordView, Records};
+pub use restamp::restamp;

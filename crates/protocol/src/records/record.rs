@@ -5,8 +5,8 @@ use std::str::Utf8Error;
 use bytes::Bytes;
 
 use super::{
-    BatchError, BatchErrorKind, BatchHeader, DecodedBatch, RecordErrorKind, TimestampType,
-    builder::nullable_len, cursor::Cursor,
+    BatchError, BatchErrorKind, BatchHeader, DecodedBatch, RecordErrorKind, TimestampType, cursor::Cursor,
+    encode::nullable_len,
 };
 
 /// The records of a batch, parsed one at a time. Nothing is allocated.
@@ -32,7 +32,7 @@ impl<'a> Records<'a> {
         Some(Err(BatchError { base_offset: self.batch.header().base_offset, kind }))
     }
 
-    #[inline]
+    #[inline(always)]
     fn parse(&mut self) -> Result<RecordView<'a>, RecordErrorKind> {
         let len = self.cursor.varint()?;
         let len = usize::try_from(len).map_err(|_| RecordErrorKind::InvalidLength(len))?;
@@ -59,6 +59,31 @@ impl<'a> Records<'a> {
     }
 }
 
+impl<'a> Records<'a> {
+    /// The records from `place` on.
+    pub(super) fn from_place(batch: &'a DecodedBatch, place: RecordPlace) -> Self {
+        let rest = batch.payload().get(place.at..).unwrap_or_default();
+        Self { batch, cursor: Cursor { rest }, index: place.index, done: false }
+    }
+
+    /// Where the next record begins.
+    #[must_use]
+    pub fn place(&self) -> RecordPlace {
+        let at = self.batch.payload().len().saturating_sub(self.cursor.rest.len());
+        RecordPlace { at, index: self.index }
+    }
+}
+
+/// A place between two records of a batch, from which reading goes on later without parsing what is before it. The
+/// default is the front.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordPlace {
+    /// Bytes that have been read.
+    at: usize,
+    /// Records that have been read.
+    index: i32,
+}
+
 #[inline]
 fn timestamp(header: &BatchHeader, delta: i64) -> i64 {
     match header.attributes.timestamp_type() {
@@ -70,7 +95,7 @@ fn timestamp(header: &BatchHeader, delta: i64) -> i64 {
 impl<'a> Iterator for Records<'a> {
     type Item = Result<RecordView<'a>, BatchError>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
         if self.done {
             return None;
@@ -144,6 +169,7 @@ impl<'a> RecordView<'a> {
     }
 
     /// The record without the borrow. No byte is copied, but the whole batch stays in memory as long as the record.
+    #[inline]
     #[must_use]
     pub fn to_record(&self) -> Record {
         let own = |slice: &[u8]| self.payload.slice_ref(slice);
@@ -197,7 +223,7 @@ pub struct Headers<'a> {
 
 impl<'a> Headers<'a> {
     /// Takes the rest of a record, and checks it through.
-    #[inline]
+    #[inline(always)]
     fn parse(mut body: Cursor<'a>) -> Result<Self, RecordErrorKind> {
         let count = body.varint()?;
         if count == 0 && body.rest.is_empty() {
@@ -329,6 +355,7 @@ impl OwnedRecords {
     }
 
     /// The next record as a view.
+    #[inline]
     pub fn next_view(&mut self) -> Option<Result<RecordView<'_>, BatchError>> {
         let payload = self.batch.payload();
         let rest = payload.get(self.at..).unwrap_or_default();
@@ -345,6 +372,7 @@ impl OwnedRecords {
 impl Iterator for OwnedRecords {
     type Item = Result<Record, BatchError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.next_view().map(|record| record.map(|record| record.to_record()))
     }

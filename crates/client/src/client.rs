@@ -1,0 +1,162 @@
+//! The client: bootstrap addresses and the connections everything else shares.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use milena_cluster::Target;
+use milena_connection::{Address, ConnectionConfig, Network};
+use milena_protocol::{messages::MetadataRequest, wire::ByteString};
+
+use crate::{Admin, ConnectError, ConsumerBuilder, ProducerBuilder};
+
+/// A handle to a Kafka cluster. Cloning shares its connections.
+///
+/// # Example
+/// ```
+/// # use milena_embedded_broker::EmbeddedBroker;
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let broker = EmbeddedBroker::builder().topic("orders", 3).start().await?;
+/// # let bootstrap = broker.bootstrap();
+/// use milena::{Client, Record};
+///
+/// let client = Client::connect(&bootstrap).await?;
+/// let producer = client.producer().build()?;
+/// let written = producer.send(Record::new("orders").key("cust-1").value("{}")).await?;
+/// println!("{} at offset {:?}", written.partition, written.offset);
+/// producer.close(std::time::Duration::from_secs(10)).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    network: Network,
+    seed: u64,
+    /// How many consumers have been made.
+    members: Arc<AtomicU64>,
+}
+
+/// Settings of a [`Client`].
+#[derive(Clone, Debug)]
+pub struct ClientBuilder {
+    bootstrap: String,
+    connection: ConnectionConfig,
+    request_timeout: Duration,
+    seed: u64,
+}
+
+impl Client {
+    /// Connects with the default settings. `bootstrap` is `host:port`, several separated by commas; the rest of the
+    /// cluster is found from there.
+    ///
+    /// # Errors
+    /// When no broker can be reached.
+    pub async fn connect(bootstrap: impl Into<String>) -> Result<Self, ConnectError> {
+        Self::builder(bootstrap).connect().await
+    }
+
+    /// Settings to start from.
+    pub fn builder(bootstrap: impl Into<String>) -> ClientBuilder {
+        ClientBuilder {
+            bootstrap: bootstrap.into(),
+            connection: ConnectionConfig::default(),
+            request_timeout: Duration::from_secs(30),
+            // Spreads waits, places records without a key and names group members: none of it is a secret, and what
+            // the hasher of a map is seeded with differs from process to process.
+            seed: RandomState::new().hash_one(0),
+        }
+    }
+
+    /// A producer to be set up and built.
+    #[must_use]
+    pub fn producer(&self) -> ProducerBuilder {
+        ProducerBuilder::new(self.network.clone(), self.seed)
+    }
+
+    /// A consumer of this group, to be set up and built.
+    pub fn consumer(&self, group: impl Into<ByteString>) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.network.clone(), Some(group.into()), self.member_seed())
+    }
+
+    /// A consumer without a group, to be set up and built: it reads the partitions it is told to and commits nothing.
+    pub fn consumer_without_group(&self) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.network.clone(), None, self.member_seed())
+    }
+
+    /// Members of one group must not draw the same ids.
+    fn member_seed(&self) -> u64 {
+        let member = self.members.fetch_add(1, Ordering::Relaxed);
+        self.seed.wrapping_add(member.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
+
+    /// Topics and the cluster.
+    #[must_use]
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.network.clone())
+    }
+
+    /// Closes every connection. Producers and consumers of this client are closed first, by their own `close`: what
+    /// they have not finished fails.
+    pub fn shutdown(&self) {
+        self.network.close();
+    }
+}
+
+impl ClientBuilder {
+    /// How the client is named in the brokers' logs and quotas (`client.id`).
+    #[must_use]
+    pub fn client_id(mut self, id: impl Into<ByteString>) -> Self {
+        self.connection.client_id = id.into();
+        self
+    }
+
+    /// How long resolving, connecting and agreeing on versions with one broker may take together. Less finds a dead
+    /// address sooner and gives up on a slow one.
+    #[must_use]
+    pub fn setup_timeout(mut self, timeout: Duration) -> Self {
+        self.connection.setup_timeout = timeout;
+        self
+    }
+
+    /// The longest answer taken from a broker, in bytes. It bounds what one answer can make the client hold.
+    #[must_use]
+    pub fn max_frame_len(mut self, bytes: usize) -> Self {
+        self.connection.max_frame_len = bytes;
+        self
+    }
+
+    /// What all random choices are drawn from, to repeat a run.
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// Connects to the first bootstrap address that answers.
+    ///
+    /// # Errors
+    /// When the addresses are not addresses, or none of them leads to a broker; the error tells what the last one ran
+    /// into.
+    ///
+    /// # Cancellation
+    /// Dropping the future leaves nothing behind but perhaps a connection that closes by itself.
+    pub async fn connect(mut self) -> Result<Client, ConnectError> {
+        let addresses = Address::parse_list(&self.bootstrap)?;
+        self.connection.seed = self.seed;
+        let network = Network::new(addresses, self.connection);
+        // No topic: just the brokers.
+        let brokers = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+        network
+            .call(Target::AnyBroker, brokers, self.request_timeout)
+            .await
+            .map_err(ConnectError::Unreachable)?;
+        Ok(Client { network, seed: self.seed, members: Arc::default() })
+    }
+}

@@ -1,0 +1,149 @@
+//! A consumer's settings.
+
+use std::time::Duration;
+
+use milena_cluster::TopicPartition;
+use milena_connection::Network;
+use milena_consumer_group::{
+    AutoOffsetReset, Consumer as Machine, ConsumerConfig, GroupProtocol, IsolationLevel, Position,
+};
+use milena_protocol::wire::ByteString;
+
+use super::Consumer;
+use crate::BuildError;
+
+/// Settings of a [`Consumer`]. The defaults are Kafka's; each setting says what it costs to turn.
+#[derive(Clone, Debug)]
+#[must_use = "nothing is read until it is built"]
+pub struct ConsumerBuilder {
+    network: Network,
+    config: ConsumerConfig,
+    source: Source,
+    max_poll_records: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Source {
+    Nothing,
+    Topics(Vec<ByteString>),
+    Partitions(Vec<(TopicPartition, Option<Position>)>),
+}
+
+impl ConsumerBuilder {
+    pub(crate) fn new(network: Network, group: Option<ByteString>, seed: u64) -> Self {
+        let config = ConsumerConfig { group_id: group, seed, ..ConsumerConfig::default() };
+        Self { network, config, source: Source::Nothing, max_poll_records: 500 }
+    }
+
+    /// Reads these topics, sharing their partitions with the other members of the group.
+    pub fn subscribe<T: Into<ByteString>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
+        self.source = Source::Topics(topics.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Reads these partitions, whoever else does. Reading starts at the committed offset, if there is a group and it
+    /// has one, else where [`auto_offset_reset`](Self::auto_offset_reset) says.
+    pub fn assign(mut self, partitions: impl IntoIterator<Item = TopicPartition>) -> Self {
+        let partitions = partitions.into_iter().map(|partition| (partition, None)).collect();
+        self.source = Source::Partitions(partitions);
+        self
+    }
+
+    /// Where reading starts without a committed offset: at the latest record by default, so that what was written
+    /// before is never read.
+    pub fn auto_offset_reset(mut self, reset: AutoOffsetReset) -> Self {
+        self.config.auto_offset_reset = reset;
+        self
+    }
+
+    /// By which protocol the group shares out partitions. By default KIP-848 where the cluster has it, else the
+    /// classic one.
+    pub fn group_protocol(mut self, protocol: GroupProtocol) -> Self {
+        self.config.group_protocol = protocol;
+        self
+    }
+
+    /// Makes the member static (KIP-345): a restart within the session timeout moves no partition. A member that is
+    /// gone for good keeps its partitions idle for that long.
+    pub fn group_instance_id(mut self, id: impl Into<ByteString>) -> Self {
+        self.config.group_instance_id = Some(id.into());
+        self
+    }
+
+    /// Whether records of open and aborted transactions are handed out; they are by default, as in Java.
+    pub fn isolation_level(mut self, level: IsolationLevel) -> Self {
+        self.config.isolation_level = level;
+        self
+    }
+
+    /// How long the application may be busy between two polls before its partitions go to others, 5 min by default.
+    pub fn max_poll_interval(mut self, interval: Duration) -> Self {
+        self.config.max_poll_interval = interval;
+        self
+    }
+
+    /// The most records [`Consumer::poll`] hands out at once, 500 by default. More costs nothing but a longer time
+    /// between two polls.
+    pub fn max_poll_records(mut self, records: usize) -> Self {
+        self.max_poll_records = records.max(1);
+        self
+    }
+
+    /// After how long without a heartbeat the member counts as gone, 45 s by default. Under KIP-848 the cluster decides.
+    pub fn session_timeout(mut self, timeout: Duration) -> Self {
+        self.config.session_timeout = timeout;
+        self
+    }
+
+    /// The time between heartbeats of the classic protocol, 3 s by default.
+    pub fn heartbeat_interval(mut self, interval: Duration) -> Self {
+        self.config.heartbeat_interval = interval;
+        self
+    }
+
+    /// How long a broker may wait for enough bytes before it answers a fetch, 500 ms by default. Less makes more, emptier
+    /// answers.
+    pub fn fetch_max_wait(mut self, wait: Duration) -> Self {
+        self.config.fetch_max_wait = wait;
+        self
+    }
+
+    /// How many bytes a broker gathers before it answers a fetch, 1 by default. More means fewer answers, later.
+    pub fn fetch_min_bytes(mut self, bytes: i32) -> Self {
+        self.config.fetch_min_bytes = bytes;
+        self
+    }
+
+    /// The most bytes of one partition in an answer, 1 MiB by default. A larger batch comes all the same.
+    pub fn max_partition_fetch_bytes(mut self, bytes: i32) -> Self {
+        self.config.max_partition_fetch_bytes = bytes;
+        self
+    }
+
+    /// The most bytes fetched ahead, 64 MiB by default.
+    pub fn max_buffered_bytes(mut self, bytes: usize) -> Self {
+        self.config.max_buffered_bytes = bytes;
+        self
+    }
+
+    /// How long a broker may take to answer, 30 s by default.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.config.request_timeout = timeout;
+        self
+    }
+
+    /// Starts the consumer on the current tokio runtime. Joining and fetching begin at once, in the background.
+    ///
+    /// # Errors
+    /// When the settings can't be.
+    pub fn build(self) -> Result<Consumer, BuildError> {
+        let now = milena_connection::now();
+        let mut machine = Machine::new(now, self.config)?;
+        match self.source {
+            Source::Nothing => {}
+            Source::Topics(topics) => machine.subscribe(now, topics)?,
+            Source::Partitions(partitions) => machine.assign(now, partitions)?,
+        }
+        Ok(Consumer::start(machine, self.network, self.max_poll_records))
+    }
+}

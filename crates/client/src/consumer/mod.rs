@@ -1,0 +1,321 @@
+//! The consumer handle over the consumer machine.
+
+mod builder;
+mod records;
+mod signals;
+mod stream;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use milena_cluster::TopicPartition;
+use milena_connection::{Driven, Network, drive};
+use milena_consumer_group::{
+    ChosenProtocol, CommitError, CommitMode, Consumer as Machine, NotAssigned, OffsetAndMetadata, Position,
+    SeekTo,
+};
+use tokio::{sync::Notify, time::Instant};
+
+use crate::{CloseError, ConsumeError};
+use signals::Signals;
+
+pub use builder::ConsumerBuilder;
+pub use records::{ConsumedRecord, RecordRef, Records};
+pub use stream::RecordStream;
+
+/// Committed offsets by partition; one without a committed offset is not in it.
+pub type Committed = BTreeMap<TopicPartition, OffsetAndMetadata>;
+
+/// How long an abandoned consumer may take to leave its group.
+const ABANDONED: Duration = Duration::from_secs(10);
+
+/// Reads records: alone, or as a member of a group that shares partitions out.
+///
+/// Heartbeats and fetching go on in the background. A record's position moves when [`poll`](Self::poll) hands it out;
+/// [`commit`](Self::commit) stores the positions. Nothing is committed by itself: what was handed out and not committed
+/// is read again after a restart, so every record is processed at least once.
+///
+/// When partitions move to another member, the ones to be given up are kept until the next call of `poll`, so that what
+/// was handed out can be processed and committed first.
+///
+/// Cloning shares the consumer. Close it with [`close`](Self::close): dropping the last clone leaves the group in the
+/// background.
+#[derive(Clone, Debug)]
+pub struct Consumer {
+    handle: Arc<Handle>,
+    max_poll_records: usize,
+}
+
+#[derive(Debug)]
+struct Handle {
+    driven: Arc<Driven<Machine>>,
+    signals: Arc<Signals>,
+    /// Ends the loop although the machine has not come to its end.
+    abort: Arc<Notify>,
+}
+
+impl Consumer {
+    fn start(machine: Machine, network: Network, max_poll_records: usize) -> Self {
+        let driven = Driven::new(machine);
+        let signals = Arc::new(Signals::default());
+        let abort = Arc::new(Notify::new());
+        let handle =
+            Handle { driven: Arc::clone(&driven), signals: Arc::clone(&signals), abort: Arc::clone(&abort) };
+        tokio::spawn(async move {
+            let (heard, told) = (Arc::clone(&signals), Arc::clone(&driven));
+            let run =
+                drive(driven, network, move |event| heard.hear(event, || told.change(Machine::revoke_done)));
+            tokio::select! {
+                () = run => {}
+                () = abort.notified() => {}
+            }
+            signals.end();
+        });
+        Self { handle: Arc::new(handle), max_poll_records }
+    }
+
+    fn driven(&self) -> &Driven<Machine> {
+        &self.handle.driven
+    }
+
+    fn signals(&self) -> &Signals {
+        &self.handle.signals
+    }
+
+    /// The next records, waiting up to `timeout` for the first. Empty when none came in time; `None` when the consumer
+    /// is closed.
+    ///
+    /// # Errors
+    /// What has stopped the consumer or one of its partitions since the last call, each once. After an error that names
+    /// a partition the others go on.
+    ///
+    /// # Cancellation
+    /// Records leave the buffer only with the answer: dropping the future takes nothing.
+    pub async fn poll(&self, timeout: Duration) -> Result<Option<Records>, ConsumeError> {
+        self.poll_at_most(timeout, self.max_poll_records).await
+    }
+
+    async fn poll_at_most(&self, timeout: Duration, most: usize) -> Result<Option<Records>, ConsumeError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let changed = self.signals().changed.notified();
+            tokio::pin!(changed);
+            // Registered before looking, so that what happens in between is not missed.
+            changed.as_mut().enable();
+            if let Some(error) = self.signals().next_error() {
+                return Err(error.into());
+            }
+            if self.signals().is_closed() {
+                return Ok(None);
+            }
+            let revoke_done = self.signals().take_revoke_pending();
+            let taken = self.driven().change(|machine, now| {
+                if revoke_done {
+                    machine.revoke_done(now);
+                }
+                let taken = machine.take(now, most);
+                if taken.is_empty() {
+                    machine.application_waits(now);
+                }
+                taken
+            });
+            if !taken.is_empty() {
+                return Ok(Some(Records::new(taken)));
+            }
+            let _waiting = Waiting { driven: self.driven() };
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                return Ok(Some(Records::default()));
+            }
+        }
+    }
+
+    /// The records one by one, as a stream.
+    #[must_use]
+    pub fn stream(&self) -> RecordStream {
+        RecordStream::new(self.clone())
+    }
+
+    /// Commits the position of every partition: all that was handed out so far. Tried again while that can help.
+    ///
+    /// # Errors
+    /// When the offsets are not committed, or it is not known whether they are.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not take the commit back.
+    pub async fn commit(&self) -> Result<(), CommitError> {
+        self.commit_with(|machine, now| machine.commit_positions(now, CommitMode::Sync)).await
+    }
+
+    /// Commits these positions: for each partition the offset at which to go on, which is one past the last record that
+    /// was processed.
+    ///
+    /// # Errors
+    /// As [`commit`](Self::commit), and for a partition that is not assigned.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not take the commit back.
+    pub async fn commit_offsets(
+        &self,
+        positions: impl IntoIterator<Item = (TopicPartition, Position)>,
+    ) -> Result<(), CommitError> {
+        let offsets =
+            positions.into_iter().map(|(partition, position)| (partition, position.into())).collect();
+        self.commit_with(|machine, now| machine.commit(now, offsets, CommitMode::Sync)).await
+    }
+
+    async fn commit_with(
+        &self,
+        commit: impl FnOnce(
+            &mut Machine,
+            std::time::Instant,
+        ) -> Result<milena_consumer_group::CommitId, CommitError>,
+    ) -> Result<(), CommitError> {
+        // Registered under the machine's lock, before the outcome can be told.
+        let outcome = self
+            .driven()
+            .change(|machine, now| commit(machine, now).map(|id| self.signals().await_commit(id)))?;
+        outcome.await.unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// Starts to commit the position of every partition and does not wait. A failure is logged; the next commit carries
+    /// newer positions anyway. An older commit never overtakes a newer one.
+    ///
+    /// # Errors
+    /// When nothing can be committed at all: no group, or closed.
+    pub fn commit_async(&self) -> Result<(), CommitError> {
+        self.driven().change(|machine, now| machine.commit_positions(now, CommitMode::Async)).map(drop)
+    }
+
+    /// The group's committed offsets of these partitions.
+    ///
+    /// # Errors
+    /// When the coordinator can't be asked in time.
+    ///
+    /// # Cancellation
+    /// Dropping the future changes nothing.
+    pub async fn committed(
+        &self,
+        partitions: impl IntoIterator<Item = TopicPartition>,
+    ) -> Result<Committed, CommitError> {
+        let partitions: Vec<_> = partitions.into_iter().collect();
+        let answer = self.driven().change(|machine, now| {
+            machine.query_committed(now, partitions).map(|id| self.signals().await_query(id))
+        })?;
+        answer.await.unwrap_or(Err(CommitError::Closed))
+    }
+
+    /// Goes on elsewhere in a partition. What was fetched of it is thrown away.
+    ///
+    /// # Errors
+    /// When the partition is not assigned.
+    pub fn seek(&self, partition: &TopicPartition, to: SeekTo) -> Result<(), NotAssigned> {
+        self.driven().change(|machine, now| machine.seek(now, partition, to))
+    }
+
+    /// Hands out nothing of a partition until it is resumed; the others go on.
+    ///
+    /// # Errors
+    /// When the partition is not assigned.
+    pub fn pause(&self, partition: &TopicPartition) -> Result<(), NotAssigned> {
+        self.driven().change(|machine, _| machine.pause(partition))
+    }
+
+    /// Ends a pause.
+    ///
+    /// # Errors
+    /// When the partition is not assigned.
+    pub fn resume(&self, partition: &TopicPartition) -> Result<(), NotAssigned> {
+        self.driven().change(|machine, _| machine.resume(partition))
+    }
+
+    /// The next record to be handed out; `None` while that is not known.
+    #[must_use]
+    pub fn position(&self, partition: &TopicPartition) -> Option<Position> {
+        self.driven().look().position(partition)
+    }
+
+    /// The partitions this consumer reads at the moment.
+    #[must_use]
+    pub fn assignment(&self) -> Vec<TopicPartition> {
+        self.driven().look().assignment()
+    }
+
+    /// The protocol by which the group shares out partitions; `None` before this member has joined.
+    #[must_use]
+    pub fn group_protocol(&self) -> Option<ChosenProtocol> {
+        self.signals().protocol()
+    }
+
+    /// Why each partition is, or is not, being read: a line each.
+    #[must_use]
+    pub fn explain(&self) -> Vec<String> {
+        let now = milena_connection::now();
+        self.driven().look().explain(now)
+    }
+
+    /// Leaves the group and ends, after `timeout` at the latest. Positions are not committed: do that before.
+    ///
+    /// # Errors
+    /// When the coordinator did not take the farewell in time: the group notices by the session timeout.
+    ///
+    /// # Cancellation
+    /// Dropping the future changes nothing but that nobody waits.
+    pub async fn close(&self, timeout: Duration) -> Result<(), CloseError> {
+        self.handle.leave();
+        let deadline = Instant::now() + timeout;
+        loop {
+            let changed = self.signals().changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.signals().is_closed() {
+                return Ok(());
+            }
+            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+                self.handle.abort.notify_one();
+                return Err(CloseError::DeadlinePassed(timeout));
+            }
+        }
+    }
+}
+
+impl Handle {
+    fn leave(&self) {
+        self.signals.set_closing();
+        let revoke_done = self.signals.take_revoke_pending();
+        self.driven.change(|machine, now| {
+            machine.close(now);
+            if revoke_done {
+                machine.revoke_done(now);
+            }
+        });
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.signals.is_closed() {
+            return;
+        }
+        tracing::debug!("a consumer was dropped without close; it leaves its group in the background");
+        self.leave();
+        let abort = Arc::clone(&self.abort);
+        // Without a runtime the loop has ended already.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::time::sleep(ABANDONED).await;
+                abort.notify_one();
+            });
+        }
+    }
+}
+
+/// While this lives the application waits for records. Dropping it tells the machine that the wait is over, also when
+/// the future is dropped.
+struct Waiting<'a> {
+    driven: &'a Driven<Machine>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.driven.change(Machine::application_polled);
+    }
+}

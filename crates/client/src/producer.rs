@@ -1,0 +1,329 @@
+//! The producer handle over the producer machine.
+
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use milena_cluster::Backoff;
+use milena_connection::{Driven, Network, drive, now};
+use milena_producer::{
+    Accumulator, Delivery, EnqueueError, FlushId, NewRecord, Producer as Machine, ProducerConfig,
+    ProducerEvent, RecordMetadata,
+};
+use milena_protocol::records::Codec;
+use tokio::sync::{Notify, watch};
+
+use crate::{BuildError, CloseError, Record, SendError, record::wall_clock_ms};
+
+/// How long an abandoned producer goes on sending what it has.
+const ABANDONED: Duration = Duration::from_secs(30);
+
+/// Sends records: idempotent, acknowledged by all replicas in sync, in batches.
+///
+/// Cloning shares the producer; every clone may be used from any task. A retry never duplicates or reorders. Close it
+/// with [`close`](Self::close): the last clone that is dropped instead lets what was accepted be sent in the
+/// background, for 30 seconds at most, and logs that.
+#[derive(Clone, Debug)]
+pub struct Producer {
+    accumulator: Arc<Accumulator>,
+    max_block: Duration,
+    handle: Arc<Handle>,
+}
+
+/// What the clones share. Dropping it ends the machine.
+#[derive(Debug)]
+struct Handle {
+    driven: Arc<Driven<Machine>>,
+    signals: Arc<Signals>,
+}
+
+/// What the loop tells the handles.
+#[derive(Debug)]
+struct Signals {
+    room: Notify,
+    /// Flushes that are done and not yet noticed, and whether the machine has ended.
+    progress: watch::Sender<Progress>,
+    flushed: Mutex<Vec<FlushId>>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    turn: u64,
+    closed: bool,
+}
+
+/// Settings of a [`Producer`]. The defaults are safe; each setting says what it costs to turn.
+#[derive(Clone, Debug)]
+pub struct ProducerBuilder {
+    network: Network,
+    config: ProducerConfig,
+    max_block: Duration,
+}
+
+impl ProducerBuilder {
+    pub(crate) fn new(network: Network, seed: u64) -> Self {
+        let config = ProducerConfig { seed, ..ProducerConfig::default() };
+        Self { network, config, max_block: Duration::from_secs(60) }
+    }
+
+    /// How batches are compressed. Smaller batches cost the client CPU and save the network and the broker's disk.
+    #[must_use]
+    pub fn compression(mut self, codec: impl Into<Codec>) -> Self {
+        self.config.codec = codec.into();
+        self
+    }
+
+    /// How long a batch waits for more records, 5 ms by default. More makes larger batches and each record later.
+    #[must_use]
+    pub fn linger(mut self, linger: Duration) -> Self {
+        self.config.linger = linger;
+        self
+    }
+
+    /// The size of a batch in bytes before compression, 16 KiB by default. More makes fewer requests, and takes that
+    /// much memory for every partition written to.
+    #[must_use]
+    pub fn batch_size(mut self, bytes: usize) -> Self {
+        self.config.batch_size = bytes;
+        self
+    }
+
+    /// The bytes all batches may hold together, 32 MiB by default. When they are used up, `enqueue` waits.
+    #[must_use]
+    pub fn buffer_memory(mut self, bytes: usize) -> Self {
+        self.config.buffer_memory = bytes;
+        self
+    }
+
+    /// The largest request and record in bytes, 1 MiB by default. The topic's `max.message.bytes` bounds batches too.
+    #[must_use]
+    pub fn max_request_size(mut self, bytes: usize) -> Self {
+        self.config.max_request_size = bytes;
+        self
+    }
+
+    /// Requests on their way to one broker, 1 to 5; 5 by default. Order is kept with any.
+    #[must_use]
+    pub fn max_in_flight(mut self, requests: usize) -> Self {
+        self.config.max_in_flight = requests;
+        self
+    }
+
+    /// How long a broker may take to answer, 30 s by default. Less finds a silent broker sooner; too little takes a
+    /// slow one for dead and sends its batches again.
+    #[must_use]
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.config.request_timeout = timeout;
+        self
+    }
+
+    /// How long a record may take from being accepted to being acknowledged, 120 s by default. It bounds all retries.
+    #[must_use]
+    pub fn delivery_timeout(mut self, timeout: Duration) -> Self {
+        self.config.delivery_timeout = timeout;
+        self
+    }
+
+    /// The waits between retries, doubling from `initial` to `max`; 100 ms to 1 s by default.
+    #[must_use]
+    pub fn retry_backoff(mut self, initial: Duration, max: Duration) -> Self {
+        self.config.retry_backoff = Backoff { initial, max };
+        self
+    }
+
+    /// How long `enqueue` and `send` wait for memory or for a topic to become known, 60 s by default.
+    #[must_use]
+    pub fn max_block(mut self, timeout: Duration) -> Self {
+        self.max_block = timeout;
+        self
+    }
+
+    /// Starts the producer on the current tokio runtime. Nothing is sent until there is a record.
+    ///
+    /// # Errors
+    /// When the settings can't be.
+    pub fn build(self) -> Result<Producer, BuildError> {
+        let machine = Machine::new(self.config)?;
+        let accumulator = Arc::clone(machine.accumulator());
+        let driven = Driven::new(machine);
+        let signals = Arc::new(Signals {
+            room: Notify::new(),
+            progress: watch::Sender::new(Progress::default()),
+            flushed: Mutex::default(),
+        });
+        let heard = Arc::clone(&signals);
+        let task = drive(Arc::clone(&driven), self.network, move |event| heard.hear(event));
+        tokio::spawn(task);
+        Ok(Producer { accumulator, max_block: self.max_block, handle: Arc::new(Handle { driven, signals }) })
+    }
+}
+
+impl Signals {
+    fn hear(&self, event: ProducerEvent) -> ControlFlow<()> {
+        match event {
+            ProducerEvent::Room => self.room.notify_waiters(),
+            ProducerEvent::Flushed(id) => {
+                self.flushed.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+                self.progress.send_modify(|progress| progress.turn += 1);
+            }
+            ProducerEvent::Closed => {
+                self.room.notify_waiters();
+                self.progress.send_modify(|progress| progress.closed = true);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// True once for each flush that is done.
+    fn take_flushed(&self, id: FlushId) -> bool {
+        let mut flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = flushed.iter().position(|done| *done == id);
+        found.map(|index| flushed.swap_remove(index)).is_some()
+    }
+}
+
+impl Producer {
+    /// Sends a record and waits until it is acknowledged.
+    ///
+    /// # Errors
+    /// When it is not; [`SendError::certainty`] says whether it may be in the log all the same.
+    ///
+    /// # Cancellation
+    /// Dropping the future before the record is accepted sends nothing; afterwards the record is sent all the same.
+    pub async fn send(&self, record: Record) -> Result<RecordMetadata, SendError> {
+        Ok(self.enqueue(record).await?.await?)
+    }
+
+    /// Puts a record into its batch and returns at once, unless memory or knowledge of the topic has to be waited for.
+    /// The [`Delivery`] tells what becomes of it; it need not be awaited.
+    ///
+    /// # Errors
+    /// When the record is not accepted: nothing of it is sent.
+    ///
+    /// # Cancellation
+    /// Dropping the future sends nothing.
+    pub async fn enqueue(&self, record: Record) -> Result<Delivery, SendError> {
+        match self.try_enqueue(&record) {
+            Err(reason @ (EnqueueError::UnknownTopic(_) | EnqueueError::BufferFull(_))) => {
+                self.enqueue_when_possible(record, reason).await
+            }
+            other => other.map_err(SendError::NotAccepted),
+        }
+    }
+
+    /// As [`enqueue`](Self::enqueue), but never waits.
+    ///
+    /// # Errors
+    /// When the record is not accepted. [`EnqueueError::UnknownTopic`] and [`EnqueueError::BufferFull`] pass.
+    pub fn try_enqueue(&self, record: &Record) -> Result<Delivery, EnqueueError> {
+        let new = NewRecord {
+            topic: &record.topic,
+            partition: record.partition,
+            key: record.key.as_deref(),
+            value: record.value.as_deref(),
+            headers: &record.headers,
+            timestamp: record.timestamp.unwrap_or_else(wall_clock_ms),
+        };
+        let result = self.accumulator.enqueue(now(), &new);
+        match result {
+            Ok(enqueued) => {
+                if enqueued.wake {
+                    self.handle.driven.wake();
+                }
+                Ok(enqueued.delivery)
+            }
+            Err(error) => {
+                // The machine learns of topics that are wanted by being woken.
+                self.handle.driven.wake();
+                Err(error)
+            }
+        }
+    }
+
+    async fn enqueue_when_possible(
+        &self,
+        record: Record,
+        mut reason: EnqueueError,
+    ) -> Result<Delivery, SendError> {
+        let attempts = async {
+            loop {
+                let room = self.handle.signals.room.notified();
+                tokio::pin!(room);
+                // Registered before the attempt, so that room made in between is not missed.
+                room.as_mut().enable();
+                match self.try_enqueue(&record) {
+                    Err(again @ (EnqueueError::UnknownTopic(_) | EnqueueError::BufferFull(_))) => {
+                        reason = again;
+                    }
+                    other => return other.map_err(SendError::NotAccepted),
+                }
+                room.await;
+            }
+        };
+        match tokio::time::timeout(self.max_block, attempts).await {
+            Ok(result) => result,
+            Err(_) => {
+                let last = self.handle.driven.look().topic_failure(&record.topic);
+                Err(SendError::Blocked { waited: self.max_block, reason, last })
+            }
+        }
+    }
+
+    /// Sends what has been accepted without waiting for batches to fill, and waits until all of it is settled. What is
+    /// accepted meanwhile does not prolong the wait. Each record's [`Delivery`] tells how it ended.
+    ///
+    /// # Errors
+    /// When the producer's task has ended.
+    ///
+    /// # Cancellation
+    /// Dropping the future changes nothing but that nobody waits.
+    pub async fn flush(&self) -> Result<(), CloseError> {
+        let signals = &self.handle.signals;
+        let mut progress = signals.progress.subscribe();
+        let id = self.handle.driven.change(|machine, _| machine.flush());
+        loop {
+            if signals.take_flushed(id) || progress.borrow_and_update().closed {
+                return Ok(());
+            }
+            progress.changed().await.map_err(|_| CloseError::TaskEnded)?;
+        }
+    }
+
+    /// Accepts nothing more, sends what there is and ends, after `timeout` at the latest. What is not acknowledged by
+    /// then fails. The other clones fail from here on.
+    ///
+    /// # Errors
+    /// When the producer's task has ended before.
+    ///
+    /// # Cancellation
+    /// Dropping the future changes nothing but that nobody waits.
+    pub async fn close(&self, timeout: Duration) -> Result<(), CloseError> {
+        let mut progress = self.handle.signals.progress.subscribe();
+        self.handle.driven.change(|machine, now| machine.close(now + timeout));
+        loop {
+            if progress.borrow_and_update().closed {
+                return Ok(());
+            }
+            progress.changed().await.map_err(|_| CloseError::TaskEnded)?;
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        if self.signals.progress.borrow().closed {
+            return;
+        }
+        let used = self.driven.look().accumulator().used();
+        if used > 0 {
+            tracing::warn!(
+                bytes = used,
+                "a producer was dropped without close; what it holds is sent in the background"
+            );
+        }
+        self.driven.change(|machine, now| machine.close(now + ABANDONED));
+    }
+}

@@ -1,0 +1,93 @@
+//! A record to send.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use milena_protocol::wire::ByteString;
+
+/// A record: topic, key, value, headers, timestamp.
+///
+/// ```
+/// use milena::Record;
+/// let record = Record::new("orders")
+///     .key("cust-1")
+///     .value(r#"{"orderId":"o-1"}"#)
+///     .header("source", "order-service");
+/// assert_eq!(record.topic(), "orders");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    pub(crate) topic: ByteString,
+    pub(crate) partition: Option<i32>,
+    pub(crate) key: Option<Bytes>,
+    pub(crate) value: Option<Bytes>,
+    pub(crate) headers: Vec<(ByteString, Option<Bytes>)>,
+    pub(crate) timestamp: Option<i64>,
+}
+
+impl Record {
+    /// A record for `topic`, with neither key nor value yet.
+    pub fn new(topic: impl Into<ByteString>) -> Self {
+        Self { topic: topic.into(), ..Self::default() }
+    }
+
+    /// The key. Records with the same key go to the same partition and keep their order.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<Bytes>) -> Self {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// The value. Without one the record is a tombstone: a compacted topic forgets the key.
+    #[must_use]
+    pub fn value(mut self, value: impl Into<Bytes>) -> Self {
+        self.value = Some(value.into());
+        self
+    }
+
+    /// Adds a header behind those that are there; a name may come more than once.
+    #[must_use]
+    pub fn header(mut self, name: impl Into<ByteString>, value: impl Into<Bytes>) -> Self {
+        self.headers.push((name.into(), Some(value.into())));
+        self
+    }
+
+    /// Adds a header whose value is null.
+    #[must_use]
+    pub fn null_header(mut self, name: impl Into<ByteString>) -> Self {
+        self.headers.push((name.into(), None));
+        self
+    }
+
+    /// The partition, instead of leaving the choice to the key.
+    #[must_use]
+    pub fn partition(mut self, partition: i32) -> Self {
+        self.partition = Some(partition);
+        self
+    }
+
+    /// When it happened, in milliseconds since 1970; the time of enqueuing when not set.
+    #[must_use]
+    pub fn timestamp(mut self, ms: i64) -> Self {
+        self.timestamp = Some(ms);
+        self
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The key, when there is one.
+    #[must_use]
+    pub fn key_bytes(&self) -> Option<&[u8]> {
+        self.key.as_deref()
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn wall_clock_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

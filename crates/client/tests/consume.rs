@@ -1,0 +1,234 @@
+//! The consumer handle against the embedded broker, over TCP.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use milena::{
+    AutoOffsetReset, ChosenProtocol, Client, CommitError, Consumer, GroupProtocol, Record, SeekTo,
+    TopicPartition,
+};
+use milena_embedded_broker::{EmbeddedBroker, core::ClusterConfig};
+
+const SOON: Duration = Duration::from_secs(10);
+const PROTOCOLS: [(GroupProtocol, ChosenProtocol); 2] =
+    [(GroupProtocol::Auto, ChosenProtocol::Consumer), (GroupProtocol::Classic, ChosenProtocol::Classic)];
+
+async fn start(partitions: i32) -> (EmbeddedBroker, Client) {
+    // Hand-overs take a few heartbeats; Kafka's default is one in five seconds.
+    let quick = |config: &mut ClusterConfig| config.consumer_heartbeat_interval = Duration::from_millis(100);
+    let broker = EmbeddedBroker::builder().brokers(3).configure(quick).topic("letters", partitions);
+    let broker = broker.start().await.unwrap();
+    let client = Client::connect(broker.bootstrap()).await.unwrap();
+    (broker, client)
+}
+
+async fn write(client: &Client, numbers: std::ops::Range<u32>) {
+    let producer = client.producer().build().unwrap();
+    for number in numbers {
+        let record = Record::new("letters").key(number.to_string()).value(number.to_string());
+        drop(producer.enqueue(record).await.unwrap());
+    }
+    producer.flush().await.unwrap();
+    producer.close(SOON).await.unwrap();
+}
+
+fn reader(client: &Client, group: &str, protocol: GroupProtocol) -> Consumer {
+    client
+        .consumer(group)
+        .group_protocol(protocol)
+        .heartbeat_interval(Duration::from_millis(100))
+        .subscribe(["letters"])
+        .auto_offset_reset(AutoOffsetReset::Earliest)
+        .build()
+        .unwrap()
+}
+
+/// Reads until `count` records have come, or fails after a while.
+async fn read(consumer: &Consumer, count: usize) -> Vec<u32> {
+    let mut numbers = Vec::new();
+    let reading =
+        async {
+            while numbers.len() < count {
+                let records = consumer.poll(SOON).await.unwrap().unwrap();
+                numbers.extend(records.iter().map(|record| {
+                    std::str::from_utf8(record.value().unwrap()).unwrap().parse::<u32>().unwrap()
+                }));
+            }
+        };
+    tokio::time::timeout(SOON, reading).await.unwrap_or_else(|_| panic!("{:?}", consumer.explain()));
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_goes_on_where_it_has_committed() {
+    for (protocol, chosen) in PROTOCOLS {
+        let (broker, client) = start(3).await;
+        write(&client, 0..1000).await;
+        let first = reader(&client, "readers", protocol);
+        let mut seen = read(&first, 400).await;
+        first.commit().await.unwrap();
+        assert_eq!(first.group_protocol(), Some(chosen));
+        first.close(SOON).await.unwrap();
+        assert!(first.poll(SOON).await.unwrap().is_none());
+
+        let second = reader(&client, "readers", protocol);
+        seen.extend(read(&second, 1000 - seen.len()).await);
+        assert_eq!(seen.len(), 1000);
+        assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 1000);
+        second.close(SOON).await.unwrap();
+        broker.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_share_partitions_and_take_over_from_one_that_leaves() {
+    for (protocol, _) in PROTOCOLS {
+        let (broker, client) = start(6).await;
+        let first = reader(&client, "readers", protocol);
+        let second = reader(&client, "readers", protocol);
+        // Nothing is read yet: polling only joins and hands partitions over.
+        let shared = async {
+            while first.assignment().len() != 3 || second.assignment().len() != 3 {
+                for member in [&first, &second] {
+                    assert!(member.poll(Duration::from_millis(10)).await.unwrap().unwrap().is_empty());
+                }
+            }
+        };
+        tokio::time::timeout(SOON, shared)
+            .await
+            .unwrap_or_else(|_| panic!("{protocol:?} {:#?} {:#?}", first.explain(), second.explain()));
+        let owned = |member: &Consumer| member.assignment().into_iter().collect::<BTreeSet<_>>();
+        assert!(owned(&first).is_disjoint(&owned(&second)));
+
+        write(&client, 0..600).await;
+        let mut seen = Vec::new();
+        while seen.len() < 600 {
+            for member in [&first, &second] {
+                let records = member.poll(Duration::from_millis(20)).await.unwrap().unwrap();
+                seen.extend(records.iter().map(|record| record.value().unwrap().to_vec()));
+                member.commit().await.unwrap();
+            }
+        }
+        assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 600);
+        second.close(SOON).await.unwrap();
+        let alone = async {
+            while first.assignment().len() != 6 {
+                assert!(first.poll(Duration::from_millis(10)).await.unwrap().unwrap().is_empty());
+            }
+        };
+        tokio::time::timeout(SOON, alone).await.unwrap();
+        first.close(SOON).await.unwrap();
+        broker.shutdown().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_position_can_be_moved_paused_and_asked_for() {
+    let (broker, client) = start(1).await;
+    write(&client, 0..100).await;
+    let partition = TopicPartition::new("letters", 0);
+    let consumer = client
+        .consumer_without_group()
+        .assign([partition.clone()])
+        .auto_offset_reset(AutoOffsetReset::Earliest)
+        .build()
+        .unwrap();
+    assert_eq!(read(&consumer, 100).await, (0..100).collect::<Vec<_>>());
+    assert_eq!(consumer.position(&partition).unwrap().offset, 100);
+    consumer.seek(&partition, SeekTo::Offset(90)).unwrap();
+    assert_eq!(read(&consumer, 10).await, (90..100).collect::<Vec<_>>());
+    consumer.seek(&partition, SeekTo::Beginning).unwrap();
+    consumer.pause(&partition).unwrap();
+    assert!(consumer.poll(Duration::from_millis(200)).await.unwrap().unwrap().is_empty());
+    consumer.resume(&partition).unwrap();
+    assert_eq!(read(&consumer, 100).await.len(), 100);
+    assert_eq!(consumer.commit().await, Err(CommitError::NoGroup));
+    assert!(consumer.seek(&TopicPartition::new("letters", 7), SeekTo::End).is_err());
+    consumer.close(SOON).await.unwrap();
+    broker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_committed_offset_and_a_policy_there_is_an_error() {
+    let (broker, client) = start(1).await;
+    let consumer = client
+        .consumer("readers")
+        .auto_offset_reset(AutoOffsetReset::None)
+        .subscribe(["letters"])
+        .build()
+        .unwrap();
+    let error = consumer.poll(SOON).await.unwrap_err();
+    assert_eq!(error.to_string(), "there is no committed offset of letters-0, and auto_offset_reset is none");
+    assert!(!error.is_fatal());
+    consumer.close(SOON).await.unwrap();
+    broker.shutdown().await;
+}
+
+/// A2: records leave the buffer only with the answer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poll_that_is_dropped_takes_nothing() {
+    let (broker, client) = start(1).await;
+    write(&client, 0..2000).await;
+    let consumer = reader(&client, "readers", GroupProtocol::Auto);
+    let mut numbers = Vec::new();
+    while numbers.len() < 2000 {
+        // The shortest of the two wins; most polls are dropped before they have an answer.
+        tokio::select! {
+            biased;
+            () = tokio::task::yield_now() => {}
+            records = consumer.poll(SOON) => {
+                let records = records.unwrap().unwrap();
+                numbers.extend(records.iter().map(|record| record.offset()));
+            }
+        }
+        let records = consumer.poll(Duration::from_millis(1)).await.unwrap().unwrap();
+        numbers.extend(records.iter().map(|record| record.offset()));
+    }
+    assert_eq!(numbers, (0..2000).collect::<Vec<_>>());
+    consumer.close(SOON).await.unwrap();
+    broker.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_hands_out_one_record_at_a_time() {
+    use std::{future::poll_fn, pin::Pin};
+
+    use futures_core::Stream;
+
+    let (broker, client) = start(1).await;
+    write(&client, 0..50).await;
+    let consumer = reader(&client, "readers", GroupProtocol::Auto);
+    let mut stream = consumer.stream();
+    for number in 0..30 {
+        let record = poll_fn(|context| Pin::new(&mut stream).poll_next(context)).await.unwrap().unwrap();
+        assert_eq!((record.offset(), record.topic()), (number, "letters"));
+    }
+    // Only what was handed out is committed.
+    consumer.commit().await.unwrap();
+    let partition = TopicPartition::new("letters", 0);
+    let committed = consumer.committed([partition.clone()]).await.unwrap();
+    assert_eq!(committed[&partition].position.offset, 30);
+    consumer.close(SOON).await.unwrap();
+    assert!(poll_fn(|context| Pin::new(&mut stream).poll_next(context)).await.is_none());
+    broker.shutdown().await;
+}
+
+/// A4: a consumer that is dropped leaves its group, in the background.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_consumer_leaves_its_group() {
+    let (broker, client) = start(2).await;
+    let first = reader(&client, "readers", GroupProtocol::Auto);
+    while first.assignment().len() != 2 {
+        first.poll(Duration::from_millis(10)).await.unwrap();
+    }
+    drop(first);
+    let second = reader(&client, "readers", GroupProtocol::Auto);
+    let alone = async {
+        while second.assignment().len() != 2 {
+            second.poll(Duration::from_millis(10)).await.unwrap();
+        }
+    };
+    // Well below the session timeout.
+    tokio::time::timeout(Duration::from_secs(5), alone).await.unwrap();
+    second.close(SOON).await.unwrap();
+    broker.shutdown().await;
+}

@@ -1,0 +1,310 @@
+//! One connection: requests go out in a row, answers come back in the same order.
+//!
+//! A writer task owns the sending half, so that a caller who gives up can never leave half a frame behind. A reader
+//! task matches answers to requests, decodes them and watches their deadlines. When either fails, every request that
+//! is still open is answered at once with the cause.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use milena_cluster::{Failure, FailureKind, shape};
+use milena_protocol::{
+    ApiKey,
+    frame::{correlation_id, decode_response, encode_request},
+    messages::{Request, Response},
+    wire::ByteString,
+};
+use tokio::{
+    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
+    sync::{Notify, mpsc, watch},
+    time::Instant,
+};
+
+use crate::{
+    Address, ConnectionConfig, ConnectionError,
+    frame_stream::{FrameReader, Slices, write_all},
+    handshake::{Established, establish},
+    reply::Reply,
+    versions::Versions,
+};
+
+/// The most requests that one vectored write gathers.
+const WRITE_BATCH: usize = 64;
+
+/// A request on its way, with whoever waits for the answer.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    pub(crate) request: Request,
+    pub(crate) max_version: i16,
+    pub(crate) timeout: Duration,
+    pub(crate) reply: Reply,
+}
+
+/// A handle to a connection. The connection ends when the last one is dropped and nothing is open, or when it breaks.
+#[derive(Clone, Debug)]
+pub(crate) struct Connection {
+    queue: mpsc::UnboundedSender<Queued>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    address: Address,
+    client_id: ByteString,
+    versions: Versions,
+    open: Mutex<Open>,
+    /// Tells the reader that the earliest deadline has changed.
+    deadline_changed: Notify,
+    /// Tells both tasks that the connection is over.
+    over: watch::Sender<bool>,
+}
+
+/// Requests that were written and not answered.
+#[derive(Debug, Default)]
+struct Open {
+    requests: VecDeque<Sent>,
+    next_correlation_id: i32,
+    /// Set once: why nothing more can be sent.
+    broken: Option<Arc<str>>,
+    /// No handle is left: the connection ends with the last answer.
+    draining: bool,
+}
+
+#[derive(Debug)]
+struct Sent {
+    correlation_id: i32,
+    api: ApiKey,
+    version: i16,
+    timeout: Duration,
+    deadline: Instant,
+    reply: Reply,
+}
+
+impl Connection {
+    /// Connects to `address` and finds out what the broker there speaks.
+    pub(crate) async fn open(address: &Address, config: &ConnectionConfig) -> Result<Self, ConnectionError> {
+        let Established { reader, writer, versions } = establish(address, config).await?;
+        let shared = Arc::new(Shared {
+            address: address.clone(),
+            client_id: config.client_id.clone(),
+            versions,
+            open: Mutex::default(),
+            deadline_changed: Notify::new(),
+            over: watch::Sender::new(false),
+        });
+        // The queue holds what the machines allow themselves in flight, which is bounded there.
+        let (queue, requests) = mpsc::unbounded_channel();
+        tokio::spawn(Arc::clone(&shared).write(writer, requests));
+        tokio::spawn(Arc::clone(&shared).read(reader));
+        Ok(Self { queue, shared })
+    }
+
+    /// Puts a request behind those already queued. When the connection has ended the request comes back.
+    pub(crate) fn send(&self, queued: Queued) -> Result<(), Box<Queued>> {
+        if self.is_broken() {
+            return Err(Box::new(queued));
+        }
+        self.queue.send(queued).map_err(|refused| Box::new(refused.0))
+    }
+
+    /// True when nothing can be sent any more.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.queue.is_closed() || self.shared.open().broken.is_some()
+    }
+
+    /// How many requests wait for an answer.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.shared.open().requests.len()
+    }
+
+    /// Ends the connection; open requests are answered with a failure.
+    pub(crate) fn close(&self) {
+        self.shared.break_off(&ConnectionError::Released);
+    }
+}
+
+impl Shared {
+    /// Locked to look or to change, never across an await.
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the connection once and answers every open request.
+    fn break_off(&self, error: &ConnectionError) {
+        let cause: Arc<str> = format!("{}: {error}", self.address).into();
+        let requests = {
+            let mut open = self.open();
+            if open.broken.is_some() {
+                return;
+            }
+            open.broken = Some(Arc::clone(&cause));
+            std::mem::take(&mut open.requests)
+        };
+        tracing::debug!(broker = %self.address, %error, unanswered = requests.len(), "connection over");
+        for sent in requests {
+            sent.reply.answer(Err(Failure::new(FailureKind::Unanswered, Arc::clone(&cause))));
+        }
+        self.over.send_replace(true);
+    }
+
+    /// Ends with the connection.
+    async fn is_over(&self) {
+        // The sender is `self`'s own, so waiting can't fail.
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
+    }
+
+    fn cause(&self) -> Option<Arc<str>> {
+        self.open().broken.clone()
+    }
+
+    async fn write(
+        self: Arc<Self>,
+        mut writer: OwnedWriteHalf,
+        mut requests: mpsc::UnboundedReceiver<Queued>,
+    ) {
+        let mut batch = Vec::with_capacity(WRITE_BATCH);
+        loop {
+            let received = tokio::select! {
+                biased;
+                () = self.is_over() => break,
+                received = requests.recv_many(&mut batch, WRITE_BATCH) => received,
+            };
+            if received == 0 {
+                self.open().draining = true;
+                self.deadline_changed.notify_one();
+                // Closing the sending half would make the broker hang up before it has answered.
+                self.is_over().await;
+                break;
+            }
+            let mut slices = Slices::default();
+            for queued in batch.drain(..) {
+                self.prepare(queued, &mut slices);
+            }
+            let written = tokio::select! {
+                biased;
+                () = self.is_over() => break,
+                written = write_all(&mut writer, &mut slices) => written,
+            };
+            if let Err(error) = written {
+                self.break_off(&ConnectionError::Io(error));
+                break;
+            }
+        }
+        requests.close();
+        let cause = self.cause().unwrap_or_else(|| Arc::from("the connection ended"));
+        while let Some(queued) = batch.pop().or_else(|| requests.try_recv().ok()) {
+            queued.reply.answer(Err(Failure::new(FailureKind::NotSent, Arc::clone(&cause))));
+        }
+    }
+
+    /// Encodes a request and opens it, or answers that it can't be sent.
+    fn prepare(&self, queued: Queued, slices: &mut Slices) {
+        let api = queued.request.api_key();
+        let Some(version) = self.versions.pick(api, queued.max_version) else {
+            let cause = format!(
+                "{}: the broker speaks {} of {api}, this request needs {} to {}",
+                self.address,
+                self.versions.describe(api),
+                api.stable_versions().start(),
+                queued.max_version.min(*api.stable_versions().end()),
+            );
+            return queued.reply.answer(Err(Failure::new(FailureKind::Unsupported, cause)));
+        };
+        let request = shape::to_version(queued.request, version);
+        let mut open = self.open();
+        let correlation_id = open.next_correlation_id;
+        let frame = match encode_request(&request, version, correlation_id, Some(self.client_id.clone())) {
+            Ok(frame) => frame,
+            Err(error) => {
+                drop(open);
+                let cause = format!("{}: {error}", self.address);
+                return queued.reply.answer(Err(Failure::new(FailureKind::Unsupported, cause)));
+            }
+        };
+        open.next_correlation_id = correlation_id.wrapping_add(1);
+        let deadline = Instant::now() + queued.timeout;
+        let earliest = open.requests.iter().map(|sent| sent.deadline).min();
+        let sent =
+            Sent { correlation_id, api, version, timeout: queued.timeout, deadline, reply: queued.reply };
+        open.requests.push_back(sent);
+        drop(open);
+        slices.push(frame);
+        if earliest.is_none_or(|earliest| deadline < earliest) {
+            self.deadline_changed.notify_one();
+        }
+    }
+
+    async fn read(self: Arc<Self>, mut reader: FrameReader<OwnedReadHalf>) {
+        loop {
+            let (earliest, done) = {
+                let open = self.open();
+                let earliest = open.requests.iter().map(|sent| sent.deadline).min();
+                (earliest, open.draining && open.requests.is_empty())
+            };
+            if done {
+                return self.break_off(&ConnectionError::Released);
+            }
+            let expired = async {
+                match earliest {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let result = tokio::select! {
+                biased;
+                () = self.is_over() => return,
+                frame = reader.next() => frame.and_then(|frame| self.take_answer(&frame)),
+                () = self.deadline_changed.notified() => Ok(()),
+                () = expired => self.check_deadlines(),
+            };
+            if let Err(error) = result {
+                return self.break_off(&error);
+            }
+        }
+    }
+
+    fn take_answer(&self, frame: &Bytes) -> Result<(), ConnectionError> {
+        let mut open = self.open();
+        let got = correlation_id(frame).unwrap_or(-1);
+        let sent = match open.requests.pop_front() {
+            Some(sent) if sent.correlation_id == got => sent,
+            other => {
+                let expected = other.as_ref().map_or(-1, |sent| sent.correlation_id);
+                // It is still unanswered, and break_off tells its owner.
+                open.requests.extend(other);
+                return Err(ConnectionError::Correlation { expected, got });
+            }
+        };
+        drop(open);
+        let Sent { api, version, reply, .. } = sent;
+        match decode_response(api, version, frame) {
+            Ok(response) => {
+                reply.answer(Ok(shape::from_version(response, version)));
+                Ok(())
+            }
+            Err(error) => {
+                let error = ConnectionError::Decode { api, version, error };
+                let cause = format!("{}: {error}", self.address);
+                reply.answer(Err(Failure::new(FailureKind::Unanswered, cause)));
+                Err(error)
+            }
+        }
+    }
+
+    /// A request that is overdue ends the connection: the answers behind it would come in late as well.
+    fn check_deadlines(&self) -> Result<(), ConnectionError> {
+        let now = Instant::now();
+        let open = self.open();
+        match open.requests.iter().find(|sent| sent.deadline <= now) {
+            Some(late) => Err(ConnectionError::RequestTimeout { api: late.api, timeout: late.timeout }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An answer, or why there is none.
+pub(crate) type Answered = Result<Response, Failure>;

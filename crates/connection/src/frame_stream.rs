@@ -1,0 +1,198 @@
+//! Frames on a byte stream.
+
+use std::{collections::VecDeque, io::IoSlice};
+
+use bytes::{Buf, Bytes, BytesMut};
+use milena_protocol::{
+    frame::{self, LENGTH_PREFIX},
+    wire::Frame,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::ConnectionError;
+
+/// How much is read ahead.
+const READ_AHEAD: usize = 64 * 1024;
+/// The most that is reserved for a frame of which nothing has arrived: a length is only a claim. From there the buffer
+/// doubles as bytes come in.
+const FIRST_RESERVE: usize = 1024 * 1024;
+
+/// Cuts a byte stream into frames. Each frame is a slice of the buffer it was read into.
+#[derive(Debug)]
+pub(crate) struct FrameReader<R> {
+    stream: R,
+    buffer: BytesMut,
+    limit: usize,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    pub(crate) fn new(stream: R, limit: usize) -> Self {
+        Self { stream, buffer: BytesMut::with_capacity(READ_AHEAD), limit }
+    }
+
+    /// The next frame, without its length.
+    ///
+    /// Cancel safe: what was read stays in the buffer.
+    pub(crate) async fn next(&mut self) -> Result<Bytes, ConnectionError> {
+        loop {
+            let wanted = match self.buffer.first_chunk::<LENGTH_PREFIX>() {
+                Some(prefix) => {
+                    let len = frame::frame_len(*prefix, self.limit).map_err(ConnectionError::Frame)?;
+                    let wanted = LENGTH_PREFIX + len;
+                    if self.buffer.len() >= wanted {
+                        let mut whole = self.buffer.split_to(wanted);
+                        whole.advance(LENGTH_PREFIX);
+                        return Ok(whole.freeze());
+                    }
+                    wanted
+                }
+                None => LENGTH_PREFIX,
+            };
+            let missing = wanted.saturating_sub(self.buffer.len());
+            let room = missing.min(FIRST_RESERVE.max(self.buffer.len())).max(READ_AHEAD / 2);
+            self.buffer.reserve(room);
+            let read = self.stream.read_buf(&mut self.buffer).await.map_err(ConnectionError::Io)?;
+            if read == 0 {
+                return Err(ConnectionError::Closed);
+            }
+        }
+    }
+}
+
+/// Writes all of the queued slices in as few vectored writes as it takes.
+pub(crate) async fn write_all<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    slices: &mut Slices,
+) -> std::io::Result<()> {
+    stream.write_all_buf(slices).await?;
+    stream.flush().await
+}
+
+/// Slices to be written one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct Slices {
+    queue: VecDeque<Bytes>,
+    len: usize,
+}
+
+impl Slices {
+    pub(crate) fn push(&mut self, frame: Frame) {
+        self.len += frame.len();
+        self.queue.extend(frame);
+    }
+}
+
+impl Buf for Slices {
+    fn remaining(&self) -> usize {
+        self.len
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.queue.front().map_or(&[], |slice| slice)
+    }
+
+    fn chunks_vectored<'a>(&'a self, target: &mut [IoSlice<'a>]) -> usize {
+        let filled = target.iter_mut().zip(&self.queue);
+        filled.map(|(place, slice)| *place = IoSlice::new(slice)).count()
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.len = self.len.saturating_sub(count);
+        while count > 0 {
+            let Some(front) = self.queue.front_mut() else { return };
+            if front.len() > count {
+                front.advance(count);
+                return;
+            }
+            count -= front.len();
+            self.queue.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use milena_protocol::wire::Writer;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn frames_survive_any_cut_of_the_stream() {
+        let mut written = Vec::new();
+        let lens = [1usize, 0, 70_000, 5];
+        for len in lens {
+            written.extend((len as u32).to_be_bytes());
+            written.extend(std::iter::repeat_n(len as u8, len));
+        }
+        for chunk in [1, 3, 4, 5, 1000, 70_009, usize::MAX] {
+            let mut reader = tokio_test_reader(&written, chunk);
+            for len in lens {
+                let frame = reader.next().await.unwrap();
+                assert_eq!(frame, vec![len as u8; len], "chunk {chunk}");
+            }
+            assert!(matches!(reader.next().await, Err(ConnectionError::Closed)));
+        }
+    }
+
+    fn tokio_test_reader(bytes: &[u8], chunk: usize) -> FrameReader<Chunked> {
+        FrameReader::new(Chunked { bytes: Bytes::copy_from_slice(bytes), chunk }, 1 << 20)
+    }
+
+    struct Chunked {
+        bytes: Bytes,
+        chunk: usize,
+    }
+
+    impl AsyncRead for Chunked {
+        fn poll_read(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+            target: &mut tokio::io::ReadBuf<'_>,
+        ) -> std::task::Poll<std::io::Result<()>> {
+            let len = self.chunk.min(self.bytes.len()).min(target.remaining());
+            target.put_slice(&self.bytes.split_to(len));
+            std::task::Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_frame_over_the_limit_is_refused_before_it_is_read() {
+        let mut reader = FrameReader::new(&[0x7f, 0xff, 0xff, 0xff, 1, 2][..], 1 << 20);
+        let error = reader.next().await.unwrap_err();
+        assert_eq!(error.to_string(), "a frame of 2147483647 bytes is announced, over the limit of 1048576");
+        assert!(reader.buffer.capacity() <= 2 * READ_AHEAD);
+    }
+
+    #[tokio::test]
+    async fn a_large_claim_reserves_little() {
+        let claim = 100 << 20;
+        let mut bytes = (claim as u32).to_be_bytes().to_vec();
+        bytes.push(1);
+        let mut reader = FrameReader::new(&bytes[..], claim);
+        assert!(matches!(reader.next().await, Err(ConnectionError::Closed)));
+        assert!(reader.buffer.capacity() <= 2 * FIRST_RESERVE, "{}", reader.buffer.capacity());
+    }
+
+    #[tokio::test]
+    async fn slices_are_written_in_order_whatever_the_stream_takes() {
+        let mut slices = Slices::default();
+        let mut expected = Vec::new();
+        for byte in 0..5u8 {
+            let mut writer = Writer::new();
+            writer.bytes(false, &Bytes::from(vec![byte; 3000])).unwrap();
+            let frame = writer.finish();
+            expected.extend_from_slice(&frame.to_bytes());
+            slices.push(frame);
+        }
+        let (mut near, mut far) = tokio::io::duplex(700);
+        let reading = tokio::spawn(async move {
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).await.unwrap();
+            all
+        });
+        write_all(&mut near, &mut slices).await.unwrap();
+        drop(near);
+        assert_eq!(reading.await.unwrap(), expected);
+        assert_eq!(slices.remaining(), 0);
+    }
+}

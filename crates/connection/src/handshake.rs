@@ -1,0 +1,138 @@
+//! From an address to a connection that knows what its broker speaks.
+//!
+//! # References
+//! KIP-302 (every address of a name is tried), KIP-511 (the versions are asked for in the newest version; a broker too
+//! old for it answers in the oldest one and names what it has).
+
+use bytes::Bytes;
+use milena_protocol::{
+    ApiKey, ErrorCode,
+    frame::{correlation_id, decode_response, encode_request},
+    messages::{ApiVersionsRequest, ApiVersionsResponse, Response},
+};
+use tokio::net::{TcpStream, lookup_host, tcp::OwnedReadHalf, tcp::OwnedWriteHalf};
+
+use crate::{
+    Address, ConnectionConfig, ConnectionError,
+    frame_stream::{FrameReader, Slices, write_all},
+    versions::Versions,
+};
+
+/// A stream that is ready for requests.
+pub(crate) struct Established {
+    pub(crate) reader: FrameReader<OwnedReadHalf>,
+    pub(crate) writer: OwnedWriteHalf,
+    pub(crate) versions: Versions,
+}
+
+/// Connects and asks for the versions, within the setup timeout.
+pub(crate) async fn establish(
+    address: &Address,
+    config: &ConnectionConfig,
+) -> Result<Established, ConnectionError> {
+    let steps = async {
+        let stream = connect(address).await?;
+        // Requests are written whole, so waiting for more to send would only add latency.
+        stream.set_nodelay(true).map_err(ConnectionError::Connect)?;
+        let (reader, writer) = stream.into_split();
+        let mut talk = Talk {
+            reader: FrameReader::new(reader, config.max_frame_len),
+            writer,
+            config,
+            correlation_id: 0,
+        };
+        let versions = talk.versions().await?;
+        Ok(Established { reader: talk.reader, writer: talk.writer, versions })
+    };
+    tokio::time::timeout(config.setup_timeout, steps)
+        .await
+        .unwrap_or(Err(ConnectionError::SetupTimeout(config.setup_timeout)))
+}
+
+async fn connect(address: &Address) -> Result<TcpStream, ConnectionError> {
+    let found = lookup_host((address.host.as_str(), address.port)).await.map_err(ConnectionError::Resolve)?;
+    let mut failure = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    for candidate in found {
+        match TcpStream::connect(candidate).await {
+            Ok(stream) if is_connected_to_itself(&stream) => {
+                failure = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "nobody listens there");
+            }
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(ConnectionError::Connect(failure))
+}
+
+/// Connecting again and again to a closed port of this machine in the range of local ports, one try in the end draws
+/// that very port for its own side, and TCP connects the socket to itself.
+fn is_connected_to_itself(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(local), Ok(peer)) if local == peer)
+}
+
+/// One request at a time, before the connection is shared.
+struct Talk<'c> {
+    reader: FrameReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+    config: &'c ConnectionConfig,
+    correlation_id: i32,
+}
+
+impl Talk<'_> {
+    async fn versions(&mut self) -> Result<Versions, ConnectionError> {
+        let newest = *ApiKey::ApiVersions.stable_versions().end();
+        let first = self.ask_versions(newest).await?;
+        let response = match ErrorCode(first.error_code) {
+            ErrorCode::UNSUPPORTED_VERSION => {
+                let known = Versions::new(&first).pick(ApiKey::ApiVersions, i16::MAX).unwrap_or(0);
+                self.ask_versions(known).await?
+            }
+            _ => first,
+        };
+        match ErrorCode(response.error_code) {
+            ErrorCode::NONE => Ok(Versions::new(&response)),
+            code => Err(ConnectionError::Versions(code)),
+        }
+    }
+
+    async fn ask_versions(&mut self, version: i16) -> Result<ApiVersionsResponse, ConnectionError> {
+        let request = ApiVersionsRequest {
+            client_software_name: "milena".into(),
+            client_software_version: env!("CARGO_PKG_VERSION").into(),
+            ..Default::default()
+        };
+        self.correlation_id += 1;
+        let frame = encode_request(
+            &request.into(),
+            version,
+            self.correlation_id,
+            Some(self.config.client_id.clone()),
+        );
+        let mut slices = Slices::default();
+        slices.push(frame.map_err(ConnectionError::Encode)?);
+        write_all(&mut self.writer, &mut slices).await.map_err(ConnectionError::Io)?;
+        let answer = self.reader.next().await.map_err(|error| match error {
+            ConnectionError::Closed if self.correlation_id == 1 => ConnectionError::ClosedAtOnce,
+            other => other,
+        })?;
+        let unreadable = |error| ConnectionError::Decode { api: ApiKey::ApiVersions, version, error };
+        let got = correlation_id(&answer).map_err(unreadable)?;
+        if got != self.correlation_id {
+            return Err(ConnectionError::Correlation { expected: self.correlation_id, got });
+        }
+        decode(version, &answer).map_err(unreadable)
+    }
+}
+
+/// An answer in the version asked for, or the oldest one: the form in which an old broker refuses a newer version.
+fn decode(version: i16, answer: &Bytes) -> Result<ApiVersionsResponse, milena_protocol::DecodeError> {
+    let read = |version| match decode_response(ApiKey::ApiVersions, version, answer)? {
+        Response::ApiVersions(response) => Ok(response),
+        // The catalogue pairs the API with its response.
+        _ => Ok(ApiVersionsResponse::default()),
+    };
+    read(version).or_else(|error| match read(0) {
+        Ok(refusal) if refusal.error_code == ErrorCode::UNSUPPORTED_VERSION.0 => Ok(refusal),
+        _ => Err(error),
+    })
+}

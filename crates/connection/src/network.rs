@@ -1,0 +1,404 @@
+//! The connections of one client: whom to ask, over which connection, and where brokers are.
+//!
+//! Requests for a broker that is not connected wait for the connection and then go out in the order they came: the
+//! producer's sequence numbers count on it. A request for any broker moves on to the next candidate when one can't be
+//! reached.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use milena_cluster::{BrokerId, Failure, FailureKind, Outgoing, Target};
+use milena_protocol::{
+    RequestMessage, ResponseMessage,
+    messages::{Request, Response},
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+
+use crate::{
+    Address, ConnectionConfig,
+    connection::{Answered, Connection, Queued},
+    reply::Reply,
+};
+
+/// The lane of requests that any broker can answer.
+const SHARED_LANE: u64 = 0;
+
+/// All connections of a client. Cloning shares them.
+///
+/// A broker answers the requests of a connection one after the other, so a fetch that waits for records, or a join that
+/// waits for other members, holds up whatever is behind it. Requests to a certain broker therefore go over a [lane](
+/// Self::lane): each machine has one of its own. What any broker can answer is never slow, and shares lane zero.
+#[derive(Clone, Debug)]
+pub struct Network {
+    shared: Arc<Shared>,
+    lane: Arc<Lane>,
+}
+
+/// A set of connections; it ends with the last handle to it.
+#[derive(Debug)]
+struct Lane {
+    number: u64,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        // What is open there is answered first: a connection ends with its last answer.
+        let gone = {
+            let mut slots = self.shared.slots();
+            let all = std::mem::take(&mut slots.by_key);
+            let (gone, kept) = all.into_iter().partition(|(key, _)| key.lane == self.number);
+            slots.by_key = kept;
+            gone
+        };
+        drop::<BTreeMap<SlotKey, Slot>>(gone);
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: ConnectionConfig,
+    bootstrap: Vec<Address>,
+    addresses: AddressBook,
+    slots: Mutex<Slots>,
+    /// Where the next request for any broker starts to look, so that a broker that is down is not always the first.
+    turn: AtomicUsize,
+    next_lane: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Slots {
+    by_key: BTreeMap<SlotKey, Slot>,
+    random: fastrand::Rng,
+    closed: bool,
+}
+
+/// Whose connection it is, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct SlotKey {
+    lane: u64,
+    to: Destination,
+}
+
+/// What a connection is for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Destination {
+    /// Bootstrapping: the broker's id is not known.
+    Bootstrap(Address),
+    /// Producing and fetching.
+    Broker(BrokerId),
+    /// A group's heartbeats and commits, which must not wait behind a long poll.
+    Coordinator(BrokerId),
+}
+
+#[derive(Debug)]
+struct Slot {
+    address: Address,
+    state: SlotState,
+    /// Failures to connect in a row.
+    failures: u32,
+}
+
+#[derive(Debug)]
+enum SlotState {
+    Closed,
+    /// Connecting failed; until then requests fail at once with the same cause.
+    Failed {
+        until: Instant,
+        cause: Arc<str>,
+    },
+    Opening(VecDeque<Waiting>),
+    Open(Connection),
+}
+
+/// A request that waits for a connection, and where else it may go.
+#[derive(Debug)]
+struct Waiting {
+    queued: Queued,
+    fallbacks: VecDeque<SlotKey>,
+}
+
+impl Network {
+    /// Connects to nobody yet.
+    #[must_use]
+    pub fn new(bootstrap: Vec<Address>, config: ConnectionConfig) -> Self {
+        let random = fastrand::Rng::with_seed(config.seed);
+        let slots = Slots { by_key: BTreeMap::new(), random, closed: false };
+        let shared = Arc::new(Shared {
+            config,
+            bootstrap,
+            addresses: AddressBook::default(),
+            slots: Mutex::new(slots),
+            turn: AtomicUsize::new(0),
+            next_lane: AtomicU64::new(SHARED_LANE + 1),
+        });
+        let lane = Arc::new(Lane { number: SHARED_LANE, shared: Arc::clone(&shared) });
+        Self { shared, lane }
+    }
+
+    /// The same network with connections of its own to the brokers that are asked by name.
+    #[must_use]
+    pub fn lane(&self) -> Self {
+        let number = self.shared.next_lane.fetch_add(1, Ordering::Relaxed);
+        let lane = Arc::new(Lane { number, shared: Arc::clone(&self.shared) });
+        Self { shared: Arc::clone(&self.shared), lane }
+    }
+
+    /// Asks `target` and waits for the answer.
+    ///
+    /// # Errors
+    /// When there is no answer; the failure says whether the broker may have acted.
+    ///
+    /// # Cancellation
+    /// Dropping the future does not take the request back.
+    pub async fn call<R: RequestMessage>(
+        &self,
+        target: Target,
+        request: R,
+        timeout: Duration,
+    ) -> Result<R::Response, Failure> {
+        let (caller, answer) = oneshot::channel();
+        let reply = Reply::to_caller(caller, self.shared.addresses.clone());
+        self.dispatch(target, request.into(), i16::MAX, timeout, reply);
+        let unanswered = || Failure::new(FailureKind::Unanswered, "the request was dropped");
+        let response = answer.await.unwrap_or_else(|_| Err(unanswered()))?;
+        R::Response::from_response(response).ok_or_else(unanswered)
+    }
+
+    /// Sends a machine's request; the answer goes to `answers`.
+    pub(crate) fn send(
+        &self,
+        outgoing: Outgoing,
+        answers: &mpsc::UnboundedSender<(milena_cluster::RequestId, Answered)>,
+    ) {
+        let reply = Reply::to_machine(answers.clone(), outgoing.id, self.shared.addresses.clone());
+        self.dispatch(outgoing.target, outgoing.request, outgoing.max_version, outgoing.timeout, reply);
+    }
+
+    fn dispatch(&self, target: Target, request: Request, max_version: i16, timeout: Duration, reply: Reply) {
+        let queued = Queued { request, max_version, timeout, reply };
+        let own = |to| VecDeque::from([SlotKey { lane: self.lane.number, to }]);
+        let mut fallbacks = match target {
+            Target::Broker(id) => own(Destination::Broker(id)),
+            Target::Coordinator(id) => own(Destination::Coordinator(id)),
+            Target::AnyBroker => self.shared.candidates(),
+        };
+        match fallbacks.pop_front() {
+            Some(first) => self.shared.enqueue(&first, Waiting { queued, fallbacks }),
+            None => queued.reply.answer(Err(Failure::new(FailureKind::NotSent, "no broker is known"))),
+        }
+    }
+
+    /// Closes every connection; what is open fails, and so does whatever is sent afterwards.
+    pub fn close(&self) {
+        let slots = {
+            let mut slots = self.shared.slots();
+            slots.closed = true;
+            std::mem::take(&mut slots.by_key)
+        };
+        for slot in slots.into_values() {
+            if let SlotState::Open(connection) = slot.state {
+                connection.close();
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Locked to look or to change, never across an await.
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who may answer a request that any broker can: connected brokers first, the least busy of them in front, then the
+    /// others that are known, then the bootstrap addresses.
+    fn candidates(&self) -> VecDeque<SlotKey> {
+        let mut connected = Vec::new();
+        let mut others = Vec::new();
+        let slots = self.slots();
+        for (key, slot) in &slots.by_key {
+            match &slot.state {
+                SlotState::Open(connection) if key.lane == SHARED_LANE && !connection.is_broken() => {
+                    connected.push((connection.in_flight(), key.clone()));
+                }
+                _ => {}
+            }
+        }
+        drop(slots);
+        connected.sort();
+        let mut order: VecDeque<SlotKey> = connected.into_iter().map(|(_, key)| key).collect();
+        others.extend(self.addresses.brokers().map(Destination::Broker));
+        others.extend(self.bootstrap.iter().cloned().map(Destination::Bootstrap));
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let start = turn.checked_rem(others.len()).unwrap_or(0);
+        others.rotate_left(start);
+        for to in others {
+            let key = SlotKey { lane: SHARED_LANE, to };
+            if !order.contains(&key) {
+                order.push_back(key);
+            }
+        }
+        order
+    }
+
+    /// Hands a request to the slot's connection, or lets it wait for one.
+    fn enqueue(self: &Arc<Self>, key: &SlotKey, waiting: Waiting) {
+        let Some(address) = self.address(key) else {
+            return self.fail(waiting, "where the broker listens is not known");
+        };
+        let mut slots = self.slots();
+        if slots.closed {
+            drop(slots);
+            return waiting
+                .queued
+                .reply
+                .answer(Err(Failure::new(FailureKind::NotSent, "the client is closed")));
+        }
+        let slot = slots.by_key.entry(key.clone()).or_insert_with(|| Slot {
+            address: address.clone(),
+            state: SlotState::Closed,
+            failures: 0,
+        });
+        if slot.address != address {
+            // The broker has moved: its old address may by now be another's.
+            slot.address = address;
+            slot.failures = 0;
+            if !matches!(slot.state, SlotState::Opening(_)) {
+                slot.state = SlotState::Closed;
+            }
+        }
+        let waiting = match &mut slot.state {
+            SlotState::Open(connection) => match connection.send(waiting.queued) {
+                Ok(()) => return,
+                Err(queued) => Waiting { queued: *queued, fallbacks: waiting.fallbacks },
+            },
+            SlotState::Opening(queue) => return queue.push_back(waiting),
+            SlotState::Failed { until, cause } if *until > Instant::now() => {
+                let cause = Arc::clone(cause);
+                drop(slots);
+                return self.fail(waiting, cause);
+            }
+            SlotState::Closed | SlotState::Failed { .. } => waiting,
+        };
+        slot.state = SlotState::Opening(VecDeque::from([waiting]));
+        tokio::spawn(Arc::clone(self).open(key.clone(), slot.address.clone()));
+    }
+
+    fn address(&self, key: &SlotKey) -> Option<Address> {
+        match &key.to {
+            Destination::Bootstrap(address) => Some(address.clone()),
+            Destination::Broker(id) | Destination::Coordinator(id) => self.addresses.of(*id),
+        }
+    }
+
+    /// Sends a request to the next candidate, or answers that it was not sent.
+    fn fail(self: &Arc<Self>, mut waiting: Waiting, cause: impl Into<Arc<str>>) {
+        match waiting.fallbacks.pop_front() {
+            Some(next) => self.enqueue(&next, waiting),
+            None => waiting.queued.reply.answer(Err(Failure::new(FailureKind::NotSent, cause))),
+        }
+    }
+
+    async fn open(self: Arc<Self>, key: SlotKey, address: Address) {
+        let opened = Connection::open(&address, &self.config).await;
+        let mut slots = self.slots();
+        let closed = slots.closed;
+        let backoff = self.config.reconnect_backoff;
+        let Slots { by_key, random, .. } = &mut *slots;
+        let Some(slot) = by_key.get_mut(&key) else { return };
+        let SlotState::Opening(queue) = std::mem::replace(&mut slot.state, SlotState::Closed) else { return };
+        match opened {
+            Ok(connection) if !closed => {
+                slot.failures = 0;
+                // Sent under the lock, so that nothing overtakes what has waited.
+                let refused: Vec<_> =
+                    queue.into_iter().filter_map(|waiting| connection.send(waiting.queued).err()).collect();
+                slot.state = SlotState::Open(connection);
+                drop(slots);
+                for queued in refused {
+                    let cause = format!("{address}: the connection broke at once");
+                    queued.reply.answer(Err(Failure::new(FailureKind::NotSent, cause)));
+                }
+            }
+            Ok(_) => {}
+            Err(error) => {
+                slot.failures = slot.failures.saturating_add(1);
+                let until = Instant::now() + backoff.after(slot.failures, random);
+                let cause: Arc<str> = format!("{address}: {error}").into();
+                tracing::debug!(%address, %error, "no connection");
+                slot.state = SlotState::Failed { until, cause: Arc::clone(&cause) };
+                drop(slots);
+                for waiting in queue {
+                    self.fail(waiting, Arc::clone(&cause));
+                }
+            }
+        }
+    }
+}
+
+/// Where the brokers listen, as far as answers have told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AddressBook(Arc<Mutex<BTreeMap<BrokerId, Address>>>);
+
+impl AddressBook {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<BrokerId, Address>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn of(&self, id: BrokerId) -> Option<Address> {
+        self.entries().get(&id).cloned()
+    }
+
+    fn brokers(&self) -> impl Iterator<Item = BrokerId> + use<> {
+        self.entries().keys().copied().collect::<Vec<_>>().into_iter()
+    }
+
+    /// Notes the brokers an answer names.
+    pub(crate) fn learn(&self, response: &Response) {
+        match response {
+            // The whole cluster: brokers it does not name are gone. An empty list comes from a starting broker.
+            Response::Metadata(metadata) if !metadata.brokers.is_empty() => {
+                let mut entries = self.entries();
+                entries.clear();
+                let brokers = metadata.brokers.iter();
+                entries.extend(brokers.filter_map(|broker| entry(broker.node_id, &broker.host, broker.port)));
+            }
+            Response::FindCoordinator(found) => {
+                let coordinators = found.coordinators.iter().filter(|found| found.error_code == 0);
+                self.entries()
+                    .extend(coordinators.filter_map(|found| entry(found.node_id, &found.host, found.port)));
+            }
+            // KIP-951: the new leader's address comes with the answer that names it.
+            Response::Produce(produce) => {
+                let nodes = produce.node_endpoints.iter();
+                self.add(nodes.filter_map(|node| entry(node.node_id, &node.host, node.port)));
+            }
+            Response::Fetch(fetch) => {
+                let nodes = fetch.node_endpoints.iter();
+                self.add(nodes.filter_map(|node| entry(node.node_id, &node.host, node.port)));
+            }
+            _ => {}
+        }
+    }
+
+    fn add(&self, brokers: impl Iterator<Item = (BrokerId, Address)>) {
+        let mut brokers = brokers.peekable();
+        if brokers.peek().is_some() {
+            self.entries().extend(brokers);
+        }
+    }
+}
+
+fn entry(id: i32, host: &str, port: i32) -> Option<(BrokerId, Address)> {
+    let port = u16::try_from(port).ok()?;
+    Some((BrokerId::from_wire(id)?, Address { host: host.to_owned(), port }))
+}

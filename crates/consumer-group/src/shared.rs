@@ -1,0 +1,105 @@
+//! What every part of the consumer needs: the configuration, what is known of the cluster, and a way to speak.
+
+use std::{collections::VecDeque, sync::Arc, time::Instant};
+
+use milena_cluster::{
+    Backoff, BrokerId, CoordinatorKind, CoordinatorTracker, Failure, Metadata, MetadataConfig,
+    MetadataTracker, Outgoing, RequestId, RequestIds, Target,
+};
+use milena_protocol::{messages::Request, wire::ByteString};
+
+use crate::{ConsumerConfig, ConsumerError, Event, retry::Retry};
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: ConsumerConfig,
+    /// When the consumer was made: an instant for what has not happened yet.
+    pub(crate) started: Instant,
+    pub(crate) ids: RequestIds,
+    pub(crate) random: fastrand::Rng,
+    pub(crate) metadata: MetadataTracker,
+    /// There is one when there is a group.
+    pub(crate) coordinator: Option<CoordinatorTracker>,
+    pub(crate) events: VecDeque<Event>,
+    /// Something fatal has happened: the consumer does nothing any more.
+    pub(crate) has_failed: bool,
+}
+
+impl Shared {
+    pub(crate) fn new(now: Instant, config: ConsumerConfig) -> Self {
+        let metadata = MetadataTracker::new(MetadataConfig {
+            max_age: config.metadata_max_age,
+            backoff: config.retry_backoff,
+            request_timeout: config.request_timeout,
+        });
+        let coordinator = config.group_id.clone().map(|group| {
+            let (backoff, timeout) = (config.retry_backoff, config.request_timeout);
+            CoordinatorTracker::new(CoordinatorKind::Group, group, backoff, timeout)
+        });
+        Self {
+            started: now,
+            ids: RequestIds::default(),
+            random: fastrand::Rng::with_seed(config.seed),
+            metadata,
+            coordinator,
+            events: VecDeque::new(),
+            has_failed: false,
+            config,
+        }
+    }
+
+    /// The group's id; empty without a group, where nothing asks.
+    pub(crate) fn group(&self) -> ByteString {
+        self.config.group_id.clone().unwrap_or_default()
+    }
+
+    pub(crate) fn metadata(&self) -> Arc<Metadata> {
+        Arc::clone(self.metadata.metadata())
+    }
+
+    pub(crate) fn refresh_metadata(&mut self, now: Instant) {
+        self.metadata.refresh(now, &mut self.random);
+    }
+
+    pub(crate) fn coordinator(&self) -> Option<BrokerId> {
+        self.coordinator.as_ref().and_then(CoordinatorTracker::broker)
+    }
+
+    /// A request for the coordinator, once it is known.
+    pub(crate) fn ask_coordinator(&mut self, request: impl Into<Request>) -> Option<(Outgoing, BrokerId)> {
+        let broker = self.coordinator()?;
+        let (id, timeout) = (self.ids.allocate(), self.config.request_timeout);
+        let outgoing = Outgoing::new(id, Target::Coordinator(broker), request, timeout);
+        Some((outgoing, broker))
+    }
+
+    /// `broker` is not the coordinator, or can't be reached.
+    pub(crate) fn lost_coordinator(&mut self, broker: BrokerId) {
+        if let Some(tracker) = &mut self.coordinator {
+            tracker.lost(broker);
+        }
+    }
+
+    /// Tells the owner that something has stopped.
+    pub(crate) fn fail(&mut self, error: ConsumerError) {
+        self.has_failed |= error.is_fatal();
+        self.events.push_back(Event::Failed(error));
+    }
+
+    /// Makes `retry` wait after a failure.
+    pub(crate) fn failed(&mut self, now: Instant, retry: &mut Retry) {
+        let backoff: Backoff = self.config.retry_backoff;
+        retry.failed(now, backoff, &mut self.random);
+    }
+}
+
+/// The answer to a request.
+pub(crate) type Answer = Result<milena_protocol::messages::Response, Failure>;
+
+/// A request that waits for its answer: whom it went to, and what was sent with it, as far as the answer is measured by it.
+#[derive(Debug)]
+pub(crate) struct Asked<T> {
+    pub(crate) id: RequestId,
+    pub(crate) broker: BrokerId,
+    pub(crate) with: T,
+}

@@ -1,0 +1,384 @@
+//! Open batches, one a partition, where callers put their records.
+//!
+//! [`Accumulator::enqueue`] encodes a record straight into its batch, in the caller's thread, under one short lock.
+//! The machine takes closed batches out and compresses them off that lock. Memory is charged by what a batch's buffer
+//! really holds, from the first record until the batch's bytes are of no more use.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use milena_cluster::TopicPartition;
+use milena_protocol::{
+    records::{AppendError, BatchBuilder, HEADER_LEN, Header, record_upper_bound},
+    wire::ByteString,
+};
+
+use crate::{
+    Delivery, EnqueueError, ProduceError, ProducerConfig,
+    outcome::Outcome,
+    partitioner::{Sticky, partition_for_key},
+};
+
+/// A record as the caller has it. Nothing is copied before it is written into its batch.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRecord<'a> {
+    /// The topic.
+    pub topic: &'a ByteString,
+    /// The partition; `None` leaves the choice to the key, or to chance without one.
+    pub partition: Option<i32>,
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// The value. `None` is a tombstone to compacted topics.
+    pub value: Option<&'a [u8]>,
+    /// The headers in their order.
+    pub headers: &'a [(ByteString, Option<bytes::Bytes>)],
+    /// When it happened, in ms since 1970.
+    pub timestamp: i64,
+}
+
+impl<'a> NewRecord<'a> {
+    fn headers(&self) -> impl Iterator<Item = Header<'a>> + Clone + use<'a> {
+        self.headers.iter().map(|(name, value)| Header::new(name, value.as_deref()))
+    }
+}
+
+/// A record that was taken.
+#[derive(Debug)]
+pub struct Enqueued {
+    /// Tells what becomes of it.
+    pub delivery: Delivery,
+    /// True when the machine has something to do or a new deadline: whoever drives it must be woken.
+    pub wake: bool,
+}
+
+/// The records that wait to be sent, shared by everybody who enqueues and the machine that sends.
+#[derive(Debug)]
+pub struct Accumulator {
+    linger: Duration,
+    delivery_timeout: Duration,
+    batch_size: usize,
+    buffer_memory: usize,
+    max_request_size: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    topics: BTreeMap<ByteString, TopicBatches>,
+    /// Topics that somebody asked for and nothing is known of.
+    wanted: BTreeSet<ByteString>,
+    /// Bytes the batches hold, those on their way included.
+    used: usize,
+    /// When each open batch has lingered, in the order of opening, which is the order of the deadlines.
+    lingering: VecDeque<(Instant, TopicPartition, u64)>,
+    /// Partitions with a batch to send.
+    ready: BTreeSet<TopicPartition>,
+    /// Batches not settled yet, by their serial numbers, with the end of their delivery timeouts. The first is the
+    /// oldest and the first to expire.
+    unsettled: BTreeMap<u64, Instant>,
+    next_serial: u64,
+    random: fastrand::Rng,
+    closed: bool,
+}
+
+#[derive(Debug, Default)]
+struct TopicBatches {
+    partitions: Vec<PartitionBatches>,
+    /// Which partitions have a leader.
+    available: Vec<bool>,
+    sticky: Sticky,
+}
+
+#[derive(Debug, Default)]
+struct PartitionBatches {
+    closed: VecDeque<OpenBatch>,
+    open: Option<OpenBatch>,
+    stopped: Option<ProduceError>,
+}
+
+/// A batch that takes records.
+#[derive(Debug)]
+pub(crate) struct OpenBatch {
+    pub(crate) builder: BatchBuilder,
+    pub(crate) outcome: Arc<Outcome>,
+    pub(crate) serial: u64,
+    pub(crate) deadline: Instant,
+    /// It has lingered, or a flush does not wait for that.
+    due: bool,
+}
+
+impl Accumulator {
+    pub(crate) fn new(config: &ProducerConfig) -> Self {
+        Self {
+            linger: config.linger,
+            delivery_timeout: config.delivery_timeout,
+            batch_size: config.batch_size.min(config.max_request_size),
+            buffer_memory: config.buffer_memory,
+            max_request_size: config.max_request_size,
+            state: Mutex::new(State {
+                topics: BTreeMap::new(),
+                wanted: BTreeSet::new(),
+                used: 0,
+                lingering: VecDeque::new(),
+                ready: BTreeSet::new(),
+                unsettled: BTreeMap::new(),
+                next_serial: 0,
+                random: fastrand::Rng::with_seed(config.seed ^ 0x5eed),
+                closed: false,
+            }),
+        }
+    }
+
+    /// Locked to compute, never to wait.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a record into its batch.
+    ///
+    /// # Errors
+    /// When it is not taken; nothing of it is kept. [`EnqueueError::UnknownTopic`] and [`EnqueueError::BufferFull`]
+    /// pass: the caller waits and tries again.
+    pub fn enqueue(&self, now: Instant, record: &NewRecord<'_>) -> Result<Enqueued, EnqueueError> {
+        let len = record_upper_bound(record.key, record.value, record.headers());
+        let limit = self.max_request_size;
+        if len.saturating_add(HEADER_LEN) > limit {
+            return Err(EnqueueError::TooLarge { len, limit });
+        }
+        let mut state = self.state();
+        let State { topics, wanted, used, lingering, ready, unsettled, next_serial, random, closed } =
+            &mut *state;
+        if *closed {
+            return Err(EnqueueError::Closed);
+        }
+        let Some(topic) = topics.get_mut(record.topic) else {
+            wanted.insert(record.topic.clone());
+            return Err(EnqueueError::UnknownTopic(record.topic.clone()));
+        };
+        if used.saturating_add(len) > self.buffer_memory {
+            return Err(EnqueueError::BufferFull(self.buffer_memory));
+        }
+        let index = topic.place(record, random)?;
+        let count = topic.partitions.len();
+        let Some(partition) = topic.partitions.get_mut(index) else {
+            return Err(no_such_partition(record, count));
+        };
+        if let Some(stopped) = &partition.stopped {
+            return Err(EnqueueError::Stopped(stopped.clone()));
+        }
+        let name = || TopicPartition::new(record.topic.clone(), index as i32);
+        let mut wake = false;
+        loop {
+            let batch = match &mut partition.open {
+                Some(open) => open,
+                empty => {
+                    let serial = *next_serial;
+                    *next_serial += 1;
+                    unsettled.insert(serial, now + self.delivery_timeout);
+                    lingering.push_back((now + self.linger, name(), serial));
+                    wake = true;
+                    let builder = BatchBuilder::new(self.batch_size);
+                    *used += builder.capacity();
+                    empty.insert(OpenBatch {
+                        builder,
+                        outcome: Outcome::new(name()),
+                        serial,
+                        deadline: now + self.delivery_timeout,
+                        due: false,
+                    })
+                }
+            };
+            let before = batch.builder.capacity();
+            match batch.builder.append(record.timestamp, record.key, record.value, record.headers()) {
+                Ok(place) => {
+                    *used = used.saturating_add(batch.builder.capacity().saturating_sub(before));
+                    let delivery = Delivery::new(Arc::clone(&batch.outcome), place);
+                    let full = batch.builder.uncompressed_len() >= self.batch_size;
+                    if full {
+                        partition.closed.extend(partition.open.take());
+                        ready.insert(name());
+                        wake = true;
+                    }
+                    if record.partition.is_none() && record.key.is_none() {
+                        topic.sticky.took(len, self.batch_size);
+                    }
+                    return Ok(Enqueued { delivery, wake });
+                }
+                Err(AppendError::Full) => {
+                    partition.closed.extend(partition.open.take());
+                    ready.insert(name());
+                    wake = true;
+                }
+                // The size was held against the limit of a request before.
+                Err(_) => return Err(EnqueueError::TooLarge { len, limit }),
+            }
+        }
+    }
+
+    /// True when the topic's partitions are known.
+    #[must_use]
+    pub fn knows(&self, topic: &str) -> bool {
+        self.state().topics.contains_key(topic)
+    }
+
+    /// Bytes held by batches, those on their way included.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.state().used
+    }
+
+    /// Topics that somebody asked for since the last call.
+    pub(crate) fn take_wanted(&self) -> BTreeSet<ByteString> {
+        std::mem::take(&mut self.state().wanted)
+    }
+
+    /// What is known of a topic: which of its partitions have a leader. Partitions are never taken away.
+    pub(crate) fn set_partitions(&self, name: &ByteString, available: Vec<bool>) {
+        let mut state = self.state();
+        let topic = state.topics.entry(name.clone()).or_default();
+        if available.len() > topic.partitions.len() {
+            topic.partitions.resize_with(available.len(), PartitionBatches::default);
+        }
+        topic.available = available;
+    }
+
+    /// The partitions with a batch to send at `now`.
+    pub(crate) fn ready(&self, now: Instant) -> Vec<TopicPartition> {
+        let mut state = self.state();
+        while let Some((at, _, _)) = state.lingering.front()
+            && *at <= now
+        {
+            if let Some((_, partition, serial)) = state.lingering.pop_front() {
+                state.make_due(partition, serial);
+            }
+        }
+        state.ready.iter().cloned().collect()
+    }
+
+    /// The next batch of a partition that is ready.
+    pub(crate) fn take(&self, partition: &TopicPartition) -> Option<OpenBatch> {
+        let mut state = self.state();
+        let batches = state.batches(partition)?;
+        let batch = batches.closed.pop_front().or_else(|| batches.open.take_if(|open| open.due));
+        if batches.closed.is_empty() && !batches.open.as_ref().is_some_and(|open| open.due) {
+            state.ready.remove(partition);
+        }
+        batch
+    }
+
+    /// Makes every open batch ready, whatever its linger. Returns the serial number below which all that was accepted
+    /// so far lies.
+    pub(crate) fn flush(&self) -> u64 {
+        let mut state = self.state();
+        let lingering = std::mem::take(&mut state.lingering);
+        for (_, partition, serial) in lingering {
+            state.make_due(partition, serial);
+        }
+        state.next_serial
+    }
+
+    /// The serial number of the oldest batch that is not settled.
+    pub(crate) fn oldest_unsettled(&self) -> Option<u64> {
+        self.state().unsettled.keys().next().copied()
+    }
+
+    /// A batch is settled: its records' owners know.
+    pub(crate) fn settled(&self, serial: u64) {
+        self.state().unsettled.remove(&serial);
+    }
+
+    /// The memory of a batch has changed from `before` to `after` bytes.
+    pub(crate) fn recharge(&self, before: usize, after: usize) {
+        let mut state = self.state();
+        state.used = state.used.saturating_sub(before).saturating_add(after);
+    }
+
+    /// Takes nothing more.
+    pub(crate) fn close(&self) {
+        self.state().closed = true;
+    }
+
+    /// A partition takes nothing more; what has not been sent comes back.
+    pub(crate) fn stop(&self, partition: &TopicPartition, error: &ProduceError) -> Vec<OpenBatch> {
+        let mut state = self.state();
+        state.ready.remove(partition);
+        let Some(batches) = state.batches(partition) else { return Vec::new() };
+        batches.stopped = Some(error.clone());
+        batches.closed.drain(..).chain(batches.open.take()).collect()
+    }
+
+    /// Takes out the batches that waited past their delivery timeout, or all when `now` is `None`.
+    pub(crate) fn take_expired(&self, now: Option<Instant>) -> Vec<OpenBatch> {
+        let mut state = self.state();
+        let mut expired = Vec::new();
+        let mut emptied = Vec::new();
+        let is_over = |batch: &OpenBatch| now.is_none_or(|now| batch.deadline <= now);
+        for (name, topic) in &mut state.topics {
+            for (batches, index) in topic.partitions.iter_mut().zip(0..) {
+                while batches.closed.front().is_some_and(is_over) {
+                    expired.extend(batches.closed.pop_front());
+                }
+                if batches.closed.is_empty() && batches.open.as_ref().is_some_and(is_over) {
+                    expired.extend(batches.open.take());
+                }
+                if batches.closed.is_empty() && batches.open.is_none() {
+                    emptied.push(TopicPartition::new(name.clone(), index));
+                }
+            }
+        }
+        for partition in emptied {
+            state.ready.remove(&partition);
+        }
+        expired
+    }
+
+    /// When the oldest open batch has lingered.
+    pub(crate) fn next_linger(&self) -> Option<Instant> {
+        self.state().lingering.front().map(|(at, _, _)| *at)
+    }
+
+    /// When the oldest batch that is not settled expires.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.state().unsettled.values().next().copied()
+    }
+}
+
+impl State {
+    fn batches(&mut self, partition: &TopicPartition) -> Option<&mut PartitionBatches> {
+        let index = usize::try_from(partition.partition).ok()?;
+        self.topics.get_mut(&partition.topic)?.partitions.get_mut(index)
+    }
+
+    /// The open batch `serial` waits no longer, if it still is the open one.
+    fn make_due(&mut self, partition: TopicPartition, serial: u64) {
+        let open = self.batches(&partition).and_then(|batches| batches.open.as_mut());
+        if let Some(open) = open.filter(|open| open.serial == serial) {
+            open.due = true;
+            self.ready.insert(partition);
+        }
+    }
+}
+
+impl TopicBatches {
+    /// The partition for a record.
+    fn place(&mut self, record: &NewRecord<'_>, random: &mut fastrand::Rng) -> Result<usize, EnqueueError> {
+        let count = self.partitions.len();
+        let chosen = match (record.partition, record.key) {
+            (Some(partition), _) => usize::try_from(partition).ok(),
+            (None, Some(key)) => Some(partition_for_key(key, count)),
+            (None, None) => self.sticky.choose(&self.available, random),
+        };
+        chosen.filter(|index| *index < count).ok_or_else(|| no_such_partition(record, count))
+    }
+}
+
+fn no_such_partition(record: &NewRecord<'_>, count: usize) -> EnqueueError {
+    EnqueueError::NoSuchPartition {
+        topic: record.topic.clone(),
+        partition: record.partition.unwrap_or(0),
+        count,
+    }
+}

@@ -1,0 +1,126 @@
+//! The producer's settings.
+
+use std::time::Duration;
+
+use milena_cluster::{Backoff, MetadataConfig};
+use milena_protocol::records::Codec;
+use thiserror::Error;
+
+/// How a producer batches, sends and gives up. The defaults are those of Kafka's Java client.
+#[derive(Clone, Debug)]
+pub struct ProducerConfig {
+    /// How long an open batch waits for more records (`linger.ms`). More makes larger batches, which cost broker and
+    /// client less a record, and each record waits up to that long.
+    pub linger: Duration,
+    /// The size at which a batch is closed, in bytes before compression (`batch.size`). More makes fewer requests and
+    /// takes this much memory for every partition that is written to.
+    pub batch_size: usize,
+    /// The bytes all batches together may hold (`buffer.memory`), the ones on their way included. When they are used up
+    /// the caller waits.
+    pub buffer_memory: usize,
+    /// The largest request, and so the largest record, in bytes (`max.request.size`). Brokers and topics have limits
+    /// of their own, 1 MiB by default.
+    pub max_request_size: usize,
+    /// Requests on their way to one broker (`max.in.flight.requests.per.connection`), 1 to 5: a broker remembers five
+    /// batches of a producer to tell a retry from a new batch.
+    pub max_in_flight: usize,
+    /// How the batches are compressed (`compression.type`).
+    pub codec: Codec,
+    /// How long a broker may take to answer (`request.timeout.ms`).
+    pub request_timeout: Duration,
+    /// How long after it was accepted a record may still be acknowledged (`delivery.timeout.ms`). Retries end there.
+    pub delivery_timeout: Duration,
+    /// The waits between retries of a batch.
+    pub retry_backoff: Backoff,
+    /// How metadata is kept current.
+    pub metadata: MetadataConfig,
+    /// What random choices are drawn from: the spread of waits, the partitions of records without a key.
+    pub seed: u64,
+}
+
+impl Default for ProducerConfig {
+    fn default() -> Self {
+        Self {
+            linger: Duration::from_millis(5),
+            batch_size: 16 * 1024,
+            buffer_memory: 32 << 20,
+            max_request_size: 1 << 20,
+            max_in_flight: 5,
+            codec: Codec::default(),
+            request_timeout: Duration::from_secs(30),
+            delivery_timeout: Duration::from_secs(120),
+            retry_backoff: Backoff::DEFAULT,
+            metadata: MetadataConfig::default(),
+            seed: 0,
+        }
+    }
+}
+
+/// A setting that can't be.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{setting} is {value}; {rule}")]
+pub struct InvalidConfig {
+    /// The setting's name.
+    pub setting: &'static str,
+    /// What it was set to.
+    pub value: String,
+    /// What it must be.
+    pub rule: &'static str,
+}
+
+impl ProducerConfig {
+    /// Refuses settings that can't work together.
+    ///
+    /// # Errors
+    /// The first setting that can't be.
+    pub fn validate(&self) -> Result<(), InvalidConfig> {
+        let refuse = |setting, value: String, rule| Err(InvalidConfig { setting, value, rule });
+        if !(1..=5).contains(&self.max_in_flight) {
+            let rule = "an idempotent producer has 1 to 5 requests in flight";
+            return refuse("max_in_flight", self.max_in_flight.to_string(), rule);
+        }
+        if self.batch_size == 0 {
+            return refuse("batch_size", "0".to_owned(), "a batch takes at least a byte");
+        }
+        if self.max_request_size < 1024 || self.max_request_size > i32::MAX as usize / 2 {
+            let rule = "a request takes from 1 KiB to 1 GiB";
+            return refuse("max_request_size", self.max_request_size.to_string(), rule);
+        }
+        if self.buffer_memory < self.batch_size {
+            let rule = "the memory must hold at least one batch";
+            return refuse("buffer_memory", self.buffer_memory.to_string(), rule);
+        }
+        if self.delivery_timeout < self.linger + self.request_timeout {
+            let rule = "a delivery may take at least linger and request_timeout together";
+            return refuse("delivery_timeout", format!("{:?}", self.delivery_timeout), rule);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_nonsense_is_named() {
+        let good = ProducerConfig::default();
+        assert_eq!(good.validate(), Ok(()));
+        for (bad, message) in [
+            (
+                ProducerConfig { max_in_flight: 6, ..good.clone() },
+                "max_in_flight is 6; an idempotent producer has 1 to 5 requests in flight",
+            ),
+            (
+                ProducerConfig { buffer_memory: 1, ..good.clone() },
+                "buffer_memory is 1; the memory must hold at least one batch",
+            ),
+            (
+                ProducerConfig { delivery_timeout: Duration::from_secs(1), ..good.clone() },
+                "delivery_timeout is 1s; a delivery may take at least linger and request_timeout together",
+            ),
+        ] {
+            assert_eq!(bad.validate().unwrap_err().to_string(), message);
+        }
+    }
+}

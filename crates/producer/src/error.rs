@@ -1,0 +1,114 @@
+//! What can become of a record besides being acknowledged.
+
+use std::{sync::Arc, time::Duration};
+
+use milena_cluster::TopicPartition;
+use milena_protocol::{ErrorCode, wire::ByteString};
+use thiserror::Error;
+
+/// A record was accepted and is not acknowledged.
+///
+/// All records of a batch share one. Cloning is cheap.
+#[derive(Clone, Debug, Error)]
+#[error("{partition}: {certainty}: {cause}")]
+pub struct ProduceError {
+    /// Where the record was to go.
+    pub partition: TopicPartition,
+    /// Whether it may be in the log all the same.
+    pub certainty: Certainty,
+    /// The sequence number of the batch's first record, when the batch was ever sent.
+    pub base_sequence: Option<i32>,
+    /// What happened.
+    pub cause: ProduceFailure,
+}
+
+/// Whether a record that is not acknowledged may be in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certainty {
+    /// It is not: sending it again makes no duplicate.
+    NotWritten,
+    /// It may be: sending it again may make a duplicate.
+    MaybeWritten,
+}
+
+impl std::fmt::Display for Certainty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NotWritten => "not written",
+            Self::MaybeWritten => "possibly written",
+        })
+    }
+}
+
+/// Why a record is not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ProduceFailure {
+    /// The broker refused the batch, and will again.
+    #[error("the broker refused the batch: {code}{}", .message.as_ref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    Refused {
+        /// Its code.
+        code: ErrorCode,
+        /// Its own words, if it had any.
+        message: Option<ByteString>,
+    },
+    /// No acknowledgement came in time.
+    #[error("not acknowledged within {timeout:?}; {}", .last.as_deref().unwrap_or("the partition has had no leader"))]
+    DeliveryTimeout {
+        /// The delivery timeout.
+        timeout: Duration,
+        /// What the last try ran into.
+        last: Option<Arc<str>>,
+    },
+    /// The broker misses a batch that it had acknowledged: it has lost data, or state of this producer. What it has of
+    /// the batches after that can't be known, so the partition takes no more records.
+    #[error(
+        "the broker misses records it had acknowledged; the partition takes no more records of this producer"
+    )]
+    Desynchronized,
+    /// The broker is too old, or the request can't be put into words it knows.
+    #[error("{0}")]
+    Unsupported(Arc<str>),
+    /// The records can't be compressed.
+    #[error("{0}")]
+    Compression(Arc<str>),
+    /// The producer was closed before the record was acknowledged.
+    #[error("the producer was closed")]
+    Closed,
+}
+
+/// A record was not accepted. Nothing of it was kept.
+#[derive(Clone, Debug, Error)]
+#[non_exhaustive]
+pub enum EnqueueError {
+    /// Nothing is known of the topic yet; it is being asked for.
+    #[error("nothing is known of the topic {0} yet")]
+    UnknownTopic(ByteString),
+    /// The memory is used up; it becomes free as batches are acknowledged.
+    #[error("the buffer of {0} bytes is full")]
+    BufferFull(usize),
+    /// The record is larger than a request may be.
+    #[error("a record of up to {len} bytes does not fit max_request_size, {limit} bytes")]
+    TooLarge {
+        /// Bytes the record may take in a batch.
+        len: usize,
+        /// Bytes allowed.
+        limit: usize,
+    },
+    /// The topic has no such partition.
+    #[error("the topic {topic} has {count} partitions; there is no partition {partition}")]
+    NoSuchPartition {
+        /// The topic.
+        topic: ByteString,
+        /// The partition asked for.
+        partition: i32,
+        /// How many there are, from 0.
+        count: usize,
+    },
+    /// The partition takes no more records.
+    #[error(transparent)]
+    Stopped(ProduceError),
+    /// The producer was closed.
+    #[error("the producer is closed")]
+    Closed,
+}

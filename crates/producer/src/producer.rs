@@ -1,0 +1,458 @@
+//! The producer as one machine: metadata, producer id, batches and their answers.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use bytes::Bytes;
+use milena_cluster::{
+    BrokerId, Deadline, Failure, Machine, MetadataTracker, Outgoing, RequestId, RequestIds, Target,
+    TopicPartition,
+};
+use milena_protocol::{messages::Response, records::HEADER_LEN, wire::ByteString};
+
+use crate::{
+    Certainty, InvalidConfig, ProduceError, ProduceFailure, ProducerConfig,
+    accumulator::{Accumulator, OpenBatch},
+    identity::Identity,
+    partition_queue::{Aftermath, Pace, PartitionQueue, Unsent},
+    request::{self, BatchToSend},
+};
+
+/// What the producer tells its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProducerEvent {
+    /// Memory has become free, or a topic has become known: callers that wait may try again.
+    Room,
+    /// Everything accepted before the flush is settled.
+    Flushed(FlushId),
+    /// The producer has ended: everything is settled.
+    Closed,
+}
+
+/// Names a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FlushId(u64);
+
+/// An idempotent producer without IO.
+///
+/// Records come in through [`accumulator`](Self::accumulator), from any thread; everything else follows the drain rule
+/// of [`Machine`].
+#[derive(Debug)]
+pub struct Producer {
+    config: ProducerConfig,
+    accumulator: Arc<Accumulator>,
+    metadata: MetadataTracker,
+    identity: Identity,
+    queues: BTreeMap<TopicPartition, PartitionQueue>,
+    in_flight: BTreeMap<RequestId, InFlight>,
+    ids: RequestIds,
+    random: fastrand::Rng,
+    events: VecDeque<ProducerEvent>,
+    /// Flushes under way, each with the serial number below which its batches lie.
+    flushes: Vec<(FlushId, u64)>,
+    next_flush: u64,
+    state: State,
+    /// The partition the next request starts with, so that none is always the last.
+    turn: Option<TopicPartition>,
+    /// The earliest moment at which a batch may be sent again.
+    next_retry: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    leader: BrokerId,
+    partitions: Vec<TopicPartition>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Running,
+    /// Nothing is accepted any more; what is not settled then is given up.
+    Closing {
+        deadline: Instant,
+    },
+    Closed,
+}
+
+impl Producer {
+    /// A producer with these settings.
+    ///
+    /// # Errors
+    /// When the settings can't be.
+    pub fn new(config: ProducerConfig) -> Result<Self, InvalidConfig> {
+        config.validate()?;
+        Ok(Self {
+            accumulator: Arc::new(Accumulator::new(&config)),
+            metadata: MetadataTracker::new(config.metadata),
+            identity: Identity::new(config.retry_backoff, config.request_timeout),
+            queues: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+            ids: RequestIds::default(),
+            random: fastrand::Rng::with_seed(config.seed),
+            events: VecDeque::new(),
+            flushes: Vec::new(),
+            next_flush: 0,
+            state: State::Running,
+            turn: None,
+            next_retry: None,
+            config,
+        })
+    }
+
+    /// Where records are put. Whoever enqueues wakes the driver when the accumulator says so.
+    #[must_use]
+    pub fn accumulator(&self) -> &Arc<Accumulator> {
+        &self.accumulator
+    }
+
+    /// What went wrong last on the way to metadata or a producer id: why nothing moves.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<String> {
+        let metadata = self.metadata.last_failure().map(|failure| format!("asking for metadata: {failure}"));
+        metadata.or_else(|| self.identity.last_failure().map(str::to_owned))
+    }
+
+    /// Why nothing is known of a topic: the broker's last answer, or that there was none.
+    #[must_use]
+    pub fn topic_failure(&self, topic: &str) -> Option<String> {
+        let code = self.metadata.metadata().topic_errors.get(topic).copied();
+        code.map(|code| code.to_string()).or_else(|| self.last_failure())
+    }
+
+    /// Sends what has been accepted without waiting for more. [`ProducerEvent::Flushed`] tells when all of it is
+    /// settled; what is accepted later does not delay that.
+    pub fn flush(&mut self) -> FlushId {
+        let id = FlushId(self.next_flush);
+        self.next_flush += 1;
+        let below = self.accumulator.flush();
+        self.flushes.push((id, below));
+        self.report_flushes();
+        id
+    }
+
+    /// Accepts nothing more, sends what there is, and ends with [`ProducerEvent::Closed`], at `deadline` at the latest:
+    /// what is not acknowledged by then is given up.
+    pub fn close(&mut self, deadline: Instant) {
+        if self.state == State::Running {
+            self.accumulator.close();
+            self.accumulator.flush();
+            self.state = State::Closing { deadline };
+        }
+        self.report_end();
+    }
+
+    fn report_flushes(&mut self) {
+        let oldest = self.accumulator.oldest_unsettled();
+        let events = &mut self.events;
+        self.flushes.retain(|(id, below)| {
+            let pending = oldest.is_some_and(|oldest| oldest < *below);
+            if !pending {
+                events.push_back(ProducerEvent::Flushed(*id));
+            }
+            pending
+        });
+    }
+
+    fn report_end(&mut self) {
+        let closing = matches!(self.state, State::Closing { .. });
+        if closing && self.accumulator.oldest_unsettled().is_none() {
+            self.state = State::Closed;
+            self.events.push_back(ProducerEvent::Closed);
+        }
+    }
+
+    /// Tells the owner what a change has brought about.
+    fn report(&mut self) {
+        if self.events.back() != Some(&ProducerEvent::Room) {
+            self.events.push_back(ProducerEvent::Room);
+        }
+        self.report_flushes();
+        self.report_end();
+    }
+
+    fn learn_topics(&mut self) {
+        for (name, topic) in &self.metadata.metadata().topics {
+            let available = topic.partitions.iter().map(|partition| partition.leader.is_some()).collect();
+            self.accumulator.set_partitions(name, available);
+        }
+    }
+
+    /// True while only a new producer id lets the producer go on: everything old is settled first.
+    fn renewal(&mut self) -> bool {
+        if !self.queues.values().any(PartitionQueue::needs_new_id) {
+            return false;
+        }
+        if self.queues.values().all(PartitionQueue::is_drained) {
+            self.identity.renew();
+        }
+        true
+    }
+
+    /// The request for the first leader, in turn, that something can be sent to.
+    fn produce_request(&mut self, now: Instant) -> Option<Outgoing> {
+        let renewing = self.renewal();
+        self.identity.known()?;
+        let candidates = self.candidates(now);
+        let mut leaderless = false;
+        let mut tried = BTreeSet::new();
+        let metadata = Arc::clone(self.metadata.metadata());
+        let leader_of =
+            |partition: &TopicPartition| metadata.partition(partition).and_then(|known| known.leader);
+        for first in &candidates {
+            let Some(leader) = leader_of(first) else {
+                leaderless = true;
+                continue;
+            };
+            if !tried.insert(leader) || self.in_flight_to(leader) >= self.config.max_in_flight {
+                continue;
+            }
+            let request = self.ids.allocate();
+            let own = candidates.iter().filter(|partition| leader_of(partition) == Some(leader));
+            let batches = self.collect(now, leader, request, renewing, own);
+            if batches.is_empty() {
+                continue;
+            }
+            let partitions: Vec<_> = batches.iter().map(|batch| batch.partition.clone()).collect();
+            self.turn = partitions.last().cloned();
+            self.in_flight.insert(request, InFlight { leader, partitions });
+            let (body, max_version) = request::build(batches, self.config.request_timeout, &metadata);
+            let mut outgoing =
+                Outgoing::new(request, Target::Broker(leader), body, self.config.request_timeout);
+            outgoing.max_version = max_version;
+            return Some(outgoing);
+        }
+        if leaderless {
+            self.metadata.refresh(now, &mut self.random);
+        }
+        None
+    }
+
+    /// Partitions with something to send, beginning behind the one served last.
+    fn candidates(&self, now: Instant) -> Vec<TopicPartition> {
+        let mut all: BTreeSet<TopicPartition> = self.accumulator.ready(now).into_iter().collect();
+        let waiting = self.queues.iter().filter(|(_, queue)| queue.has_waiting());
+        all.extend(waiting.map(|(partition, _)| partition.clone()));
+        let Some(turn) = &self.turn else { return all.into_iter().collect() };
+        let (before, after): (Vec<_>, Vec<_>) = all.into_iter().partition(|partition| partition <= turn);
+        after.into_iter().chain(before).collect()
+    }
+
+    fn in_flight_to(&self, leader: BrokerId) -> usize {
+        self.in_flight.values().filter(|request| request.leader == leader).count()
+    }
+
+    /// At most one batch of each partition, up to the size of a request.
+    fn collect<'p>(
+        &mut self,
+        now: Instant,
+        leader: BrokerId,
+        request: RequestId,
+        renewing: bool,
+        partitions: impl Iterator<Item = &'p TopicPartition>,
+    ) -> Vec<BatchToSend> {
+        let mut batches: Vec<BatchToSend> = Vec::new();
+        let mut len = 0usize;
+        for partition in partitions {
+            // A batch is at most this large before its records are seen; the first always goes.
+            let most = self.queues.get(partition).and_then(PartitionQueue::resend_len);
+            let most = most.unwrap_or(self.config.batch_size);
+            if !batches.is_empty() && len.saturating_add(most) > self.config.max_request_size {
+                break;
+            }
+            if let Some(bytes) = self.next_batch(now, partition, leader, request, renewing) {
+                len = len.saturating_add(bytes.len()).saturating_add(HEADER_LEN);
+                batches.push(BatchToSend { partition: partition.clone(), bytes });
+            }
+        }
+        batches
+    }
+
+    fn next_batch(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        leader: BrokerId,
+        request: RequestId,
+        renewing: bool,
+    ) -> Option<Bytes> {
+        let id = self.identity.known()?;
+        let queue = self
+            .queues
+            .entry(partition.clone())
+            .or_insert_with(|| PartitionQueue::new(partition.clone(), id));
+        if queue.has_waiting() {
+            return queue.resend(now, leader, request);
+        }
+        if renewing || !queue.takes_new(now, leader, self.config.max_in_flight) {
+            return None;
+        }
+        let OpenBatch { builder, outcome, serial, deadline, .. } = self.accumulator.take(partition)?;
+        let held = builder.capacity();
+        match builder.compress(self.config.codec) {
+            Ok(records) => {
+                self.accumulator.recharge(held, records.len());
+                let unsent = Unsent { records, outcome, serial, deadline };
+                Some(queue.send_first(unsent, leader, request))
+            }
+            Err(error) => {
+                self.accumulator.recharge(held, 0);
+                let cause = ProduceFailure::Compression(error.to_string().into());
+                outcome.complete(Err(not_written(partition.clone(), cause)));
+                self.accumulator.settled(serial);
+                None
+            }
+        }
+    }
+
+    fn handle_produce(&mut self, now: Instant, id: RequestId, result: &Result<Response, Failure>) {
+        let Some(InFlight { partitions, .. }) = self.in_flight.remove(&id) else { return };
+        let mut answers = match result {
+            Ok(Response::Produce(response)) => request::answers(response, &mut self.metadata),
+            _ => BTreeMap::new(),
+        };
+        let mut refresh = result.is_err();
+        for partition in partitions {
+            let Some(queue) = self.queues.get_mut(&partition) else { continue };
+            let mut pace = Pace { backoff: self.config.retry_backoff, random: &mut self.random };
+            let accumulator = &self.accumulator;
+            let aftermath = match (answers.remove(&partition), result) {
+                (Some(answer), _) => queue.handle_answer(now, id, &answer, &mut pace, accumulator),
+                (None, Err(failure)) => {
+                    queue.handle_failure(now, id, failure, &mut pace, accumulator);
+                    Aftermath::default()
+                }
+                (None, Ok(_)) => {
+                    let failure = request::missing(&partition);
+                    queue.handle_failure(now, id, &failure, &mut pace, accumulator);
+                    Aftermath { refresh: true, stopped: false }
+                }
+            };
+            refresh |= aftermath.refresh;
+            if aftermath.stopped
+                && let Some(error) = queue.stopped()
+            {
+                let error = error.clone();
+                self.give_up_unsent(&partition, &error);
+            }
+        }
+        if refresh {
+            self.metadata.refresh(now, &mut self.random);
+        }
+    }
+
+    fn give_up_unsent(&mut self, partition: &TopicPartition, error: &ProduceError) {
+        for batch in self.accumulator.stop(partition, error) {
+            self.accumulator.recharge(batch.builder.capacity(), 0);
+            batch.outcome.complete(Err(not_written(partition.clone(), error.cause.clone())));
+            self.accumulator.settled(batch.serial);
+        }
+    }
+
+    /// Gives up what is past its deadline at `now`.
+    fn expire(&mut self, now: Instant) {
+        let timeout = self.config.delivery_timeout;
+        let last = self.last_failure().map(Into::into);
+        for queue in self.queues.values_mut() {
+            queue.expire(now, timeout, &self.accumulator);
+        }
+        for batch in self.accumulator.take_expired(Some(now)) {
+            self.accumulator.recharge(batch.builder.capacity(), 0);
+            let partition = batch.outcome.partition().clone();
+            let cause = ProduceFailure::DeliveryTimeout { timeout, last: Option::clone(&last) };
+            batch.outcome.complete(Err(not_written(partition, cause)));
+            self.accumulator.settled(batch.serial);
+        }
+    }
+
+    /// Gives everything up.
+    fn abandon(&mut self) {
+        for queue in self.queues.values_mut() {
+            queue.abandon(&self.accumulator);
+        }
+        for batch in self.accumulator.take_expired(None) {
+            self.accumulator.recharge(batch.builder.capacity(), 0);
+            let partition = batch.outcome.partition().clone();
+            batch.outcome.complete(Err(not_written(partition, ProduceFailure::Closed)));
+            self.accumulator.settled(batch.serial);
+        }
+    }
+}
+
+fn not_written(partition: TopicPartition, cause: ProduceFailure) -> ProduceError {
+    ProduceError { partition, certainty: Certainty::NotWritten, base_sequence: None, cause }
+}
+
+impl Machine for Producer {
+    type Event = ProducerEvent;
+
+    fn handle_response(&mut self, now: Instant, id: RequestId, result: Result<Response, Failure>) {
+        if self.in_flight.contains_key(&id) {
+            self.handle_produce(now, id, &result);
+        } else if self.metadata.handle_response(now, id, &result, &mut self.random) {
+            self.learn_topics();
+        } else if let Some(known) = self.identity.handle_response(now, id, &result, &mut self.random) {
+            self.queues.values_mut().for_each(|queue| queue.adopt(known));
+        }
+        self.report();
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.metadata.handle_timeout(now);
+        if self.accumulator.next_expiry().is_some_and(|at| at <= now) {
+            self.expire(now);
+            self.report();
+        }
+        if let State::Closing { deadline } = self.state
+            && deadline <= now
+        {
+            self.abandon();
+            self.report();
+        }
+    }
+
+    fn poll_request(&mut self, now: Instant) -> Option<Outgoing> {
+        let wanted: BTreeSet<ByteString> = self.accumulator.take_wanted();
+        wanted.iter().for_each(|topic| self.metadata.want(now, topic));
+        if let Some(request) = self.metadata.poll_request(now, &mut self.ids) {
+            return Some(request);
+        }
+        if self.state == State::Closed {
+            return None;
+        }
+        self.renewal();
+        if !self.metadata.metadata().topics.is_empty()
+            && let Some(request) = self.identity.poll_request(now, &mut self.ids)
+        {
+            return Some(request);
+        }
+        let request = self.produce_request(now);
+        if request.is_none() {
+            let retries = self.queues.values().filter(|queue| !queue.is_empty());
+            self.next_retry = retries.filter_map(PartitionQueue::retry_at).filter(|at| *at > now).min();
+        }
+        request
+    }
+
+    fn poll_event(&mut self) -> Option<ProducerEvent> {
+        self.events.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Deadline> {
+        let closing = match self.state {
+            State::Closing { deadline } => Some(Deadline::new(deadline, "give up what is not acknowledged")),
+            _ => None,
+        };
+        let deadline = |at: Option<Instant>, why| at.map(|at| Deadline::new(at, why));
+        Deadline::earliest([
+            self.metadata.poll_timeout(),
+            self.identity.poll_timeout(),
+            deadline(self.accumulator.next_linger(), "a batch has lingered"),
+            deadline(self.accumulator.next_expiry(), "a delivery times out"),
+            deadline(self.next_retry, "send a batch again"),
+            closing,
+        ])
+    }
+}

@@ -1,0 +1,98 @@
+//! Produce requests and their answers.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use bytes::Bytes;
+use milena_cluster::{BrokerId, Failure, FailureKind, Metadata, MetadataTracker, TopicPartition, verdict};
+use milena_protocol::{
+    ApiKey, ErrorCode,
+    messages::{
+        ProduceRequest, ProduceResponse,
+        produce::{PartitionProduceData, TopicProduceData},
+    },
+};
+
+use crate::partition_queue::Answer;
+
+/// The last version that names topics; the next ones have their ids.
+const BY_NAME: i16 = 12;
+/// Every replica in sync has to have the batch (`acks=all`).
+const ALL: i16 = -1;
+
+/// A batch of a request.
+#[derive(Debug)]
+pub(crate) struct BatchToSend {
+    pub(crate) partition: TopicPartition,
+    pub(crate) bytes: Bytes,
+}
+
+/// The request, and the newest version it may go in.
+pub(crate) fn build(
+    batches: Vec<BatchToSend>,
+    timeout: Duration,
+    metadata: &Metadata,
+) -> (ProduceRequest, i16) {
+    let mut topics: Vec<TopicProduceData> = Vec::new();
+    let mut by_id = true;
+    for BatchToSend { partition: TopicPartition { topic, partition }, bytes } in batches {
+        let data = PartitionProduceData { index: partition, records: Some(bytes), ..Default::default() };
+        match topics.iter_mut().find(|known| known.name == topic) {
+            Some(known) => known.partition_data.push(data),
+            None => {
+                let topic_id = metadata.topic_id(&topic);
+                by_id &= !topic_id.is_zero();
+                topics.push(TopicProduceData {
+                    name: topic,
+                    topic_id,
+                    partition_data: vec![data],
+                    ..Default::default()
+                });
+            }
+        }
+    }
+    let request = ProduceRequest {
+        acks: ALL,
+        timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
+        topic_data: topics,
+        ..Default::default()
+    };
+    (request, if by_id { i16::MAX } else { BY_NAME })
+}
+
+/// What the response says of each partition. New leaders it names are taken note of (KIP-951).
+pub(crate) fn answers(
+    response: &ProduceResponse,
+    metadata: &mut MetadataTracker,
+) -> BTreeMap<TopicPartition, Answer> {
+    let mut answers = BTreeMap::new();
+    for topic in &response.responses {
+        let Some(name) = metadata.metadata().resolve(topic.topic_id, &topic.name) else { continue };
+        for answer in &topic.partition_responses {
+            let partition = TopicPartition::new(name.clone(), answer.index);
+            if let Some(leader) = BrokerId::from_wire(answer.current_leader.leader_id) {
+                metadata.apply_leader(&partition, leader, answer.current_leader.leader_epoch);
+            }
+            let code = ErrorCode(answer.error_code);
+            let first_record = answer.record_errors.first();
+            let message = answer.error_message.clone();
+            let message =
+                message.or_else(|| first_record.and_then(|record| record.batch_index_error_message.clone()));
+            answers.insert(
+                partition,
+                Answer {
+                    verdict: verdict(ApiKey::Produce, code),
+                    code,
+                    message,
+                    base_offset: answer.base_offset,
+                    log_append_time: answer.log_append_time_ms,
+                },
+            );
+        }
+    }
+    answers
+}
+
+/// The failure of a batch that the response does not mention: whether it was written is anybody's guess.
+pub(crate) fn missing(partition: &TopicPartition) -> Failure {
+    Failure::new(FailureKind::Unanswered, format!("the broker's answer leaves {partition} out"))
+}

@@ -1,0 +1,36 @@
+# Short names for the repository's own commands. `just` alone lists them.
+
+_list:
+    @{{ just_executable() }} --list --unsorted
+
+# everything CI checks, as CI checks it
+ci:
+    .ci/run
+
+# all tests, on the Kafka cluster too; `just test --no-cluster` needs no Java
+test *arguments:
+    cargo xtask test {{ arguments }}
+
+# Milena against the embedded broker
+demo *arguments:
+    cargo run --release --quiet --package milena-cli -- demo {{ arguments }}
+
+# write crates/protocol/src/messages/ from Kafka's schemas
+generate *arguments:
+    cargo xtask generate {{ arguments }}
+
+# start the three brokers of docker-compose.kraft.yml; `--fresh` begins with empty data
+cluster-up *arguments:
+    cargo xtask cluster up {{ arguments }}
+
+# stop the brokers; `--purge` deletes their data
+cluster-down *arguments:
+    cargo xtask cluster down {{ arguments }}
+
+# format all code
+fmt:
+    cargo fmt --all
+
+# all lints, as errors
+lint:
+    cargo clippy --workspace --all-targets -- -D warnings

@@ -1,0 +1,215 @@
+//! `cargo xtask cluster`: the three brokers of docker-compose.kraft.yml.
+//!
+//! The compose file is the one source of truth. Docker runs it where an engine answers; otherwise [`local`] starts
+//! the same brokers as JVMs, from the same environment variables.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use clap::Subcommand;
+
+use crate::interrupt::Interrupt;
+use compose::Compose;
+use docker::Docker;
+use local::Local;
+use status::{NodeState, Status};
+
+mod compose;
+mod docker;
+mod host_view;
+mod jars;
+mod local;
+mod metadata;
+mod node;
+mod ports;
+mod process;
+mod properties;
+mod status;
+
+pub(crate) const DEFAULT_COMPOSE_FILE: &str = "docker-compose.kraft.yml";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The compose file that describes the cluster, relative to the repository.
+    #[arg(long, global = true, default_value = DEFAULT_COMPOSE_FILE)]
+    file: PathBuf,
+
+    /// Runs local JVMs even where Docker answers.
+    #[arg(long, global = true)]
+    local: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Starts what is not running and ends when every broker reports all brokers as alive.
+    ///
+    /// With Docker the whole compose file is started. Without, the brokers alone, as JVMs; Maven fetches Kafka's
+    /// jars the first time. Logs and data are under target/cluster/. Prints the bootstrap addresses.
+    Up {
+        /// Ends what is running, deletes its data and begins with an empty cluster.
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// Stops all nodes. Their data and logs stay.
+    Down {
+        /// Deletes data and logs too; the nodes are killed, as nothing is worth an orderly stop.
+        #[arg(long)]
+        purge: bool,
+    },
+    /// Says which nodes run, and which brokers each of them reports as alive.
+    Status {
+        /// Prints JSON: engine, version, ready, bootstrap, and for each node name, address, state
+        /// (running, paused, stopped), pid, resident_bytes and live_brokers.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Starts a node that was killed or stopped, with the data it had; ends when the broker answers.
+    Start { node: String },
+    /// Stops a node in an orderly way: it hands its leaderships over first (SIGTERM).
+    Stop { node: String },
+    /// Kills a node as a crash would (SIGKILL). The others notice within the broker session timeout.
+    Kill { node: String },
+    /// Freezes a node: its connections stay open and nothing is answered (SIGSTOP).
+    Pause { node: String },
+    /// Lets a frozen node go on (SIGCONT).
+    Resume { node: String },
+}
+
+/// Whether a cluster begins with empty data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fresh {
+    Yes,
+    No,
+}
+
+/// What runs the brokers. Nodes are named as in the compose file.
+pub(crate) trait Engine {
+    fn name(&self) -> &'static str;
+    /// Starts what is not running and waits until all is ready. Ends what it started when that fails.
+    fn up(&self, fresh: Fresh) -> anyhow::Result<()>;
+    fn down(&self, purge: bool) -> anyhow::Result<()>;
+    /// The state of every broker, in the order of the compose file.
+    fn states(&self) -> anyhow::Result<Vec<NodeState>>;
+    fn start(&self, node: &str) -> anyhow::Result<()>;
+    fn stop(&self, node: &str) -> anyhow::Result<()>;
+    fn kill(&self, node: &str) -> anyhow::Result<()>;
+    fn pause(&self, node: &str) -> anyhow::Result<()>;
+    fn resume(&self, node: &str) -> anyhow::Result<()>;
+}
+
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let interrupt = Interrupt::install()?;
+    let cluster = Cluster::open(&crate::workspace_root().join(&arguments.file), arguments.local, interrupt)?;
+    let engine = cluster.engine.as_ref();
+    match &arguments.command {
+        Command::Up { fresh } => {
+            cluster.up(if *fresh { Fresh::Yes } else { Fresh::No })?;
+            println!("{}", cluster.bootstrap());
+            Ok(())
+        }
+        Command::Down { purge } => cluster.down(*purge),
+        Command::Status { json } => {
+            let status = Status::read(engine, &cluster.compose)?;
+            if *json {
+                println!("{}", serde_json::to_string_pretty(&status)?);
+            } else {
+                println!("{status}");
+            }
+            Ok(())
+        }
+        Command::Start { node } => engine.start(node),
+        Command::Stop { node } => engine.stop(node),
+        Command::Kill { node } => engine.kill(node),
+        Command::Pause { node } => engine.pause(node),
+        Command::Resume { node } => engine.resume(node),
+    }
+}
+
+/// A compose file and what runs it.
+pub(crate) struct Cluster {
+    compose: Compose,
+    engine: Box<dyn Engine>,
+    interrupt: Interrupt,
+}
+
+impl Cluster {
+    /// Reads `file` and chooses the engine: local JVMs that run already, else Docker if it answers, else local JVMs.
+    pub(crate) fn open(file: &Path, force_local: bool, interrupt: Interrupt) -> anyhow::Result<Self> {
+        let base = file.parent().unwrap_or(Path::new("."));
+        let compose = Compose::read(file)?;
+        let local = Local::new(&crate::workspace_root(), compose.clone(), base, interrupt.clone())?;
+        let engine: Box<dyn Engine> =
+            if !force_local && !local.is_running() && docker::is_available(&interrupt) {
+                Box::new(Docker::new(file, compose.clone(), interrupt.clone()))
+            } else {
+                Box::new(local)
+            };
+        Ok(Self { compose, engine, interrupt })
+    }
+
+    pub(crate) fn up(&self, fresh: Fresh) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        eprintln!("starting Kafka {} by {}", self.compose.version(), self.engine.name());
+        self.engine.up(fresh)?;
+        eprintln!("{} brokers up after {:.1} s", self.compose.brokers.len(), begin.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    pub(crate) fn down(&self, purge: bool) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        self.engine.down(purge)?;
+        eprintln!("cluster down after {:.1} s", begin.elapsed().as_secs_f64());
+        Ok(())
+    }
+
+    /// The addresses of all brokers, as clients take them.
+    pub(crate) fn bootstrap(&self) -> String {
+        status::bootstrap(&self.compose)
+    }
+
+    /// The folder with Kafka's jars, for tests that run Java's clients. Fetches them if need be.
+    pub(crate) fn jars(&self) -> anyhow::Result<PathBuf> {
+        jars::java()?;
+        jars::kafka(&crate::workspace_root(), self.compose.version(), &self.interrupt)
+    }
+}
+
+/// The last lines of a log, for an error message; only those after the last line that begins with `mark`, if any.
+fn tail(path: &Path, mark: &str) -> String {
+    let text = std::fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let text = text.unwrap_or_else(|error| format!("(cannot read {}: {error})", path.display()));
+    last_lines(&text, mark)
+}
+
+fn last_lines(text: &str, mark: &str) -> String {
+    const LINES: usize = 25;
+    let mut lines: Vec<_> = Vec::new();
+    for line in text.lines() {
+        if !mark.is_empty() && line.starts_with(mark) {
+            lines.clear();
+        } else {
+            lines.push(format!("  | {line}"));
+        }
+    }
+    if lines.is_empty() {
+        return "  | (nothing)".to_owned();
+    }
+    lines.split_off(lines.len().saturating_sub(LINES)).join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tail_of_a_log_begins_after_the_latest_start() {
+        let log = "-- start\nold\n-- start\nnew\n-- not a mark: in the middle -- start\n";
+        assert_eq!(last_lines(log, "-- start"), "  | new\n  | -- not a mark: in the middle -- start");
+        assert_eq!(last_lines("-- start\nold\n-- start\n", "-- start"), "  | (nothing)");
+        assert_eq!(last_lines("a\n", ""), "  | a");
+        assert_eq!(last_lines(&"x\n".repeat(99), "").lines().count(), 25);
+    }
+}

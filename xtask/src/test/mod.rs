@@ -1,0 +1,175 @@
+//! `cargo xtask test`: every test there is, with one line at the end that says what ran.
+//!
+//! First `cargo test --workspace`, which needs nothing but Rust. Then, with the cluster up, the tests that need it:
+//! they are marked `#[ignore = "needs the cluster"]` and live in `protocol-tests/tests/cluster_*.rs`.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::cluster::{Cluster, DEFAULT_COMPOSE_FILE, Fresh};
+use crate::interrupt::Interrupt;
+use report::{Parser, Part, Total};
+
+mod report;
+
+/// A part that takes longer is stuck: it is ended and counts as failed.
+const PART_LIMIT: Duration = Duration::from_secs(25 * 60);
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// How long the rest of the output may take after the command itself has ended.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Leaves out the tests that need Java and the Kafka cluster; they count as skipped.
+    #[arg(long)]
+    no_cluster: bool,
+}
+
+/// Whether nothing failed. The counts are the last line of the output, so what went wrong is said before.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<bool> {
+    let interrupt = Interrupt::install()?;
+    let mut parts = vec![cargo_test(&["--workspace", "--no-fail-fast"], &[], &interrupt)?];
+    if arguments.no_cluster {
+        println!("\nthe tests that need the cluster are left out");
+    } else if !interrupt.is_set() {
+        println!("\nthe tests that need the cluster");
+        parts.push(cluster_part(&interrupt).unwrap_or_else(|error| {
+            eprintln!("error: {error:#}");
+            Parser::default().finish(false)
+        }));
+    }
+    let total = Total::of(&parts);
+    if interrupt.is_set() {
+        eprintln!("error: interrupted: not everything ran");
+    }
+    println!("\n{total}");
+    Ok(total.failed == 0 && !interrupt.is_set())
+}
+
+/// Starts the cluster, runs the tests that need it and stops it again, whatever happened.
+fn cluster_part(interrupt: &Interrupt) -> anyhow::Result<Part> {
+    if !has_cluster_tests()? {
+        println!("there are none: no protocol-tests/tests/cluster_*.rs");
+        return Ok(Parser::default().finish(true));
+    }
+    let xtask = std::env::current_exe()?;
+    let file = crate::workspace_root().join(DEFAULT_COMPOSE_FILE);
+    let cluster = Cluster::open(&file, false, interrupt.clone())?;
+    let jars = cluster.jars()?;
+    cluster.up(Fresh::Yes)?;
+    // The same selection of packages as in the first part, so that nothing is built anew.
+    let selection =
+        ["--workspace", "--no-fail-fast", "--test", "cluster_*", "--", "--ignored", "--test-threads=1"];
+    let environment = [
+        ("MILENA_CLUSTER", cluster.bootstrap().into()),
+        ("MILENA_KAFKA_LIBS", jars.into_os_string()),
+        ("MILENA_XTASK", xtask.into_os_string()),
+    ];
+    let part = cargo_test(&selection, &environment, interrupt);
+    // The logs stay when something is to be found in them.
+    let failed = part.as_ref().map_or(true, |part| !part.succeeded);
+    let down = cluster.down(!failed);
+    let part = part?;
+    down?;
+    Ok(part)
+}
+
+fn has_cluster_tests() -> anyhow::Result<bool> {
+    let folder = crate::workspace_root().join("protocol-tests/tests");
+    match fs::read_dir(folder) {
+        Ok(entries) => Ok(entries.flatten().any(|entry| {
+            entry
+                .file_name()
+                .to_str()
+                .is_some_and(|name| name.starts_with("cluster_") && name.ends_with(".rs"))
+        })),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Runs `cargo test`; its output goes to the terminal as it comes and is counted on the way.
+fn cargo_test(
+    arguments: &[&str],
+    environment: &[(&str, std::ffi::OsString)],
+    interrupt: &Interrupt,
+) -> anyhow::Result<Part> {
+    println!("cargo test {}", arguments.join(" "));
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // One pipe for both streams: Cargo names the binary on one, the binary prints its result on the other, and the
+    // order between them is what tells whose result it is.
+    let (mut reader, writer) = io::pipe()?;
+    let mut command = Command::new(cargo);
+    command
+        .arg("test")
+        .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .env("CARGO_TERM_COLOR", "never")
+        .current_dir(crate::workspace_root())
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        // A group of its own, so that the test binaries can be ended together with Cargo.
+        .process_group(0);
+    let mut child = command.spawn().context("cannot run cargo test")?;
+    // The command holds the writing ends; as long as it does, the output does not end.
+    drop(command);
+    let (sender, chunks) = mpsc::sync_channel(16);
+    thread::spawn(move || {
+        let mut buffer = [0; 8192];
+        while let Ok(length @ 1..) = reader.read(&mut buffer) {
+            let chunk = buffer.get(..length).unwrap_or_default().to_vec();
+            if sender.send(chunk).is_err() {
+                return;
+            }
+        }
+    });
+    relay(&mut child, &chunks, interrupt)
+}
+
+/// Passes the output on until the command has ended, or ends it at the limit and when interrupted.
+fn relay(child: &mut Child, chunks: &mpsc::Receiver<Vec<u8>>, interrupt: &Interrupt) -> anyhow::Result<Part> {
+    let mut parser = Parser::default();
+    let begin = Instant::now();
+    let mut ended = None;
+    let mut told_to_end = false;
+    loop {
+        match chunks.recv_timeout(POLL) {
+            Ok(chunk) => {
+                parser.read(&chunk);
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(&chunk)?;
+                stdout.flush()?;
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        if ended.is_none() && child.try_wait()?.is_some() {
+            ended = Some(Instant::now());
+        }
+        if ended.is_some_and(|ended| ended.elapsed() > DRAIN_LIMIT) {
+            break;
+        }
+        if !told_to_end && ended.is_none() && (interrupt.is_set() || begin.elapsed() > PART_LIMIT) {
+            if !interrupt.is_set() {
+                println!("\nnot done after {} minutes: ending it", PART_LIMIT.as_secs() / 60);
+            }
+            told_to_end = true;
+            if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                kill_process_group(group, Signal::KILL)?;
+            }
+        }
+    }
+    let status = child.wait()?;
+    Ok(parser.finish(status.success()))
+}
