@@ -328,11 +328,43 @@ impl Client {
             ConsumerGroupHeartbeatRequest { subscribed_topic_regex: Some("(".into()), ..good.clone() },
         );
         change("joins", good.clone());
-        change("beats", member(1));
+        change("is behind", member(1));
+        change("beats", member(2));
         change("joins again", good.clone());
         change("is ahead", member(9));
         change("leaves", member(-1));
         change("is gone", member(1));
+        self.two_members(&coordinator, &good);
+    }
+
+    /// Which epochs two members come to. Kafka makes a new target at most once a second, so each step waits for it.
+    fn two_members(&mut self, coordinator: &str, good: &ConsumerGroupHeartbeatRequest) {
+        let ids = ["AAAAAAAAAAAAAAAAAAAAAw", "AAAAAAAAAAAAAAAAAAAABA"];
+        let mut epochs = [0, 0];
+        let mut beat = |at: usize| {
+            std::thread::sleep(Duration::from_millis(1_200));
+            let member_id = ids[at].into();
+            let request = match epochs[at] {
+                0 => ConsumerGroupHeartbeatRequest { member_id, ..good.clone() },
+                member_epoch => ConsumerGroupHeartbeatRequest {
+                    group_id: good.group_id.clone(),
+                    member_id,
+                    member_epoch,
+                    ..Default::default()
+                },
+            };
+            let response = self.ask_at(coordinator, 1, request);
+            epochs[at] = response.member_epoch;
+            response
+        };
+        beat(0);
+        let first = beat(0);
+        beat(1);
+        let second = beat(1);
+        let learned = beat(0);
+        for (what, response) in [("first of two", first), ("second of two", second), ("learned", learned)] {
+            self.note(what, response.error_code, response.member_epoch.into());
+        }
     }
 }
 
