@@ -5,6 +5,10 @@
     clippy::panic,
     reason = "tests state their expectations by unwrapping"
 )]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "nothing async happens on the thread that sleeps: the broker has threads of its own"
+)]
 
 use std::{
     env,
@@ -376,12 +380,13 @@ fn batch(count: usize, stamp: ProducerStamp) -> Bytes {
     builder.compress(Compression::None).unwrap().stamp(stamp)
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[test]
 #[ignore = "needs the cluster: cargo xtask test"]
-async fn the_embedded_broker_answers_as_kafka_does() {
+fn the_embedded_broker_answers_as_kafka_does() {
     let kafka =
         env::var("MILENA_CLUSTER").expect("MILENA_CLUSTER must name the bootstrap servers of a real cluster");
-    let broker = EmbeddedBroker::builder().brokers(3).start().await.unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let broker = runtime.block_on(EmbeddedBroker::builder().brokers(3).start()).unwrap();
     let name = format!("agrees-{}", SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis());
     let [ours, theirs] = [&broker.bootstrap(), &kafka].map(|bootstrap| {
         let mut client = Client::new(bootstrap, &name);
