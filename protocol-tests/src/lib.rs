@@ -3,3 +3,4 @@
 pub mod cluster;
 pub mod golden;
 pub mod java;
+pub mod sim;

@@ -1,5 +1,5 @@
 //! What we write Java reads, and what Java writes we read: every record, key, header and partition, each codec.
-#![allow(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test states its expectations by unwrapping")]
 
 use std::{collections::BTreeMap, time::Duration};
 

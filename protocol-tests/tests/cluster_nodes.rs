@@ -1,5 +1,7 @@
 //! The cluster itself: what the conformance tests take for granted when they break a node.
 
+#![allow(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
+
 use std::net::TcpStream;
 use std::process::Command;
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+mod broker;
 mod demo;
 
 /// A Kafka client in pure Rust.
@@ -17,6 +18,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs a Kafka broker in this process, in memory, for local development
+    Broker(broker::Arguments),
     /// Runs an order service and three consumer groups, and checks what they saw
     Demo(demo::Arguments),
 }
@@ -28,6 +31,7 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .init();
     let result = match Arguments::parse().command {
+        Command::Broker(arguments) => broker::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
     };
     match result {

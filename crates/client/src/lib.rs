@@ -35,3 +35,8 @@ pub use milena_protocol::{
     records::{Codec, Compression, Header, Headers, RecordHeaders},
     wire::ByteString,
 };
+
+/// The examples of the README are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -1,5 +1,7 @@
 //! The consumer handle against the embedded broker, over TCP.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test states its expectations by unwrapping")]
+
 use std::{collections::BTreeSet, time::Duration};
 
 use milena::{

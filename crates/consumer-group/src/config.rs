@@ -47,7 +47,8 @@ pub struct ConsumerConfig {
     pub session_timeout: Duration,
     /// The time between heartbeats of the classic protocol (`heartbeat.interval.ms`).
     pub heartbeat_interval: Duration,
-    /// How long the group waits for a member to give up partitions and join (Java takes `max.poll.interval.ms`).
+    /// How long the group waits for a member to give up partitions and join (Java takes `max.poll.interval.ms`). The
+    /// owner has two heartbeats less, so that the group hears of it in time.
     pub rebalance_timeout: Duration,
     /// How long the application may be busy between two polls before the member leaves (`max.poll.interval.ms`).
     pub max_poll_interval: Duration,

@@ -80,6 +80,14 @@ impl Shared {
         }
     }
 
+    /// How long the owner may take to give partitions up. The group has been waiting since before the member heard of it,
+    /// and has to hear back in time: two heartbeats are kept for that.
+    pub(crate) fn revoke_deadline(&self, now: Instant) -> Instant {
+        let patience = self.config.rebalance_timeout;
+        let margin = self.config.heartbeat_interval.saturating_mul(2).min(patience / 2);
+        now + patience.saturating_sub(margin)
+    }
+
     /// Tells the owner that something has stopped.
     pub(crate) fn fail(&mut self, error: ConsumerError) {
         self.has_failed |= error.is_fatal();

@@ -72,8 +72,9 @@ struct State {
     wanted: BTreeSet<ByteString>,
     /// Bytes the batches hold, those on their way included.
     used: usize,
-    /// When each open batch has lingered, in the order of opening, which is the order of the deadlines.
-    lingering: VecDeque<(Instant, TopicPartition, u64)>,
+    /// When each open batch has lingered, by the batch's serial number: the order of opening, which is the order of the
+    /// deadlines.
+    lingering: BTreeMap<u64, (Instant, TopicPartition)>,
     /// Partitions with a batch to send.
     ready: BTreeSet<TopicPartition>,
     /// Batches not settled yet, by their serial numbers, with the end of their delivery timeouts. The first is the
@@ -87,7 +88,7 @@ struct State {
 #[derive(Debug, Default)]
 struct TopicBatches {
     partitions: Vec<PartitionBatches>,
-    /// Which partitions have a leader.
+    /// Which partitions have a leader and have not stopped.
     available: Vec<bool>,
     sticky: Sticky,
 }
@@ -122,7 +123,7 @@ impl Accumulator {
                 topics: BTreeMap::new(),
                 wanted: BTreeSet::new(),
                 used: 0,
-                lingering: VecDeque::new(),
+                lingering: BTreeMap::new(),
                 ready: BTreeSet::new(),
                 unsettled: BTreeMap::new(),
                 next_serial: 0,
@@ -144,7 +145,7 @@ impl Accumulator {
     /// pass: the caller waits and tries again.
     pub fn enqueue(&self, now: Instant, record: &NewRecord<'_>) -> Result<Enqueued, EnqueueError> {
         let len = record_upper_bound(record.key, record.value, record.headers());
-        let limit = self.max_request_size;
+        let limit = self.max_request_size.min(self.buffer_memory);
         if len.saturating_add(HEADER_LEN) > limit {
             return Err(EnqueueError::TooLarge { len, limit });
         }
@@ -158,7 +159,8 @@ impl Accumulator {
             wanted.insert(record.topic.clone());
             return Err(EnqueueError::UnknownTopic(record.topic.clone()));
         };
-        if used.saturating_add(len) > self.buffer_memory {
+        // A batch that is opened for the record takes a header more.
+        if used.saturating_add(len).saturating_add(HEADER_LEN) > self.buffer_memory {
             return Err(EnqueueError::BufferFull(self.buffer_memory));
         }
         let index = topic.place(record, random)?;
@@ -178,7 +180,7 @@ impl Accumulator {
                     let serial = *next_serial;
                     *next_serial += 1;
                     unsettled.insert(serial, now + self.delivery_timeout);
-                    lingering.push_back((now + self.linger, name(), serial));
+                    lingering.insert(serial, (now + self.linger, name()));
                     wake = true;
                     let builder = BatchBuilder::new(self.batch_size);
                     *used += builder.capacity();
@@ -198,6 +200,7 @@ impl Accumulator {
                     let delivery = Delivery::new(Arc::clone(&batch.outcome), place);
                     let full = batch.builder.uncompressed_len() >= self.batch_size;
                     if full {
+                        lingering.remove(&batch.serial);
                         partition.closed.extend(partition.open.take());
                         ready.insert(name());
                         wake = true;
@@ -208,11 +211,12 @@ impl Accumulator {
                     return Ok(Enqueued { delivery, wake });
                 }
                 Err(AppendError::Full) => {
+                    lingering.remove(&batch.serial);
                     partition.closed.extend(partition.open.take());
                     ready.insert(name());
                     wake = true;
                 }
-                // The size was held against the limit of a request before.
+                // The size was held against the limits before.
                 Err(_) => return Err(EnqueueError::TooLarge { len, limit }),
             }
         }
@@ -243,19 +247,23 @@ impl Accumulator {
             topic.partitions.resize_with(available.len(), PartitionBatches::default);
         }
         topic.available = available;
+        topic.avoid_stopped();
     }
 
-    /// The partitions with a batch to send at `now`.
-    pub(crate) fn ready(&self, now: Instant) -> Vec<TopicPartition> {
+    /// Makes the batches ready that have lingered at `now`.
+    pub(crate) fn handle_timeout(&self, now: Instant) {
         let mut state = self.state();
-        while let Some((at, _, _)) = state.lingering.front()
-            && *at <= now
+        while let Some(first) = state.lingering.first_entry()
+            && first.get().0 <= now
         {
-            if let Some((_, partition, serial)) = state.lingering.pop_front() {
-                state.make_due(partition, serial);
-            }
+            let (serial, (_, partition)) = first.remove_entry();
+            state.make_due(partition, serial);
         }
-        state.ready.iter().cloned().collect()
+    }
+
+    /// The partitions with a batch to send.
+    pub(crate) fn ready(&self) -> Vec<TopicPartition> {
+        self.state().ready.iter().cloned().collect()
     }
 
     /// The next batch of a partition that is ready.
@@ -274,7 +282,7 @@ impl Accumulator {
     pub(crate) fn flush(&self) -> u64 {
         let mut state = self.state();
         let lingering = std::mem::take(&mut state.lingering);
-        for (_, partition, serial) in lingering {
+        for (serial, (_, partition)) in lingering {
             state.make_due(partition, serial);
         }
         state.next_serial
@@ -307,7 +315,14 @@ impl Accumulator {
         state.ready.remove(partition);
         let Some(batches) = state.batches(partition) else { return Vec::new() };
         batches.stopped = Some(error.clone());
-        batches.closed.drain(..).chain(batches.open.take()).collect()
+        let unsent: Vec<_> = batches.closed.drain(..).chain(batches.open.take()).collect();
+        if let Some(topic) = state.topics.get_mut(&partition.topic) {
+            topic.avoid_stopped();
+        }
+        for batch in &unsent {
+            state.lingering.remove(&batch.serial);
+        }
+        unsent
     }
 
     /// Takes out the batches that waited past their delivery timeout, or all when `now` is `None`.
@@ -332,12 +347,15 @@ impl Accumulator {
         for partition in emptied {
             state.ready.remove(&partition);
         }
+        for batch in &expired {
+            state.lingering.remove(&batch.serial);
+        }
         expired
     }
 
     /// When the oldest open batch has lingered.
     pub(crate) fn next_linger(&self) -> Option<Instant> {
-        self.state().lingering.front().map(|(at, _, _)| *at)
+        self.state().lingering.values().next().map(|(at, _)| *at)
     }
 
     /// When the oldest batch that is not settled expires.
@@ -363,6 +381,17 @@ impl State {
 }
 
 impl TopicBatches {
+    /// Sends the records without a key where they are taken.
+    fn avoid_stopped(&mut self) {
+        let stopped = self.partitions.iter().enumerate().filter(|(_, batches)| batches.stopped.is_some());
+        for (index, _) in stopped {
+            if let Some(available) = self.available.get_mut(index) {
+                *available = false;
+            }
+            self.sticky.leave(index);
+        }
+    }
+
     /// The partition for a record.
     fn place(&mut self, record: &NewRecord<'_>, random: &mut fastrand::Rng) -> Result<usize, EnqueueError> {
         let count = self.partitions.len();

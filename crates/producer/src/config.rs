@@ -16,7 +16,7 @@ pub struct ProducerConfig {
     /// takes this much memory for every partition that is written to.
     pub batch_size: usize,
     /// The bytes all batches together may hold (`buffer.memory`), the ones on their way included. When they are used up
-    /// the caller waits.
+    /// the caller waits. The free part of one batch may go beyond.
     pub buffer_memory: usize,
     /// The largest request, and so the largest record, in bytes (`max.request.size`). Brokers and topics have limits
     /// of their own, 1 MiB by default.

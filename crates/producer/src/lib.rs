@@ -17,6 +17,7 @@ mod partition_queue;
 mod partitioner;
 mod producer;
 mod request;
+mod sent_batch;
 
 pub use accumulator::{Accumulator, Enqueued, NewRecord};
 pub use config::{InvalidConfig, ProducerConfig};

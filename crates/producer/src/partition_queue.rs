@@ -4,10 +4,12 @@
 //!
 //! - A batch keeps its numbers, and its bytes, through every retry. Only when every broker is known to have refused it
 //!   may it get others.
+//! - Until a broker has taken the first batch under a producer id it takes any number for the first. So that one goes out
+//!   alone: if it were refused and the next one taken, their order would be lost, or the first would never fit.
+//! - A broker remembers the last five batches of a producer. Only so many go out behind one that is not settled, those
+//!   that are settled already included: else a repetition of it would be taken for a gap.
 //! - When one batch has to be sent again, those behind it may be refused for the gap it leaves. They wait, and only
 //!   the first one is sent until it is settled: one in flight instead of five.
-//! - A broker that knows nothing of the producer takes any number for the first. If the first batch failed and the second
-//!   got through, the first could never be written any more. So until one is acknowledged, one is in flight.
 //! - A gap in front of the *first* batch is no such thing: the broker lost what it had acknowledged. The partition
 //!   stops, for nobody can say what is in the log.
 //! - A batch that is given up leaves a hole. If it is known not to be written, those behind it move up. If not, the
@@ -19,15 +21,15 @@ use bytes::Bytes;
 use milena_cluster::{Backoff, BrokerId, Failure, FailureKind, RequestId, TopicPartition, Verdict};
 use milena_protocol::{
     ErrorCode,
-    records::{CompressedBatch, ProducerStamp, increment_sequence, restamp},
-    wire::ByteString,
+    wire::{ByteString, Uuid},
 };
 
 use crate::{
     Certainty, ProduceError, ProduceFailure,
     accumulator::Accumulator,
     identity::ProducerId,
-    outcome::{Outcome, Written},
+    outcome::Written,
+    sent_batch::{Doubt, SentBatch, Unsent},
 };
 
 /// What a broker said of one batch.
@@ -38,6 +40,10 @@ pub(crate) struct Answer {
     pub(crate) message: Option<ByteString>,
     pub(crate) base_offset: i64,
     pub(crate) log_append_time: i64,
+    /// -1 when the broker does not tell.
+    pub(crate) log_start_offset: i64,
+    /// Another broker than the one that answered is known to lead the partition.
+    pub(crate) led_elsewhere: bool,
 }
 
 /// What the machine must do after an answer.
@@ -52,11 +58,15 @@ pub(crate) struct Aftermath {
 #[derive(Debug)]
 pub(crate) struct PartitionQueue {
     partition: TopicPartition,
+    /// The topic that `is_known` and `last_offset` are about.
+    topic_id: Uuid,
     /// Whose numbers the batches have.
     id: ProducerId,
-    /// The broker has acknowledged a batch under this id, and so keeps the order of the next ones.
-    established: bool,
     next_sequence: i32,
+    /// Counts the batches sent for the first time.
+    next_number: u64,
+    /// The broker has taken a batch under `id`, and so knows which number comes next.
+    is_known: bool,
     /// In the order of their sequence numbers.
     batches: VecDeque<SentBatch>,
     /// Where the batches in flight went. Nothing goes to another leader before they are settled.
@@ -65,6 +75,8 @@ pub(crate) struct PartitionQueue {
     failures: u32,
     trouble: Trouble,
     last_failure: Option<Arc<str>>,
+    /// Where the batch is that was acknowledged last.
+    last_offset: Option<i64>,
 }
 
 #[derive(Clone, Debug)]
@@ -80,57 +92,38 @@ enum Trouble {
     Stopped(Box<ProduceError>),
 }
 
-/// A batch on the way from the accumulator to its first try.
-#[derive(Debug)]
-pub(crate) struct Unsent {
-    pub(crate) records: CompressedBatch,
-    pub(crate) outcome: Arc<Outcome>,
-    pub(crate) serial: u64,
-    pub(crate) deadline: Instant,
-}
-
-#[derive(Debug)]
-struct SentBatch {
-    bytes: Bytes,
-    base_sequence: i32,
-    count: i32,
-    outcome: Arc<Outcome>,
-    serial: u64,
-    deadline: Instant,
-    in_flight: Option<RequestId>,
-    /// A try had no clear end.
-    maybe_written: bool,
-}
-
-impl SentBatch {
-    const fn certainty(&self) -> Certainty {
-        if self.maybe_written { Certainty::MaybeWritten } else { Certainty::NotWritten }
-    }
-}
-
 impl PartitionQueue {
     pub(crate) fn new(partition: TopicPartition, id: ProducerId) -> Self {
         Self {
             partition,
+            topic_id: Uuid::ZERO,
             id,
-            established: false,
             next_sequence: 0,
+            next_number: 0,
+            is_known: false,
             batches: VecDeque::new(),
             leader: None,
             retry_at: None,
             failures: 0,
             trouble: Trouble::None,
             last_failure: None,
+            last_offset: None,
+        }
+    }
+
+    /// The partition is one of the topic with this id. Another topic of the same name has no batch of the producer yet; a
+    /// topic that was out of sight for a while has all of them, so that the numbers go on.
+    pub(crate) fn meet_topic(&mut self, id: Uuid) {
+        if self.topic_id != id {
+            self.topic_id = id;
+            self.is_known = false;
+            self.last_offset = None;
         }
     }
 
     /// True when a batch waits to be sent again.
     pub(crate) fn has_waiting(&self) -> bool {
         self.batches.iter().any(|batch| batch.in_flight.is_none())
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.batches.is_empty()
     }
 
     fn in_flight(&self) -> usize {
@@ -144,7 +137,7 @@ impl PartitionQueue {
 
     /// True when nothing sent under the old producer id is open any more.
     pub(crate) fn is_drained(&self) -> bool {
-        self.batches.iter().all(|batch| batch.in_flight.is_none() && !batch.maybe_written)
+        self.batches.iter().all(|batch| batch.in_flight.is_none() && batch.doubt == Doubt::None)
     }
 
     /// When a batch may be sent again.
@@ -157,12 +150,18 @@ impl PartitionQueue {
         !elsewhere && self.retry_at.is_none_or(|at| at <= now)
     }
 
+    /// Batches sent from the oldest that is not settled on.
+    fn since_oldest(&self) -> u64 {
+        self.batches.front().map_or(0, |oldest| self.next_number - oldest.number)
+    }
+
     /// True when a batch that never was sent may go to `leader`.
     pub(crate) fn takes_new(&self, now: Instant, leader: BrokerId, max_in_flight: usize) -> bool {
-        let most = if self.established { max_in_flight } else { 1 };
         matches!(self.trouble, Trouble::None)
-            && self.batches.len() < most
+            && self.since_oldest() < if self.is_known { max_in_flight as u64 } else { 1 }
             && !self.has_waiting()
+            // How one ends that has expired in flight decides whether its numbers, and the id, are of use any more.
+            && !self.batches.iter().any(|batch| batch.outcome.is_done())
             && self.may_send_to(now, leader)
     }
 
@@ -174,7 +173,7 @@ impl PartitionQueue {
         let uncertain = matches!(self.trouble, Trouble::Uncertain);
         let first = self.batches.front_mut()?;
         // Under a lost id only what may have been written is worth asking about.
-        if uncertain && !first.maybe_written {
+        if uncertain && first.doubt == Doubt::None {
             return None;
         }
         first.in_flight = Some(request);
@@ -189,21 +188,12 @@ impl PartitionQueue {
 
     /// Gives a batch its numbers and sends it for the first time.
     pub(crate) fn send_first(&mut self, batch: Unsent, leader: BrokerId, request: RequestId) -> Bytes {
-        let count = batch.records.count();
-        let base_sequence = self.next_sequence;
-        self.next_sequence = increment_sequence(base_sequence, count);
-        let bytes = batch.records.stamp(stamp(self.id, base_sequence));
+        let batch = SentBatch::new(batch, self.next_number, self.id, self.next_sequence, request);
+        self.next_number += 1;
+        self.next_sequence = batch.next_sequence();
         self.leader = Some(leader);
-        self.batches.push_back(SentBatch {
-            bytes: bytes.clone(),
-            base_sequence,
-            count,
-            outcome: batch.outcome,
-            serial: batch.serial,
-            deadline: batch.deadline,
-            in_flight: Some(request),
-            maybe_written: false,
-        });
+        let bytes = batch.bytes.clone();
+        self.batches.push_back(batch);
         bytes
     }
 
@@ -217,11 +207,15 @@ impl PartitionQueue {
         accumulator: &Accumulator,
     ) -> Aftermath {
         let Some(index) = self.position(request) else { return Aftermath::default() };
+        if self.stopped().is_some() {
+            self.drop_batch(index, accumulator);
+            return Aftermath::default();
+        }
         let refused = || ProduceFailure::Refused { code: answer.code, message: answer.message.clone() };
         let mut aftermath = Aftermath::default();
         match answer.verdict {
             Verdict::Done | Verdict::AlreadyDone => {
-                self.established = true;
+                self.is_known = true;
                 self.failures = 0;
                 self.retry_at = None;
                 self.last_failure = None;
@@ -229,36 +223,43 @@ impl PartitionQueue {
                     base_offset: (answer.base_offset >= 0).then_some(answer.base_offset),
                     log_append_time: (answer.log_append_time >= 0).then_some(answer.log_append_time),
                 };
+                self.last_offset = written.base_offset.or(self.last_offset);
                 self.remove(index, Ok(written), accumulator);
             }
-            Verdict::OutOfSequence => {
-                // A broker that misses what comes before has not written this one either.
-                self.land(index, |batch| batch.maybe_written = false);
-                if index > 0 {
-                    self.forget_abandoned(index, accumulator);
-                } else if matches!(self.trouble, Trouble::None) {
-                    self.stop(accumulator);
-                    aftermath.stopped = true;
-                }
+            Verdict::OutOfSequence => aftermath.stopped = self.handle_gap(index, accumulator),
+            Verdict::ProducerStateLost if answer.log_start_offset < 0 => {
+                self.note(answer.code.to_string());
+                self.retry(now, index, Doubt::None, pace, accumulator);
+            }
+            // The broker has forgotten the producer while it still has what it acknowledged last: as bad as a gap.
+            Verdict::ProducerStateLost
+                if self.last_offset.is_some_and(|last| last >= answer.log_start_offset) =>
+            {
+                aftermath.stopped = self.handle_gap(index, accumulator);
             }
             Verdict::ProducerStateLost | Verdict::Fenced => {
                 self.trouble = Trouble::Uncertain;
                 self.note(answer.code.to_string());
-                if self.batches.get(index).is_some_and(|batch| batch.maybe_written) {
+                if self.batches.get(index).is_some_and(|batch| batch.doubt != Doubt::None) {
                     self.give_up(index, refused(), accumulator);
                 } else {
-                    self.land(index, |_| {});
+                    // A broker that refuses every id would otherwise be asked without a pause.
+                    self.retry(now, index, Doubt::None, pace, accumulator);
                 }
             }
             Verdict::Retry | Verdict::RefreshMetadata | Verdict::FindCoordinator => {
-                let unclear = may_have_written(answer.code);
+                let doubt = if may_have_written(answer.code) { Doubt::Answered } else { Doubt::None };
                 self.note(answer.code.to_string());
-                self.retry(now, index, unclear, pace, accumulator);
+                self.retry(now, index, doubt, pace, accumulator);
                 aftermath.refresh = answer.verdict == Verdict::RefreshMetadata;
+                if aftermath.refresh && answer.led_elsewhere {
+                    // The pause is for the broker that refused (KIP-951).
+                    self.retry_at = None;
+                }
             }
             _ => self.give_up(index, refused(), accumulator),
         }
-        self.close_hole();
+        self.settle_trouble();
         aftermath
     }
 
@@ -272,15 +273,18 @@ impl PartitionQueue {
         accumulator: &Accumulator,
     ) {
         let Some(index) = self.position(request) else { return };
+        if self.stopped().is_some() {
+            return self.drop_batch(index, accumulator);
+        }
         self.last_failure = Some(Arc::clone(&failure.cause));
         match failure.kind {
-            FailureKind::NotSent => self.retry(now, index, false, pace, accumulator),
-            FailureKind::Unanswered => self.retry(now, index, true, pace, accumulator),
+            FailureKind::NotSent => self.retry(now, index, Doubt::None, pace, accumulator),
+            FailureKind::Unanswered => self.retry(now, index, Doubt::Unanswered, pace, accumulator),
             FailureKind::Unsupported => {
                 self.give_up(index, ProduceFailure::Unsupported(Arc::clone(&failure.cause)), accumulator);
             }
         }
-        self.close_hole();
+        self.settle_trouble();
     }
 
     /// Gives up what is past its deadline. What is in flight then stays until it lands: its sequence number is taken.
@@ -301,7 +305,7 @@ impl PartitionQueue {
                 self.give_up(index, cause, accumulator);
             }
         }
-        self.close_hole();
+        self.settle_trouble();
     }
 
     /// Gives up everything, for the producer is closed.
@@ -320,10 +324,9 @@ impl PartitionQueue {
             return;
         }
         self.id = id;
-        self.established = false;
+        self.is_known = false;
         self.trouble = Trouble::None;
         self.renumber(0, 0);
-        self.retry_at = None;
     }
 
     /// What the partition refuses records with.
@@ -350,15 +353,40 @@ impl PartitionQueue {
         }
     }
 
+    /// A broker misses what comes before the batch. True when that stops the partition.
+    fn handle_gap(&mut self, index: usize, accumulator: &Accumulator) -> bool {
+        // A broker that misses what comes before has not written this one either. But a try that it has not seen yet may
+        // come after one of what is missing.
+        self.land(index, |batch| {
+            if batch.doubt == Doubt::Answered {
+                batch.doubt = Doubt::None;
+            }
+        });
+        if index == 0 && matches!(self.trouble, Trouble::None) {
+            self.stop(accumulator);
+            return true;
+        }
+        let unanswered = self.batches.get(index).is_some_and(|batch| batch.doubt == Doubt::Unanswered);
+        if index == 0 && unanswered && matches!(self.trouble, Trouble::Uncertain) {
+            // Nothing that could be sent under the old id tells more, and under a new id it might be there twice.
+            let cause =
+                ProduceFailure::Refused { code: ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, message: None };
+            self.give_up(index, cause, accumulator);
+        } else {
+            self.forget_abandoned(index, accumulator);
+        }
+        false
+    }
+
     fn retry(
         &mut self,
         now: Instant,
         index: usize,
-        unclear: bool,
+        doubt: Doubt,
         pace: &mut Pace<'_>,
         accumulator: &Accumulator,
     ) {
-        self.land(index, |batch| batch.maybe_written |= unclear);
+        self.land(index, |batch| batch.doubt = batch.doubt.max(doubt));
         self.failures = self.failures.saturating_add(1);
         self.retry_at = Some(now + pace.backoff.after(self.failures, pace.random));
         self.forget_abandoned(index, accumulator);
@@ -378,6 +406,7 @@ impl PartitionQueue {
         let error = self.error(index, certainty, cause);
         self.remove(index, Err(error), accumulator);
         match (&self.trouble, certainty) {
+            // Whatever is left of a stopped partition has been given up already.
             (Trouble::Stopped(_), _) => {}
             (_, Certainty::MaybeWritten) => self.trouble = Trouble::Uncertain,
             (Trouble::Uncertain, _) => {}
@@ -391,37 +420,60 @@ impl PartitionQueue {
         }
     }
 
-    /// Moves the batches behind a hole up, once none of them is in flight or may have been written.
-    fn close_hole(&mut self) {
-        let Trouble::Hole { sequence } = self.trouble else { return };
+    /// Does what a hole or a lost id allows by now.
+    fn settle_trouble(&mut self) {
+        match self.trouble {
+            Trouble::Hole { sequence } => self.close_hole(sequence),
+            Trouble::Uncertain => {
+                let is_sure = |batch: &SentBatch| batch.in_flight.is_none() && batch.doubt == Doubt::None;
+                if let Some(sure) = self.batches.iter().position(is_sure) {
+                    self.clear_doubts(sure + 1);
+                }
+            }
+            Trouble::None | Trouble::Stopped(_) => {}
+        }
+    }
+
+    /// Moves the batches behind a hole up, once none of them is in flight.
+    fn close_hole(&mut self, sequence: i32) {
         let behind = |batch: &SentBatch| {
             self.next_sequence.wrapping_sub(batch.base_sequence) & i32::MAX
                 < self.next_sequence.wrapping_sub(sequence) & i32::MAX
         };
         let first = self.batches.iter().position(behind).unwrap_or(self.batches.len());
-        let moved = self.batches.iter().skip(first);
+        let mut moved = self.batches.iter().skip(first);
         if moved.clone().any(|batch| batch.in_flight.is_some()) {
             return;
         }
-        if moved.clone().any(|batch| batch.maybe_written) {
+        if moved.any(|batch| batch.doubt == Doubt::Unanswered) {
+            // A try that arrives late may fit behind the batch that has taken the hole's number.
             self.trouble = Trouble::Uncertain;
+            self.clear_doubts(first);
             return;
         }
         self.trouble = Trouble::None;
+        self.clear_doubts(first);
         self.renumber(first, sequence);
+    }
+
+    /// The batches from `first` on are not written and will not be: one before them is neither, nor will it be sent
+    /// under its numbers again.
+    fn clear_doubts(&mut self, first: usize) {
+        for batch in self.batches.iter_mut().skip(first).filter(|batch| batch.in_flight.is_none()) {
+            batch.doubt = Doubt::None;
+        }
     }
 
     fn renumber(&mut self, first: usize, sequence: i32) {
         self.next_sequence = sequence;
         for batch in self.batches.iter_mut().skip(first) {
-            batch.base_sequence = self.next_sequence;
-            self.next_sequence = increment_sequence(self.next_sequence, batch.count);
-            let bytes = std::mem::take(&mut batch.bytes);
-            batch.bytes = restamp(bytes, stamp(self.id, batch.base_sequence));
+            batch.renumber(self.id, self.next_sequence);
+            self.next_sequence = batch.next_sequence();
         }
     }
 
-    /// The broker's log and ours disagree: everything is given up, and nothing more is taken.
+    /// The broker's log and ours disagree: everything is given up, and nothing more is taken. What is in flight stays
+    /// until it lands.
     fn stop(&mut self, accumulator: &Accumulator) {
         let mut first = None;
         for index in 0..self.batches.len() {
@@ -469,10 +521,6 @@ pub(crate) struct Pace<'a> {
     pub(crate) random: &'a mut fastrand::Rng,
 }
 
-fn stamp(id: ProducerId, base_sequence: i32) -> ProducerStamp {
-    ProducerStamp { producer_id: id.id, producer_epoch: id.epoch, base_sequence, transactional: false }
-}
-
 /// Whether a batch answered with this retriable code may be in the log, or get there yet. A leader that steps down may
 /// have passed it on (KAFKA-13574); a broker that says one of these has not taken it.
 fn may_have_written(code: ErrorCode) -> bool {
@@ -484,4 +532,131 @@ fn may_have_written(code: ErrorCode) -> bool {
             | ErrorCode::UNKNOWN_TOPIC_ID
             | ErrorCode::THROTTLING_QUOTA_EXCEEDED
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use milena_cluster::RequestIds;
+    use milena_protocol::{
+        ApiKey,
+        records::{BatchBuilder, Batches, Compression},
+    };
+
+    use super::*;
+    use crate::{ProducerConfig, outcome::Outcome};
+
+    const ID: ProducerId = ProducerId { id: 7, epoch: 0 };
+    const LEADER: BrokerId = BrokerId(1);
+
+    struct Numbered {
+        queue: PartitionQueue,
+        accumulator: Accumulator,
+        ids: RequestIds,
+        random: fastrand::Rng,
+        now: Instant,
+    }
+
+    impl Numbered {
+        #[expect(clippy::disallowed_methods, reason = "a script needs some instant to start at")]
+        fn from(next_sequence: i32) -> Self {
+            let mut queue = PartitionQueue::new(TopicPartition::new("letters", 0), ID);
+            queue.next_sequence = next_sequence;
+            queue.is_known = true;
+            Self {
+                queue,
+                accumulator: Accumulator::new(&ProducerConfig::default()),
+                ids: RequestIds::default(),
+                random: fastrand::Rng::with_seed(1),
+                now: Instant::now(),
+            }
+        }
+
+        fn send(&mut self, records: i32) -> (RequestId, i32) {
+            let mut builder = BatchBuilder::new(1024);
+            for _ in 0..records {
+                builder.append(5, None, Some(b"value"), []).unwrap();
+            }
+            let unsent = Unsent {
+                records: builder.compress(Compression::None).unwrap(),
+                outcome: Outcome::new(TopicPartition::new("letters", 0)),
+                serial: 0,
+                deadline: self.now + Duration::from_secs(1),
+            };
+            let request = self.ids.allocate();
+            let bytes = self.queue.send_first(unsent, LEADER, request);
+            (request, base_sequence(bytes))
+        }
+
+        fn answer(&mut self, request: RequestId, code: ErrorCode) {
+            let answer = Answer {
+                verdict: milena_cluster::verdict(ApiKey::Produce, code),
+                code,
+                message: None,
+                base_offset: -1,
+                log_append_time: -1,
+                log_start_offset: -1,
+                led_elsewhere: false,
+            };
+            let mut pace = Pace { backoff: Backoff::DEFAULT, random: &mut self.random };
+            self.queue.handle_answer(self.now, request, &answer, &mut pace, &self.accumulator);
+        }
+
+        fn resend(&mut self) -> (RequestId, i32) {
+            let request = self.ids.allocate();
+            let bytes = self.queue.resend(self.now, LEADER, request).unwrap();
+            (request, base_sequence(bytes))
+        }
+    }
+
+    fn base_sequence(bytes: Bytes) -> i32 {
+        let batch = Batches::new(bytes).next().unwrap().unwrap();
+        batch.verify_crc().unwrap();
+        batch.header().base_sequence
+    }
+
+    /// P8.
+    #[test]
+    fn sequence_numbers_go_on_at_zero_behind_the_largest() {
+        let mut numbered = Numbered::from(i32::MAX - 1);
+        let sequences = [numbered.send(1), numbered.send(1), numbered.send(3)].map(|(_, sequence)| sequence);
+        assert_eq!(sequences, [i32::MAX - 1, i32::MAX, 0]);
+        assert_eq!(numbered.send(1).1, 3);
+        let mut numbered = Numbered::from(i32::MAX - 1);
+        let sequences = [numbered.send(5), numbered.send(1)].map(|(_, sequence)| sequence);
+        assert_eq!(sequences, [i32::MAX - 1, 3]);
+    }
+
+    /// P8.
+    #[test]
+    fn a_hole_where_the_numbers_wrap_is_closed() {
+        let mut numbered = Numbered::from(i32::MAX - 2);
+        let (before, _) = numbered.send(1);
+        let (refused, sequence) = numbered.send(3);
+        assert_eq!(sequence, i32::MAX - 1);
+        let (behind, sequence) = numbered.send(1);
+        assert_eq!(sequence, 1);
+        numbered.answer(before, ErrorCode::NONE);
+        numbered.answer(refused, ErrorCode::INVALID_RECORD);
+        numbered.answer(behind, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        assert_eq!(numbered.resend().1, i32::MAX - 1);
+        assert_eq!(numbered.send(1).1, i32::MAX);
+        assert_eq!(numbered.send(1).1, 0);
+    }
+
+    /// Two holes: what is behind the lower one moves up to it.
+    #[test]
+    fn the_lower_of_two_holes_counts_where_the_numbers_wrap() {
+        let mut numbered = Numbered::from(i32::MAX);
+        let sent = [numbered.send(1), numbered.send(1), numbered.send(1), numbered.send(1)];
+        assert_eq!(sent.map(|(_, sequence)| sequence), [i32::MAX, 0, 1, 2]);
+        let [lower, kept, upper, last] = sent.map(|(request, _)| request);
+        numbered.answer(upper, ErrorCode::INVALID_RECORD);
+        numbered.answer(lower, ErrorCode::INVALID_RECORD);
+        numbered.answer(kept, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        numbered.answer(last, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
+        let (request, sequence) = numbered.resend();
+        assert_eq!(sequence, i32::MAX);
+        numbered.answer(request, ErrorCode::NONE);
+        assert_eq!(numbered.resend().1, 0);
+    }
 }

@@ -61,6 +61,11 @@ impl Sticky {
         Some(chosen)
     }
 
+    /// The partition takes no more records.
+    pub(crate) fn leave(&mut self, partition: usize) {
+        self.current = self.current.filter(|current| *current != partition);
+    }
+
     /// `len` bytes went to the current partition; after `share` of them another one's turn comes.
     pub(crate) fn took(&mut self, len: usize, share: usize) {
         self.bytes = self.bytes.saturating_add(len);

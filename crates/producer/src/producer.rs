@@ -17,14 +17,15 @@ use crate::{
     Certainty, InvalidConfig, ProduceError, ProduceFailure, ProducerConfig,
     accumulator::{Accumulator, OpenBatch},
     identity::Identity,
-    partition_queue::{Aftermath, Pace, PartitionQueue, Unsent},
+    partition_queue::{Aftermath, Pace, PartitionQueue},
     request::{self, BatchToSend},
+    sent_batch::Unsent,
 };
 
 /// What the producer tells its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProducerEvent {
-    /// Memory has become free, or a topic has become known: callers that wait may try again.
+    /// Memory has become free, a topic has become known, or the producer closes: callers that wait may try again.
     Room,
     /// Everything accepted before the flush is settled.
     Flushed(FlushId),
@@ -134,14 +135,18 @@ impl Producer {
     }
 
     /// Accepts nothing more, sends what there is, and ends with [`ProducerEvent::Closed`], at `deadline` at the latest:
-    /// what is not acknowledged by then is given up.
+    /// what is not acknowledged by then is given up. Closing again can only bring the deadline forward.
     pub fn close(&mut self, deadline: Instant) {
-        if self.state == State::Running {
-            self.accumulator.close();
-            self.accumulator.flush();
-            self.state = State::Closing { deadline };
+        match &mut self.state {
+            State::Running => {
+                self.accumulator.close();
+                self.accumulator.flush();
+                self.state = State::Closing { deadline };
+            }
+            State::Closing { deadline: known } => *known = deadline.min(*known),
+            State::Closed => {}
         }
-        self.report_end();
+        self.report();
     }
 
     fn report_flushes(&mut self) {
@@ -173,6 +178,11 @@ impl Producer {
         self.report_end();
     }
 
+    /// True when there is a topic to produce to: before that no producer id is needed.
+    fn has_topics(&self) -> bool {
+        !self.metadata.metadata().topics.is_empty()
+    }
+
     fn learn_topics(&mut self) {
         for (name, topic) in &self.metadata.metadata().topics {
             let available = topic.partitions.iter().map(|partition| partition.leader.is_some()).collect();
@@ -195,7 +205,7 @@ impl Producer {
     fn produce_request(&mut self, now: Instant) -> Option<Outgoing> {
         let renewing = self.renewal();
         self.identity.known()?;
-        let candidates = self.candidates(now);
+        let candidates = self.candidates();
         let mut leaderless = false;
         let mut tried = BTreeSet::new();
         let metadata = Arc::clone(self.metadata.metadata());
@@ -231,8 +241,8 @@ impl Producer {
     }
 
     /// Partitions with something to send, beginning behind the one served last.
-    fn candidates(&self, now: Instant) -> Vec<TopicPartition> {
-        let mut all: BTreeSet<TopicPartition> = self.accumulator.ready(now).into_iter().collect();
+    fn candidates(&self) -> Vec<TopicPartition> {
+        let mut all: BTreeSet<TopicPartition> = self.accumulator.ready().into_iter().collect();
         let waiting = self.queues.iter().filter(|(_, queue)| queue.has_waiting());
         all.extend(waiting.map(|(partition, _)| partition.clone()));
         let Some(turn) = &self.turn else { return all.into_iter().collect() };
@@ -283,6 +293,7 @@ impl Producer {
             .queues
             .entry(partition.clone())
             .or_insert_with(|| PartitionQueue::new(partition.clone(), id));
+        queue.meet_topic(self.metadata.metadata().topic_id(&partition.topic));
         if queue.has_waiting() {
             return queue.resend(now, leader, request);
         }
@@ -308,9 +319,9 @@ impl Producer {
     }
 
     fn handle_produce(&mut self, now: Instant, id: RequestId, result: &Result<Response, Failure>) {
-        let Some(InFlight { partitions, .. }) = self.in_flight.remove(&id) else { return };
+        let Some(InFlight { leader, partitions }) = self.in_flight.remove(&id) else { return };
         let mut answers = match result {
-            Ok(Response::Produce(response)) => request::answers(response, &mut self.metadata),
+            Ok(Response::Produce(response)) => request::answers(response, leader, &mut self.metadata),
             _ => BTreeMap::new(),
         };
         let mut refresh = result.is_err();
@@ -401,6 +412,7 @@ impl Machine for Producer {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.metadata.handle_timeout(now);
+        self.accumulator.handle_timeout(now);
         if self.accumulator.next_expiry().is_some_and(|at| at <= now) {
             self.expire(now);
             self.report();
@@ -414,24 +426,25 @@ impl Machine for Producer {
     }
 
     fn poll_request(&mut self, now: Instant) -> Option<Outgoing> {
+        if self.state == State::Closed {
+            return None;
+        }
         let wanted: BTreeSet<ByteString> = self.accumulator.take_wanted();
         wanted.iter().for_each(|topic| self.metadata.want(now, topic));
         if let Some(request) = self.metadata.poll_request(now, &mut self.ids) {
             return Some(request);
         }
-        if self.state == State::Closed {
-            return None;
-        }
         self.renewal();
-        if !self.metadata.metadata().topics.is_empty()
+        if self.has_topics()
             && let Some(request) = self.identity.poll_request(now, &mut self.ids)
         {
             return Some(request);
         }
         let request = self.produce_request(now);
         if request.is_none() {
-            let retries = self.queues.values().filter(|queue| !queue.is_empty());
-            self.next_retry = retries.filter_map(PartitionQueue::retry_at).filter(|at| *at > now).min();
+            // A queue without a batch counts too: a wait that a batch has left behind holds the next one back.
+            let retries = self.queues.values().filter_map(PartitionQueue::retry_at);
+            self.next_retry = retries.filter(|at| *at > now).min();
         }
         request
     }
@@ -442,13 +455,14 @@ impl Machine for Producer {
 
     fn poll_timeout(&self) -> Option<Deadline> {
         let closing = match self.state {
+            State::Running => None,
             State::Closing { deadline } => Some(Deadline::new(deadline, "give up what is not acknowledged")),
-            _ => None,
+            State::Closed => return None,
         };
         let deadline = |at: Option<Instant>, why| at.map(|at| Deadline::new(at, why));
         Deadline::earliest([
             self.metadata.poll_timeout(),
-            self.identity.poll_timeout(),
+            if self.has_topics() { self.identity.poll_timeout() } else { None },
             deadline(self.accumulator.next_linger(), "a batch has lingered"),
             deadline(self.accumulator.next_expiry(), "a delivery times out"),
             deadline(self.next_retry, "send a batch again"),

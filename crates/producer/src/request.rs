@@ -59,9 +59,10 @@ pub(crate) fn build(
     (request, if by_id { i16::MAX } else { BY_NAME })
 }
 
-/// What the response says of each partition. New leaders it names are taken note of (KIP-951).
+/// What the response of broker `from` says of each partition. New leaders it names are taken note of (KIP-951).
 pub(crate) fn answers(
     response: &ProduceResponse,
+    from: BrokerId,
     metadata: &mut MetadataTracker,
 ) -> BTreeMap<TopicPartition, Answer> {
     let mut answers = BTreeMap::new();
@@ -72,6 +73,7 @@ pub(crate) fn answers(
             if let Some(leader) = BrokerId::from_wire(answer.current_leader.leader_id) {
                 metadata.apply_leader(&partition, leader, answer.current_leader.leader_epoch);
             }
+            let leader = metadata.metadata().partition(&partition).and_then(|known| known.leader);
             let code = ErrorCode(answer.error_code);
             let first_record = answer.record_errors.first();
             let message = answer.error_message.clone();
@@ -85,6 +87,8 @@ pub(crate) fn answers(
                     message,
                     base_offset: answer.base_offset,
                     log_append_time: answer.log_append_time_ms,
+                    log_start_offset: answer.log_start_offset,
+                    led_elsewhere: leader.is_some_and(|leader| leader != from),
                 },
             );
         }

@@ -123,6 +123,7 @@ impl Consumer {
             self.apply(now, change);
         }
         if self.shared.has_failed && self.lifecycle != Lifecycle::Stopped {
+            self.lose_all();
             self.stop();
         }
         if self.lifecycle == Lifecycle::Closing
@@ -217,6 +218,15 @@ impl Consumer {
                 let nowhere = Position { offset: -1, leader_epoch: None };
                 CursorState::Halted(nowhere, "there is no group, no offset and no reset policy")
             }
+        }
+    }
+
+    /// A member that stops without having left sends no heartbeat any more: what it owns will be another's.
+    fn lose_all(&mut self) {
+        let partitions: Vec<_> = self.cursors.partitions().cloned().collect();
+        if self.source != Source::ByHand && !partitions.is_empty() {
+            self.forget(&partitions);
+            self.shared.events.push_back(Event::Lost(partitions));
         }
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use milena_cluster::TopicPartition;
+use milena_cluster::{Machine, TopicPartition};
 use milena_protocol::wire::ByteString;
 
 use super::{Application, Consumer, Lifecycle, Source};
@@ -126,6 +126,7 @@ impl Consumer {
     /// Decompressing and checking are done here, so that a call takes as long as its records are large. Nothing is lost
     /// when the caller is dropped: what was not handed out is still here, what was is the caller's.
     pub fn take(&mut self, now: Instant, max_records: usize) -> Vec<PartitionRecords> {
+        self.catch_up(now);
         if self.lifecycle != Lifecycle::Running {
             return Vec::new();
         }
@@ -156,6 +157,14 @@ impl Consumer {
         self.application_is_busy(now);
         self.application = Application::Waiting;
         self.settle(now);
+    }
+
+    /// Acts on deadlines that the driver has not come to yet. After a suspend the session may be over without anybody
+    /// having noticed: what is here may then be another member's (G9).
+    fn catch_up(&mut self, now: Instant) {
+        if self.poll_timeout().is_some_and(|deadline| deadline.is_due(now)) {
+            self.handle_timeout(now);
+        }
     }
 
     fn application_is_busy(&mut self, now: Instant) {
@@ -263,6 +272,7 @@ impl Consumer {
         offsets: BTreeMap<TopicPartition, OffsetAndMetadata>,
         mode: CommitMode,
     ) -> Result<CommitId, CommitError> {
+        self.catch_up(now);
         self.check_group()?;
         for (partition, commit) in &offsets {
             let (partition, offset) = (partition.clone(), commit.position.offset);

@@ -37,8 +37,9 @@ enum Entry {
         place: RecordPlace,
         len: usize,
     },
-    /// Nothing for the application up to there (F1).
-    Gap(Position),
+    /// A batch that has nothing for the application, and moves the position all the same (F1). How far is believed only
+    /// when its CRC has been checked.
+    Skipped(Batch),
 }
 
 /// A batch that can't be read, and where the partition stands.
@@ -59,7 +60,7 @@ impl Buffer {
         self.partitions.get(partition).map_or(0, |buffered| buffered.bytes)
     }
 
-    /// Adds a batch, or only what is behind it.
+    /// Adds a batch; one that is not admitted is passed over when its turn comes.
     pub(crate) fn push(&mut self, partition: &TopicPartition, batch: Batch, admitted: bool) {
         let next = after(&batch);
         let turns = &mut self.turns;
@@ -68,14 +69,8 @@ impl Buffer {
             Buffered { entries: VecDeque::new(), bytes: 0, next }
         });
         buffered.next = next;
-        if admitted {
-            buffered.bytes = buffered.bytes.saturating_add(batch.bytes().len());
-            buffered.entries.push_back(Entry::Batch(batch));
-        } else if let Some(Entry::Gap(gap)) = buffered.entries.back_mut() {
-            *gap = next;
-        } else {
-            buffered.entries.push_back(Entry::Gap(next));
-        }
+        buffered.bytes = buffered.bytes.saturating_add(batch.bytes().len());
+        buffered.entries.push_back(if admitted { Entry::Batch(batch) } else { Entry::Skipped(batch) });
     }
 
     pub(crate) fn discard(&mut self, partition: &TopicPartition) {
@@ -161,8 +156,14 @@ impl Buffered {
     ) -> Option<BatchError> {
         while records.count < max {
             let (batch, place, len) = match self.entries.pop_front()? {
-                Entry::Gap(next) => {
-                    records.next = later(records.next, next);
+                Entry::Skipped(batch) => {
+                    if options.check_crc
+                        && let Err(error) = batch.verify_crc()
+                    {
+                        return Some(error);
+                    }
+                    self.bytes = self.bytes.saturating_sub(batch.bytes().len());
+                    records.next = later(records.next, after(&batch));
                     continue;
                 }
                 Entry::Batch(batch) => match batch.decode(options) {

@@ -19,7 +19,7 @@ use milena_protocol::{
 
 use crate::{
     AutoOffsetReset, ConsumerError, IsolationLevel, Position,
-    cursors::{CursorState, Cursors, EARLIEST, LATEST},
+    cursors::{Cursor, CursorState, Cursors, EARLIEST, LATEST},
     membership::{Identity, Membership},
     retry::Retry,
     shared::{Answer, Asked, Shared},
@@ -53,6 +53,8 @@ impl CommittedOffsets {
             return None;
         }
         let waiting = Self::waiting(now, cursors);
+        let waiting: BTreeMap<_, _> =
+            waiting.map(|(partition, cursor)| (partition.clone(), cursor.version)).collect();
         if waiting.is_empty() {
             return None;
         }
@@ -78,14 +80,14 @@ impl CommittedOffsets {
 
     /// True when a partition waits for an answer from the coordinator.
     pub(crate) fn is_wanted(&self, now: Instant, cursors: &Cursors) -> bool {
-        self.asked.is_none() && !self.retry.is_waiting(now) && !Self::waiting(now, cursors).is_empty()
+        let can_ask = self.asked.is_none() && !self.retry.is_waiting(now);
+        can_ask && Self::waiting(now, cursors).next().is_some()
     }
 
-    fn waiting(now: Instant, cursors: &Cursors) -> BTreeMap<TopicPartition, u64> {
-        let waiting = cursors.iter().filter(|(_, cursor)| {
+    fn waiting(now: Instant, cursors: &Cursors) -> impl Iterator<Item = (&TopicPartition, &Cursor)> {
+        cursors.iter().filter(move |(_, cursor)| {
             cursor.state == CursorState::Uncommitted && !cursor.revoking && !cursor.retry.is_waiting(now)
-        });
-        waiting.map(|(partition, cursor)| (partition.clone(), cursor.version)).collect()
+        })
     }
 
     pub(crate) fn handle_response(

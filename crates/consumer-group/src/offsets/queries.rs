@@ -1,11 +1,13 @@
 //! Committed offsets that the application asks for. Positions are not touched.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::{Duration, Instant},
 };
 
-use milena_cluster::{Deadline, Outgoing, RequestId, TopicPartition, Verdict, verdict};
+use milena_cluster::{
+    BrokerId, Deadline, FailureKind, Outgoing, RequestId, TopicPartition, Verdict, verdict,
+};
 use milena_protocol::{
     ApiKey, ErrorCode,
     messages::{OffsetFetchRequest, Response, offset_fetch::OffsetFetchRequestGroup},
@@ -91,62 +93,47 @@ impl Queries {
     ) -> bool {
         let Some(asked) = self.asked.take_if(|asked| asked.id == id) else { return false };
         let Some(query) = self.waiting.pop_front() else { return true };
+        match read(shared, &query, answer) {
+            Ok(offsets) => self.finish(shared, &query, Ok(offsets)),
+            Err((code, partition)) => self.refused(now, shared, asked.broker, query, code, partition),
+        }
+        true
+    }
+
+    fn finish(&mut self, shared: &mut Shared, query: &Query, result: Result<Offsets, CommitError>) {
+        self.retry.succeeded();
+        shared.events.push_back(Event::CommittedOffsets { id: query.id, result });
+    }
+
+    fn refused(
+        &mut self,
+        now: Instant,
+        shared: &mut Shared,
+        broker: BrokerId,
+        query: Query,
+        code: ErrorCode,
+        partition: Option<TopicPartition>,
+    ) {
         let group = shared.group();
-        let refused = match answer {
-            Ok(Response::OffsetFetch(response)) => {
-                let metadata = shared.metadata();
-                let answered = answered(response, &metadata);
-                let code_of = |partition: &TopicPartition| {
-                    let missing = ErrorCode::UNKNOWN_SERVER_ERROR;
-                    answered.get(partition).map_or(missing, |found| ErrorCode(found.error_code))
-                };
-                let first_error = query.partitions.iter().map(|partition| (partition, code_of(partition)));
-                let first_error = first_error.into_iter().find(|(_, code)| !code.is_none());
-                match (group_code(response), first_error) {
-                    (ErrorCode::NONE, None) => {
-                        let offsets = answered.iter().filter_map(|(partition, answer)| {
-                            let found = position(answer)?;
-                            let metadata = answer.metadata.clone().unwrap_or_default();
-                            Some((partition.clone(), OffsetAndMetadata { position: found, metadata }))
-                        });
-                        let result = Ok(offsets.collect());
-                        self.retry.succeeded();
-                        shared.events.push_back(Event::CommittedOffsets { id: query.id, result });
-                        return true;
-                    }
-                    (ErrorCode::NONE, Some((partition, code))) => (code, Some(partition.clone())),
-                    (code, _) => (code, None),
-                }
-            }
-            _ => (ErrorCode::COORDINATOR_NOT_AVAILABLE, None),
-        };
-        let (code, partition) = refused;
         let verdict = verdict(ApiKey::OffsetFetch, code);
         if verdict == Verdict::FindCoordinator {
-            shared.lost_coordinator(asked.broker);
+            shared.lost_coordinator(broker);
         }
-        let final_error = match verdict {
-            Verdict::Refused | Verdict::Unsupported | Verdict::Fenced => {
-                let partition = partition.or_else(|| query.partitions.first().cloned());
-                partition.map(|partition| CommitError::Refused { group: group.clone(), partition, code })
+        let is_final = matches!(verdict, Verdict::Refused | Verdict::Unsupported | Verdict::Fenced);
+        let partition = partition.or_else(|| query.partitions.first().cloned());
+        match partition.filter(|_| is_final) {
+            Some(partition) => {
+                self.finish(shared, &query, Err(CommitError::Refused { group, partition, code }));
             }
-            _ => None,
-        };
-        let error = final_error.or_else(|| {
-            let cause = code.to_string().into();
-            (query.until <= now).then_some(CommitError::Unavailable { group, cause })
-        });
-        match error {
-            Some(error) => {
-                self.retry.succeeded();
-                shared.events.push_back(Event::CommittedOffsets { id: query.id, result: Err(error) });
+            None if query.until <= now => {
+                let cause = code.to_string().into();
+                self.finish(shared, &query, Err(CommitError::Unavailable { group, cause }));
             }
             None => {
                 self.waiting.push_front(query);
                 shared.failed(now, &mut self.retry);
             }
         }
-        true
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, shared: &mut Shared) {
@@ -186,4 +173,35 @@ impl Queries {
             expiry.map(|at| Deadline::new(at, "give up asking for committed offsets")),
         ])
     }
+}
+
+type Offsets = BTreeMap<TopicPartition, OffsetAndMetadata>;
+
+/// The offsets that an answer brings, or the first code that is in the way, and of which partition.
+fn read(
+    shared: &Shared,
+    query: &Query,
+    answer: &Answer,
+) -> Result<Offsets, (ErrorCode, Option<TopicPartition>)> {
+    let response = match answer {
+        Ok(Response::OffsetFetch(response)) => response,
+        Err(failure) if failure.kind == FailureKind::Unsupported => {
+            return Err((ErrorCode::UNSUPPORTED_VERSION, None));
+        }
+        _ => return Err((ErrorCode::COORDINATOR_NOT_AVAILABLE, None)),
+    };
+    group_code(response).ok().map_err(|code| (code, None))?;
+    let metadata = shared.metadata();
+    let answered = answered(response, &metadata);
+    let mut offsets = Offsets::new();
+    for partition in &query.partitions {
+        let refused = |code| (code, Some(partition.clone()));
+        let found = answered.get(partition).ok_or_else(|| refused(ErrorCode::UNKNOWN_SERVER_ERROR))?;
+        ErrorCode(found.error_code).ok().map_err(refused)?;
+        if let Some(position) = position(found) {
+            let metadata = found.metadata.clone().unwrap_or_default();
+            offsets.insert(partition.clone(), OffsetAndMetadata { position, metadata });
+        }
+    }
+    Ok(offsets)
 }

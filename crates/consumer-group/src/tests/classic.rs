@@ -235,12 +235,12 @@ fn an_owner_that_does_not_answer_is_not_waited_for_longer_than_the_group_does() 
     let mut script = Script::member(config, &[0]);
     script.beat(ErrorCode::REBALANCE_IN_PROGRESS);
     script.news();
-    for _ in 0..5 {
+    for _ in 0..4 {
         script.beat(ErrorCode::REBALANCE_IN_PROGRESS);
         assert!(!script.waits_for(ApiKey::JoinGroup));
     }
     let now = script.ms();
-    script.pass_until(now + 5_001);
+    script.pass_until(now + 2_001);
     assert_eq!(script.news(), [Event::Revoked(all(&[0]))]);
     assert!(script.waits_for(ApiKey::JoinGroup));
 }
@@ -499,6 +499,18 @@ fn another_subscription_is_told_to_the_group() {
     reader.i16().unwrap();
     let told = ConsumerProtocolSubscription::decode(&mut reader, 3).unwrap();
     assert_eq!(told.topics.into_iter().collect::<BTreeSet<_>>(), BTreeSet::from(["replies".into()]));
+}
+
+/// A consumer that stops for whatever reason owns nothing any more.
+#[test]
+fn a_member_that_stops_has_lost_its_partitions() {
+    let mut script = Script::member(in_group(), &[0, 1]);
+    let (id, _) = script.fetch_of(1);
+    script.fail(id, FailureKind::Unsupported);
+    let [Event::Failed(error), Event::Lost(lost)] = &script.news()[..] else { panic!() };
+    assert!(error.is_fatal());
+    assert_eq!(lost, &all(&[0, 1]));
+    assert_eq!(script.consumer.assignment(), []);
 }
 
 #[test]

@@ -284,6 +284,19 @@ fn a_corrupt_batch_is_fetched_once_more_and_then_named() {
     assert_eq!(asked(&script.fetch_of(1).1), [(1, 0)]);
 }
 
+/// F12: a batch that has nothing for the application is not believed either when its CRC fails: its header would send
+/// the position anywhere.
+#[test]
+fn a_corrupt_control_batch_does_not_move_the_position() {
+    let mut script = Script::reading(config(), &[10]);
+    let (id, _) = script.fetch_of(1);
+    let mut damaged = at(10, 3, marker(7, true)).to_vec();
+    damaged[24] = 1;
+    script.answer(id, fetched([data(0, &[damaged.into()])]));
+    assert_eq!(script.taken(10), []);
+    assert_eq!(script.position(0), Some(10));
+}
+
 /// F12: a batch that was damaged on the way is good the second time.
 #[test]
 fn a_batch_that_is_good_the_second_time_goes_on() {

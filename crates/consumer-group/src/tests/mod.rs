@@ -5,10 +5,13 @@
 
 pub(crate) mod batches;
 mod classic;
+mod classic_simulation;
 mod commits;
 mod consumer_protocol;
 mod fetching;
+mod group_simulation;
 mod lifecycle;
+mod simulation;
 mod starting;
 
 use std::{

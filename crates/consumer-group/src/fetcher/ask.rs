@@ -1,0 +1,182 @@
+//! Which broker is asked, for which partitions, from where, and for how much.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use milena_cluster::{BrokerId, Metadata, Outgoing, Target, TopicPartition};
+use milena_protocol::messages::{
+    FetchRequest,
+    fetch::{FetchPartition, FetchTopic},
+};
+
+use super::{Fetcher, Obstacle, Question, Wanted};
+use crate::{
+    config::millis,
+    cursors::{Cursor, CursorState, Cursors},
+    shared::{Asked, Shared},
+};
+
+/// The last version that names topics by name.
+const LAST_BY_NAME: i16 = 12;
+
+/// The partitions one broker could be asked for.
+#[derive(Debug, Default)]
+struct Candidates {
+    partitions: Vec<(TopicPartition, Wanted, u64)>,
+    /// Bytes here of all partitions that the broker serves.
+    held: usize,
+    /// A partition has no room.
+    full: bool,
+    /// Partitions that are paused and hold something.
+    idle: Vec<TopicPartition>,
+}
+
+impl Fetcher {
+    pub(crate) fn poll_request(
+        &mut self,
+        now: Instant,
+        shared: &mut Shared,
+        cursors: &Cursors,
+    ) -> Option<Outgoing> {
+        let metadata = shared.metadata();
+        let mut brokers = self.candidates(now, shared, cursors, &metadata);
+        let share = shared.config.max_buffered_bytes / brokers.len().max(1);
+        let least = usize::try_from(shared.config.max_partition_fetch_bytes).unwrap_or(usize::MAX).min(share);
+        for (broker, candidates) in &mut brokers {
+            let waits = self.troubled.get(broker).is_some_and(|retry| retry.is_waiting(now));
+            if candidates.partitions.is_empty() || candidates.full || waits {
+                continue;
+            }
+            // What a pause keeps here is fetched again later, rather than starving the others.
+            if share.saturating_sub(candidates.held) < least {
+                for partition in &candidates.idle {
+                    candidates.held = candidates.held.saturating_sub(self.buffer.bytes(partition));
+                    self.buffer.discard(partition);
+                }
+            }
+            let room = share.saturating_sub(candidates.held);
+            if room < least {
+                continue;
+            }
+            let candidates = std::mem::take(candidates);
+            return Some(self.ask(shared, &metadata, *broker, candidates, room));
+        }
+        None
+    }
+
+    fn candidates(
+        &self,
+        now: Instant,
+        shared: &Shared,
+        cursors: &Cursors,
+        metadata: &Metadata,
+    ) -> BTreeMap<BrokerId, Candidates> {
+        let mut brokers: BTreeMap<BrokerId, Candidates> = BTreeMap::new();
+        for (partition, cursor) in cursors.iter() {
+            let Some(source) = cursor.source(now, partition, metadata) else { continue };
+            let bytes = self.buffer.bytes(partition);
+            let candidates = brokers.entry(source).or_default();
+            candidates.held = candidates.held.saturating_add(bytes);
+            if cursor.paused && bytes > 0 {
+                candidates.idle.push(partition.clone());
+            }
+            if self.asked.contains_key(&source) {
+                continue;
+            }
+            match self.wanted(now, shared, partition, cursor, metadata) {
+                Ok(wanted) => candidates.partitions.push((partition.clone(), wanted, cursor.served)),
+                Err(obstacle) => candidates.full |= obstacle == Obstacle::Full,
+            }
+        }
+        brokers
+    }
+
+    /// What to ask of a partition, or why nothing is asked, as far as it depends on the partition alone.
+    pub(super) fn wanted(
+        &self,
+        now: Instant,
+        shared: &Shared,
+        partition: &TopicPartition,
+        cursor: &Cursor,
+        metadata: &Metadata,
+    ) -> Result<Wanted, Obstacle> {
+        let position = match cursor.state {
+            _ if cursor.revoking => return Err(Obstacle::Revoking),
+            CursorState::Uncommitted => return Err(Obstacle::AwaitingCommitted),
+            CursorState::Unresolved(_) => return Err(Obstacle::AwaitingOffset),
+            CursorState::Halted(_, why) => return Err(Obstacle::Halted(why)),
+            _ if cursor.paused => return Err(Obstacle::Paused),
+            CursorState::Ready(position) => position,
+        };
+        if cursor.retry.is_waiting(now) {
+            return Err(Obstacle::Waiting);
+        }
+        let Some(known) = metadata.partition(partition).filter(|known| known.leader.is_some()) else {
+            return Err(Obstacle::NoLeader);
+        };
+        let max_bytes = cursor.fetch_bytes.unwrap_or(shared.config.max_partition_fetch_bytes);
+        if self.buffer.bytes(partition) >= usize::try_from(max_bytes).unwrap_or(usize::MAX) {
+            return Err(Obstacle::Full);
+        }
+        let offset = self.buffer.next(partition).unwrap_or(position).offset;
+        Ok(Wanted { version: cursor.version, offset, leader_epoch: known.leader_epoch, max_bytes })
+    }
+
+    fn ask(
+        &mut self,
+        shared: &mut Shared,
+        metadata: &Metadata,
+        broker: BrokerId,
+        candidates: Candidates,
+        room: usize,
+    ) -> Outgoing {
+        let mut partitions = candidates.partitions;
+        // Who waits longest is served first.
+        partitions.sort_by_key(|(_, _, served)| *served);
+        let mut topics: Vec<FetchTopic> = Vec::new();
+        let mut question = Question { topics: BTreeMap::new(), partitions: BTreeMap::new() };
+        let mut all_known = true;
+        for (partition, wanted, _) in partitions {
+            let topic_id = metadata.topic_id(&partition.topic);
+            all_known &= !topic_id.is_zero();
+            let asked = FetchPartition {
+                partition: partition.partition,
+                current_leader_epoch: wanted.leader_epoch,
+                fetch_offset: wanted.offset,
+                partition_max_bytes: wanted.max_bytes,
+                ..Default::default()
+            };
+            // Neighbours of one topic share an entry; the order is what counts.
+            match topics.last_mut() {
+                Some(last) if last.topic == partition.topic => last.partitions.push(asked),
+                _ => topics.push(FetchTopic {
+                    topic: partition.topic.clone(),
+                    topic_id,
+                    partitions: vec![asked],
+                    ..Default::default()
+                }),
+            }
+            question.topics.insert(topic_id, partition.topic.clone());
+            question.partitions.insert(partition, wanted);
+        }
+        let config = &shared.config;
+        let request = FetchRequest {
+            max_wait_ms: millis(config.fetch_max_wait),
+            min_bytes: config.fetch_min_bytes,
+            max_bytes: config.fetch_max_bytes.min(i32::try_from(room).unwrap_or(i32::MAX)),
+            isolation_level: config.isolation_level.wire(),
+            session_id: 0,
+            session_epoch: -1,
+            topics,
+            rack_id: config.client_rack.clone().unwrap_or_default(),
+            ..Default::default()
+        };
+        let timeout = config.request_timeout + config.fetch_max_wait;
+        let id = shared.ids.allocate();
+        let mut outgoing = Outgoing::new(id, Target::Broker(broker), request, timeout);
+        if !all_known {
+            outgoing.max_version = LAST_BY_NAME;
+        }
+        self.asked.insert(broker, Asked { id, broker, with: question });
+        outgoing
+    }
+}

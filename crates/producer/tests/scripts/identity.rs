@@ -1,0 +1,153 @@
+//! Producer ids: when one is asked for, and what becomes of the batches under the old one.
+
+use milena_cluster::FailureKind;
+use milena_producer::{Certainty, ProduceFailure};
+use milena_protocol::{ErrorCode, wire::Uuid};
+
+use crate::script::{Said, Script, TOPIC, config};
+
+/// P6.
+#[test]
+fn a_new_producer_id_comes_after_everything_old_is_settled_and_numbers_start_at_zero() {
+    let mut script = Script::new(config(), 2);
+    script.settle(0, 0);
+    script.settle(1, 0);
+    let lost = script.enqueue(0, "lost");
+    let lost_request = script.only_request();
+    script.run_to(60_000);
+    let other = script.enqueue(1, "other");
+    let other_request = script.only_request();
+    // Nobody knows whether the first one is written, and nobody will try again.
+    script.run_to(120_001);
+    script.fail(&lost_request, FailureKind::Unanswered);
+    assert_eq!(lost.result().unwrap().unwrap_err().certainty, Certainty::MaybeWritten);
+    let newer = [script.enqueue(0, "newer"), script.enqueue(1, "newer")];
+    script.wait(5_000);
+    script.no_request();
+    assert_eq!(script.ids_asked, 1, "a batch is in flight under the old id");
+    // What may have been written under the old id is asked for under the old id.
+    script.fail(&other_request, FailureKind::Unanswered);
+    script.wait(5_000);
+    let again = script.only_request();
+    assert_eq!(again.batches, other_request.batches);
+    assert_eq!(script.ids_asked, 1);
+    script.answer(&again, &[Said::written(1)]);
+    assert_eq!(other.result().unwrap().unwrap().offset, Some(1));
+    assert_eq!(script.ids_asked, 2);
+    let request = script.only_request();
+    let numbers: Vec<_> = request
+        .batches
+        .iter()
+        .map(|batch| (batch.partition, batch.producer_id, batch.base_sequence))
+        .collect();
+    assert_eq!(numbers, [(0, 1001, 0), (1, 1001, 0)]);
+    script.answer(&request, &[Said::written(1), Said::written(2)]);
+    assert!(newer.iter().all(|delivery| delivery.result().unwrap().is_ok()));
+}
+
+/// P6: a batch that no broker has is sent under the new id, and only one in flight until the broker knows that.
+#[test]
+fn a_fenced_batch_that_is_not_written_goes_out_under_a_new_id_after_a_pause() {
+    let mut script = Script::new(config(), 1);
+    script.settle(0, 0);
+    let delivery = script.enqueue(0, "fenced");
+    let mut request = script.only_request();
+    for asked in 2..8 {
+        script.answer(&request, &[Said::code(ErrorCode::INVALID_PRODUCER_EPOCH)]);
+        assert_eq!(script.ids_asked, asked);
+        script.no_request();
+        script.wait(1_500);
+        request = script.only_request();
+        assert_eq!(request.batches[0].producer_id, 999 + asked);
+        assert_eq!(request.batches[0].base_sequence, 0);
+    }
+    script.answer(&request, &[Said::written(1)]);
+    assert_eq!(delivery.result().unwrap().unwrap().offset, Some(1));
+}
+
+/// P7.
+#[test]
+fn a_producer_the_broker_forgot_goes_on_only_when_its_records_are_gone_too() {
+    let forgotten = Said::code(ErrorCode::UNKNOWN_PRODUCER_ID);
+    for (log_start, ids, stopped) in [(-1, 1, false), (11, 2, false), (10, 1, true), (0, 1, true)] {
+        let mut script = Script::new(config(), 1);
+        script.settle(0, 10);
+        let delivery = script.enqueue(0, "next");
+        let request = script.only_request();
+        script.answer(&request, &[forgotten.with_log_start(log_start)]);
+        assert_eq!(script.ids_asked, ids, "log start {log_start}");
+        if stopped {
+            let error = delivery.result().unwrap().unwrap_err();
+            assert_eq!(error.cause, ProduceFailure::Desynchronized, "log start {log_start}");
+            continue;
+        }
+        script.no_request();
+        script.wait(150);
+        let again = script.only_request();
+        let numbers = (again.batches[0].producer_id, again.batches[0].base_sequence);
+        assert_eq!(numbers, if ids == 1 { (1000, 1) } else { (1001, 0) }, "log start {log_start}");
+        script.answer(&again, &[Said::written(11)]);
+        assert!(delivery.result().unwrap().is_ok());
+    }
+}
+
+/// Without a topic no producer id is asked for, and nothing says that one is due.
+#[test]
+fn a_topic_that_vanishes_while_an_id_is_asked_for_does_not_make_the_machine_spin() {
+    let mut script = Script::without_metadata(config(), 1);
+    script.grants_ids = false;
+    assert!(script.try_enqueue(0, "first").is_err());
+    script.drain();
+    assert_eq!(script.ids_asked, 1);
+    script.topic_exists = false;
+    script.run_to(400_000);
+    assert!(!script.producer.topic_failure(TOPIC).unwrap().is_empty());
+    script.fail_id_request(FailureKind::Unanswered);
+    script.wait(60_000);
+    assert_eq!(script.ids_asked, 1);
+    script.topic_exists = true;
+    script.grants_ids = true;
+    script.wait(5_000);
+    assert_eq!(script.ids_asked, 2);
+    script.settle(0, 0);
+}
+
+/// P9.
+#[test]
+fn a_topic_out_of_sight_for_a_while_keeps_its_numbers() {
+    let mut script = Script::new(config(), 1);
+    script.settle(0, 0);
+    let delivery = script.enqueue(0, "record");
+    let request = script.only_request();
+    script.topic_exists = false;
+    script.answer(&request, &[Said::code(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)]);
+    script.wait(5_000);
+    script.no_request();
+    script.topic_exists = true;
+    script.wait(1_500);
+    let again = script.only_request();
+    assert_eq!(again.batches, request.batches);
+    script.answer(&again, &[Said::written(1)]);
+    assert!(delivery.result().unwrap().is_ok());
+    // Two in flight: the broker still knows the producer.
+    let _deliveries = [script.enqueue(0, "next"), script.enqueue(0, "after")];
+    assert_eq!([0; 2].map(|_| script.next_request().unwrap().batches[0].base_sequence), [2, 3]);
+}
+
+/// P9: the brokers of another topic of the same name know nothing of the producer.
+#[test]
+fn the_first_batch_to_a_topic_made_anew_goes_alone() {
+    let mut script = Script::new(config(), 1);
+    script.settle(0, 0);
+    let delivery = script.enqueue(0, "record");
+    let request = script.only_request();
+    script.topic_id = Uuid::from_bytes([8; 16]);
+    script.answer(&request, &[Said::code(ErrorCode::UNKNOWN_TOPIC_ID)]);
+    script.wait(1_500);
+    let again = script.only_request();
+    let _behind = script.enqueue(0, "behind");
+    script.no_request();
+    script.answer(&again, &[Said::written(0)]);
+    assert_eq!(delivery.result().unwrap().unwrap().offset, Some(0));
+    assert_eq!(script.only_request().batches[0].base_sequence, 2);
+}

@@ -1,0 +1,90 @@
+//! The buffer and its bound.
+
+use milena_producer::{EnqueueError, ProducerConfig};
+use milena_protocol::ErrorCode;
+
+use crate::script::{Said, Script, config};
+
+const BUFFER: usize = 4_000;
+
+fn small() -> ProducerConfig {
+    ProducerConfig { batch_size: 1_000, buffer_memory: BUFFER, ..config() }
+}
+
+#[test]
+fn the_buffer_refuses_at_its_bound_and_takes_more_when_batches_are_settled() {
+    let mut script = Script::new(small(), 1);
+    let value = "x".repeat(300);
+    let mut deliveries = Vec::new();
+    let refusal = loop {
+        match script.offer(Some(0), &value) {
+            Ok(delivery) => deliveries.push(delivery),
+            Err(error) => break error,
+        }
+        assert!(script.producer.accumulator().used() <= BUFFER);
+        assert!(deliveries.len() < 100);
+    };
+    assert!(matches!(refusal, EnqueueError::BufferFull(BUFFER)), "{refusal}");
+    assert!(deliveries.len() >= 8, "{}", deliveries.len());
+    script.drain();
+    let mut offset = 0;
+    while let Some(request) = script.next_request() {
+        let count = i64::from(request.batches[0].count);
+        script.answer(&request, &[Said::written(offset)]);
+        offset += count;
+        if offset < 4 {
+            assert!(script.offer(Some(0), &value).is_ok());
+        }
+    }
+    assert!(deliveries.iter().all(|delivery| delivery.result().is_some()));
+    script.drain();
+    while let Some(request) = script.next_request() {
+        script.answer(&request, &[Said::written(offset)]);
+    }
+    assert_eq!(script.producer.accumulator().used(), 0);
+}
+
+/// Waiting for room that there never is would be waiting for ever.
+#[test]
+fn a_record_larger_than_the_buffer_is_too_large_and_one_that_fits_an_empty_buffer_is_taken() {
+    let mut script = Script::new(small(), 1);
+    let error = script.try_enqueue(0, &"x".repeat(BUFFER)).unwrap_err();
+    assert!(matches!(error, EnqueueError::TooLarge { limit: BUFFER, .. }), "{error}");
+    let large = script.enqueue(0, &"x".repeat(BUFFER - 200));
+    let request = script.only_request();
+    assert!(matches!(script.try_enqueue(0, &"x".repeat(1_000)), Err(EnqueueError::BufferFull(_))));
+    script.answer(&request, &[Said::written(0)]);
+    assert!(large.result().unwrap().is_ok());
+    script.settle(0, 1);
+}
+
+#[test]
+fn batches_that_are_given_up_free_their_memory() {
+    let mut script = Script::new(small(), 1);
+    script.settle(0, 0);
+    for code in
+        [ErrorCode::INVALID_RECORD, ErrorCode::TOPIC_AUTHORIZATION_FAILED, ErrorCode::MESSAGE_TOO_LARGE]
+    {
+        let delivery = script.enqueue(0, "record");
+        assert!(script.producer.accumulator().used() > 0);
+        let request = script.only_request();
+        script.answer(&request, &[Said::code(code)]);
+        assert!(delivery.result().unwrap().is_err());
+        assert_eq!(script.producer.accumulator().used(), 0, "{code}");
+    }
+}
+
+/// P19.
+#[test]
+fn records_without_a_key_leave_a_partition_that_has_stopped() {
+    let mut script = Script::new(config(), 2);
+    let first = script.offer(None, "first").unwrap();
+    script.drain();
+    let request = script.only_request();
+    script.answer(&request, &[Said::code(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)]);
+    assert!(first.result().unwrap().is_err());
+    for number in 0..100 {
+        let next = script.offer(None, "next").unwrap();
+        assert_ne!(next.partition(), first.partition(), "record {number}");
+    }
+}

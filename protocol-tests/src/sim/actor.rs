@@ -1,0 +1,280 @@
+//! A producer with its user: records go in at random times, and what is told about them is kept.
+
+use std::time::Duration;
+
+use milena_cluster::{Machine, Outgoing};
+use milena_producer::{
+    Certainty, Delivery, EnqueueError, FlushId, InvalidConfig, NewRecord, ProduceFailure, Producer,
+    ProducerConfig, ProducerEvent,
+};
+use milena_protocol::wire::ByteString;
+
+use super::{
+    history::{Place, RecordId, Sent, Told, Violation},
+    plan::TOPICS,
+    saboteur::{Bug, Saboteur},
+    timeline::Timeline,
+};
+
+/// Wakes at one moment that are no reason to suspect a machine of spinning.
+const PATIENCE: u32 = 32;
+
+#[derive(Debug)]
+pub(super) struct Actor {
+    pub(super) index: usize,
+    pub(super) machine: Saboteur,
+    topics: Vec<ByteString>,
+    records: Vec<Tracked>,
+    next_number: u64,
+    pub(super) left: u32,
+    flushes: Vec<(FlushId, usize)>,
+    pub(super) closed: bool,
+    /// When and how often in a row the machine was woken.
+    woken: (u64, u32),
+    random: fastrand::Rng,
+    pub(super) violations: Vec<Violation>,
+}
+
+#[derive(Debug)]
+struct Tracked {
+    id: RecordId,
+    place: Place,
+    delivery: Delivery,
+    probe: bool,
+}
+
+/// What became of a producer's records in numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Accepted.
+    pub records: u64,
+    /// Acknowledged.
+    pub acknowledged: u64,
+    /// Acknowledged without an offset.
+    pub without_offset: u64,
+    /// Told as not written.
+    pub not_written: u64,
+    /// Told as possibly written.
+    pub maybe_written: u64,
+}
+
+impl Actor {
+    pub(super) fn new(
+        index: usize,
+        config: ProducerConfig,
+        bug: Option<Bug>,
+        records: u32,
+        random: fastrand::Rng,
+    ) -> Result<Self, InvalidConfig> {
+        Ok(Self {
+            index,
+            machine: Saboteur::new(Producer::new(config)?, bug),
+            topics: TOPICS.iter().map(|(name, _)| (*name).into()).collect(),
+            records: Vec::new(),
+            next_number: 0,
+            left: records,
+            flushes: Vec::new(),
+            closed: false,
+            woken: (0, 0),
+            random,
+            violations: Vec::new(),
+        })
+    }
+
+    /// Sends a few records, and flushes now and then.
+    pub(super) fn work(&mut self, timeline: &mut Timeline) {
+        for _ in 0..self.random.u32(1..=12).min(self.left) {
+            let topic = self.random.usize(..TOPICS.len());
+            let partitions = TOPICS.get(topic).map_or(1, |(_, partitions)| *partitions);
+            let partition = match self.random.u8(0..8) {
+                0 => None,
+                _ => Some(self.random.i32(0..partitions)),
+            };
+            if !self.enqueue(timeline, topic, partition, false) {
+                return;
+            }
+            self.left -= 1;
+        }
+        if self.random.u8(0..16) == 0 {
+            let id = self.machine.producer.flush();
+            timeline.note(format_args!("p{} flushes", self.index));
+            self.flushes.push((id, self.records.len()));
+        }
+    }
+
+    /// Sends one record to every partition.
+    pub(super) fn probe(&mut self, timeline: &mut Timeline) {
+        for (topic, (name, partitions)) in TOPICS.iter().enumerate() {
+            for partition in 0..*partitions {
+                if !self.enqueue(timeline, topic, Some(partition), true) {
+                    let what = format!("p{} takes no record for {name}-{partition}", self.index);
+                    self.violations.push(Violation::Misbehaved(what));
+                }
+            }
+        }
+    }
+
+    /// True when the record was taken, or the partition will never take one.
+    fn enqueue(
+        &mut self,
+        timeline: &mut Timeline,
+        topic: usize,
+        partition: Option<i32>,
+        probe: bool,
+    ) -> bool {
+        let Some(name) = self.topics.get(topic) else { return false };
+        let id = RecordId { producer: self.index as u32, number: self.next_number };
+        let meant_for = partition.unwrap_or(-1);
+        let padding = "x".repeat(self.random.usize(0..60));
+        let value = format!("{} {} {topic} {meant_for} {padding}", id.producer, id.number);
+        let record = NewRecord {
+            topic: name,
+            partition,
+            key: None,
+            value: Some(value.as_bytes()),
+            headers: &[],
+            timestamp: 1_700_000_000_000,
+        };
+        match self.machine.producer.accumulator().enqueue(timeline.now(), &record) {
+            Ok(enqueued) => {
+                self.next_number += 1;
+                let place = Place { topic: topic as u32, partition: enqueued.delivery.partition() };
+                timeline
+                    .note(format_args!("p{} takes {} for {name}-{}", self.index, id.number, place.partition));
+                self.records.push(Tracked { id, place, delivery: enqueued.delivery, probe });
+                true
+            }
+            Err(EnqueueError::Stopped(_)) => true,
+            Err(_) => false,
+        }
+    }
+
+    pub(super) fn close(&mut self, timeline: &mut Timeline, patience: Duration) {
+        let deadline = timeline.now() + patience;
+        timeline.note(format_args!("p{} closes", self.index));
+        self.machine.producer.close(deadline);
+    }
+
+    /// Lets the machine act on the time, and hands out all it wants to send.
+    pub(super) fn wake(&mut self, timeline: &mut Timeline) -> Vec<Outgoing> {
+        let now = timeline.now();
+        self.machine.handle_timeout(now);
+        let mut requests = Vec::new();
+        while let Some(outgoing) = self.machine.poll_request(now) {
+            requests.push(outgoing);
+            if requests.len() > 1_000 {
+                self.misbehaves(format!("p{} never stops sending", self.index));
+                break;
+            }
+        }
+        while let Some(event) = self.machine.poll_event() {
+            self.hear(timeline, event);
+        }
+        let (at, times) = self.woken;
+        self.woken = if at == timeline.micros() { (at, times + 1) } else { (timeline.micros(), 1) };
+        requests
+    }
+
+    fn hear(&mut self, timeline: &mut Timeline, event: ProducerEvent) {
+        match event {
+            ProducerEvent::Room => {}
+            ProducerEvent::Closed => {
+                timeline.note(format_args!("p{} is closed", self.index));
+                self.closed = true;
+            }
+            ProducerEvent::Flushed(id) => {
+                timeline.note(format_args!("p{} is flushed", self.index));
+                let Some(at) = self.flushes.iter().position(|(flush, _)| *flush == id) else { return };
+                let (_, before) = self.flushes.remove(at);
+                let open = self.records.iter().take(before).any(|record| record.delivery.result().is_none());
+                if open {
+                    self.misbehaves(format!("p{} is flushed before everything is settled", self.index));
+                }
+            }
+        }
+    }
+
+    /// When to wake the machine next. A deadline that is not in the future, again and again, is a machine that spins.
+    pub(super) fn deadline(&mut self, timeline: &Timeline) -> Option<u64> {
+        let deadline = self.machine.poll_timeout()?;
+        let at = timeline.micros_of(deadline.at);
+        if at > timeline.micros() {
+            return Some(at);
+        }
+        let (_, times) = self.woken;
+        if times > PATIENCE {
+            self.misbehaves(format!("p{} spins: {}", self.index, deadline.why));
+            return None;
+        }
+        Some(timeline.micros())
+    }
+
+    fn misbehaves(&mut self, what: String) {
+        if self.violations.len() < 10 {
+            self.violations.push(Violation::Misbehaved(what));
+        }
+    }
+
+    /// What was sent and what was told, and what else went wrong. `may_stop` says that a broker claimed to have lost
+    /// acknowledged records, so that partitions may have stopped.
+    pub(super) fn finish(&mut self, may_stop: bool) -> (Vec<Sent>, Tally) {
+        if !self.closed {
+            self.misbehaves(format!("p{} does not end", self.index));
+        }
+        if !self.flushes.is_empty() {
+            self.misbehaves(format!("p{} owes a flush", self.index));
+        }
+        let mut history = Vec::new();
+        let mut tally = Tally::default();
+        for record in std::mem::take(&mut self.records) {
+            let result = record.delivery.result();
+            let told = match &result {
+                None => Told::Nothing,
+                Some(Ok(metadata)) => Told::Acknowledged(metadata.offset),
+                Some(Err(error)) => match error.certainty {
+                    Certainty::NotWritten => Told::NotWritten,
+                    Certainty::MaybeWritten => Told::MaybeWritten,
+                },
+            };
+            if let Some(Err(error)) = &result {
+                let stopped = error.cause == ProduceFailure::Desynchronized;
+                if stopped && !may_stop {
+                    self.misbehaves(format!("p{} stopped without cause: {error}", self.index));
+                } else if record.probe && !stopped {
+                    self.misbehaves(format!("p{} can't send after the faults: {error}", self.index));
+                }
+            }
+            tally.count(told);
+            history.push(Sent { id: record.id, place: record.place, told });
+        }
+        let used = self.machine.producer.accumulator().used();
+        if used != 0 && self.closed {
+            self.misbehaves(format!("p{} still holds {used} bytes", self.index));
+        }
+        (history, tally)
+    }
+}
+
+impl Tally {
+    fn count(&mut self, told: Told) {
+        self.records += 1;
+        match told {
+            Told::Acknowledged(offset) => {
+                self.acknowledged += 1;
+                self.without_offset += u64::from(offset.is_none());
+            }
+            Told::NotWritten => self.not_written += 1,
+            Told::MaybeWritten => self.maybe_written += 1,
+            Told::Nothing => {}
+        }
+    }
+
+    /// Adds another's numbers.
+    pub fn add(&mut self, other: &Self) {
+        self.records += other.records;
+        self.acknowledged += other.acknowledged;
+        self.without_offset += other.without_offset;
+        self.not_written += other.not_written;
+        self.maybe_written += other.maybe_written;
+    }
+}
