@@ -13,8 +13,8 @@ use milena_protocol::{
 };
 
 use super::{
-    actor::{Actor, Tally},
-    history::{Found, Logs, Place, RecordId, Sent, Violation, check},
+    actor::{Actor, Tally, found},
+    history::{Logs, Place, Sent, Violation, check},
     network::{Answered, Counts, Network},
     plan::{Plan, TOPICS},
     saboteur::Bug,
@@ -223,12 +223,16 @@ impl World {
     fn answer(&mut self, answers: Vec<Answered>) {
         for (producer, id, result) in answers {
             let Some(actor) = self.actors.get_mut(producer) else { continue };
-            let now = self.timeline.now();
-            match &result {
-                Ok(_) => {}
-                Err(failure) => self.timeline.note(format_args!("p{producer} hears of {id:?}: {failure:?}")),
+            if let Err(failure) = &result {
+                self.timeline.note(format_args!("p{producer} hears of {id:?}: {failure:?}"));
             }
-            milena_cluster::Machine::handle_response(&mut actor.machine, now, id, result);
+            actor.answer(&self.timeline, id, result);
+            // Whoever drives a machine may have several answers for it before the next turn.
+            if self.random.bool() {
+                self.drain(producer);
+            }
+        }
+        for producer in 0..self.actors.len() {
             self.drain(producer);
         }
     }
@@ -393,15 +397,4 @@ impl World {
         }
         (logs, unreadable)
     }
-}
-
-/// Reads what [`Actor::enqueue`] writes into a value.
-fn found(offset: i64, value: &[u8]) -> Option<Found> {
-    let mut words = std::str::from_utf8(value).ok()?.split(' ');
-    let id = RecordId { producer: words.next()?.parse().ok()?, number: words.next()?.parse().ok()? };
-    let topic = words.next()?.parse().ok()?;
-    let partition: i32 = words.next()?.parse().ok()?;
-    let padded = words.next()?.bytes().all(|byte| byte == b'x') && words.next().is_none();
-    let meant_for = (partition >= 0).then_some(Place { topic, partition });
-    padded.then_some(Found { id, meant_for, offset })
 }
