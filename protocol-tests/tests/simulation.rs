@@ -47,7 +47,7 @@ fn every_promise_holds_under_faults() {
     println!("{runs} runs, {rate:.0} a second; {counts:?}; {tally:?}");
     // Runs in which nothing goes wrong prove nothing.
     if runs >= 100 {
-        assert!(counts.faults > 10 * runs && counts.late > runs, "{counts:?}");
+        assert!(counts.faults > 10 * runs && counts.late > runs / 2, "{counts:?}");
         assert!(tally.acknowledged > tally.records / 2, "{tally:?}");
         assert!(tally.not_written > runs && tally.maybe_written > runs, "{tally:?}");
         assert!(tally.without_offset > 0, "{tally:?}");
@@ -61,7 +61,7 @@ fn the_same_seed_gives_the_same_run() {
         let hash = run(seed, Options::default()).trace.hash();
         let traced = run(seed, Options { keep_trace: true, ..Options::default() });
         assert_eq!(traced.trace.hash(), hash, "seed {seed}");
-        assert!(traced.trace.lines().len() > 100, "seed {seed}");
+        assert!(traced.trace.lines().len() > 50, "seed {seed}");
         hashes.push(hash);
     }
     hashes.sort_unstable();

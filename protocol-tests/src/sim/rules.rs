@@ -2,6 +2,7 @@
 //!
 //! - P1: a batch keeps its bytes while a try of it may still arrive.
 //! - P2: a batch that failed goes out again before any behind it, and alone, unless it has been given up.
+//! - P10: a batch whose owner has been told that it is given up is not sent again.
 //! - P13: nothing goes to another leader while a request to the old one is open.
 
 use std::{
@@ -82,7 +83,8 @@ impl Rules {
                 let sent = self.partitions.entry(partition.clone()).or_default();
                 sent.waiting.retain(|batch| !is_settled(*batch));
                 let this = Try { target, numbers, hash: hasher.finish() };
-                if let Some(rule) = sent.send(first, this) {
+                let given_up = is_settled(first).then_some("sends a batch that has been given up");
+                if let Some(rule) = sent.send(first, this).or(given_up) {
                     let (name, index) = (&partition.topic, partition.index);
                     violations.push(Violation::Misbehaved(format!("{rule}: {numbers:?} of {name}-{index}")));
                 }
@@ -235,6 +237,8 @@ mod tests {
 
     #[test]
     fn every_rule_is_seen_broken() {
+        let mut wire = Wire { settled: BTreeSet::from([0]), ..Wire::default() };
+        assert!(wire.send(1, 0, "0").1.unwrap().contains("has been given up"));
         let mut wire = Wire::default();
         let [(first, _), ..] = ["0", "1", "2"].map(|value| wire.send(1, value.parse().unwrap(), value));
         assert!(wire.send(2, 3, "3").1.unwrap().contains("while a request to another one is open"));

@@ -105,8 +105,13 @@ impl World {
         let mut random = fastrand::Rng::with_seed(seed);
         let plan = Plan::new(&mut random);
         let timeline = Timeline::new(Instant::now(), Trace::new(options.keep_trace));
-        let config =
-            ClusterConfig { brokers: BROKERS, seed, retention_bytes: None, ..ClusterConfig::default() };
+        let config = ClusterConfig {
+            brokers: BROKERS,
+            seed,
+            retention_bytes: None,
+            max_versions: plan.max_versions.clone(),
+            ..ClusterConfig::default()
+        };
         let mut cluster = Cluster::new(config, timeline.now(), START);
         let mut violations = Vec::new();
         for (name, partitions) in TOPICS {
