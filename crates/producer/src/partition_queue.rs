@@ -295,9 +295,11 @@ impl PartitionQueue {
                 index += 1;
                 continue;
             }
-            let last = self.last_failure.clone();
+            let is_in_flight = batch.in_flight.is_some();
+            let unanswered = || is_in_flight.then(|| "the leader has not answered".into());
+            let last = self.last_failure.clone().or_else(unanswered);
             let cause = ProduceFailure::DeliveryTimeout { timeout, last };
-            if batch.in_flight.is_some() {
+            if is_in_flight {
                 let error = self.error(index, Certainty::MaybeWritten, cause);
                 self.settle(index, Err(error), accumulator);
                 index += 1;

@@ -288,6 +288,7 @@ fn a_delivery_that_times_out_in_flight_is_possibly_written_and_new_batches_wait_
     let error = deliveries[0].result().unwrap().unwrap_err();
     assert_eq!(error.certainty, Certainty::MaybeWritten);
     assert!(matches!(error.cause, ProduceFailure::DeliveryTimeout { .. }), "{error}");
+    assert!(error.to_string().contains("the leader has not answered"), "{error}");
     let newer = script.enqueue(0, "newer");
     script.no_request();
     // It lands after all, and the numbers go on.
