@@ -1,7 +1,7 @@
 //! Producers against brokers on a virtual clock, with faults from a seed. See `protocol_tests::sim`.
 //!
 //! `MILENA_SIM_SEEDS=2000` runs that many seeds instead of the usual number, `MILENA_SIM_FROM=500` begins with that
-//! seed. `MILENA_SIM_SEED=517` runs that one only. A failure prints its trace.
+//! seed. `MILENA_SIM_SEED=517` runs that one only. A failure prints its trace. `cargo xtask sim` sets them.
 
 use std::{env, time::Instant};
 

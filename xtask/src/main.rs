@@ -4,6 +4,7 @@
 use clap::{Parser, Subcommand};
 
 mod generate;
+mod sim;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The commands of this repository itself")]
@@ -16,10 +17,13 @@ struct Arguments {
 enum Command {
     /// Writes crates/protocol/src/messages/ from the vendored schemas of Apache Kafka.
     Generate(generate::Arguments),
+    /// Simulates producers and brokers under faults; see protocol-tests/tests/simulation.rs.
+    Sim(sim::Arguments),
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Generate(arguments) => generate::run(&arguments),
+        Command::Sim(arguments) => sim::run(&arguments),
     }
 }
