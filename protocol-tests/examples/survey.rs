@@ -7,7 +7,10 @@ fn main() {
     let t = std::time::Instant::now();
     for seed in 0..n {
         let r = run(seed, Options::default());
-        if std::env::args().nth(2).is_some() && !r.violations.is_empty() { println!("seed {seed}: {:.1?} {}", t.elapsed(), r.violations[0]); return; }
+        if std::env::args().nth(2).is_some() && !r.violations.is_empty() {
+            println!("seed {seed}: {:.1?} {}", t.elapsed(), r.violations[0]);
+            return;
+        }
         for v in &r.violations {
             let text: String = v
                 .to_string()

@@ -389,8 +389,11 @@ impl PartitionQueue {
         accumulator: &Accumulator,
     ) {
         self.land(index, |batch| batch.doubt = batch.doubt.max(doubt));
-        self.failures = self.failures.saturating_add(1);
-        self.retry_at = Some(now + pace.backoff.after(self.failures, pace.random));
+        // One broken connection fails every batch that is in flight: that is one reason to pause.
+        if self.retry_at.is_none_or(|at| at <= now) {
+            self.failures = self.failures.saturating_add(1);
+            self.retry_at = Some(now + pace.backoff.after(self.failures, pace.random));
+        }
         self.forget_abandoned(index, accumulator);
     }
 

@@ -113,7 +113,10 @@ fn after_a_disconnect_everything_in_flight_goes_out_again_in_order() {
     let mut script = Script::new(config(), 1);
     let (requests, deliveries) = pipeline(&mut script, 4);
     script.fail_all(&requests, FailureKind::Unanswered);
-    script.wait(2_000);
+    // One pause, the shortest: a connection has failed once, however much was on it.
+    script.wait(79);
+    script.no_request();
+    script.wait(42);
     for (number, first_try) in requests.iter().enumerate() {
         let again = script.only_request();
         assert_eq!(again.batches, first_try.batches, "batch {number}");
