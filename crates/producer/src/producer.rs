@@ -266,9 +266,9 @@ impl Producer {
         let mut batches: Vec<BatchToSend> = Vec::new();
         let mut len = 0usize;
         for partition in partitions {
-            // A batch is at most this large before its records are seen; the first always goes.
-            let most = self.queues.get(partition).and_then(PartitionQueue::resend_len);
-            let most = most.unwrap_or(self.config.batch_size);
+            // The first always goes. One that compression makes smaller counts in full: that is known too late.
+            let again = self.queues.get(partition).and_then(PartitionQueue::resend_len);
+            let most = again.or_else(|| self.accumulator.next_len(partition)).unwrap_or_default();
             if !batches.is_empty() && len.saturating_add(most) > self.config.max_request_size {
                 break;
             }
