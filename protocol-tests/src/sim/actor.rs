@@ -105,11 +105,12 @@ impl Actor {
         }
     }
 
-    /// Sends one record to every partition.
-    pub(super) fn probe(&mut self, timeline: &mut Timeline) {
+    /// Sends one record to every partition. After a first round, which may run into what has changed meanwhile, every
+    /// record of the second has to be acknowledged.
+    pub(super) fn probe(&mut self, timeline: &mut Timeline, is_second: bool) {
         for (topic, (name, partitions)) in TOPICS.iter().enumerate() {
             for partition in 0..*partitions {
-                if !self.enqueue(timeline, topic, Some(partition), true) {
+                if !self.enqueue(timeline, topic, Some(partition), is_second) {
                     let what = format!("p{} takes no record for {name}-{partition}", self.index);
                     self.violations.push(Violation::Misbehaved(what));
                 }

@@ -132,8 +132,10 @@ impl World {
         for producer in 0..self.actors.len() {
             let at = self.random.u64(0..100_000);
             self.timeline.schedule(at, Event::Work { producer });
-            self.timeline.schedule(self.plan.heal + RECOVERY, Event::Probe { producer });
-            self.timeline.schedule(self.plan.heal + RECOVERY + SETTLED, Event::Finish { producer });
+            for (is_second, at) in [(false, RECOVERY), (true, 2 * RECOVERY)] {
+                self.timeline.schedule(self.plan.heal + at, Event::Probe { producer, is_second });
+            }
+            self.timeline.schedule(self.plan.heal + 2 * RECOVERY + SETTLED, Event::Finish { producer });
         }
         self.timeline.schedule(self.plan.nemesis, Event::Nemesis);
         self.timeline.schedule(self.plan.heal, Event::Heal);
@@ -202,7 +204,9 @@ impl World {
             Event::Work { producer } => self.work(producer),
             Event::Nemesis => self.befall(),
             Event::Heal => self.heal(),
-            Event::Probe { producer } => self.with_actor(producer, Actor::probe),
+            Event::Probe { producer, is_second } => {
+                self.with_actor(producer, |actor, timeline| actor.probe(timeline, is_second));
+            }
             Event::Finish { producer } => {
                 self.with_actor(producer, |actor, timeline| actor.close(timeline, CLOSING));
             }
