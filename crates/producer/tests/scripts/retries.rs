@@ -323,3 +323,35 @@ fn a_batch_behind_one_that_expired_in_its_pause_goes_out_when_the_pause_ends() {
     script.answer(&request, &[Said::written(1)]);
     assert_eq!(offset(&newest), Some(1));
 }
+
+/// The try that was not answered may arrive when the number before it has been taken by another batch.
+#[test]
+fn a_batch_behind_a_hole_with_an_unanswered_try_goes_out_under_a_new_id() {
+    let mut script = Script::new(config(), 1);
+    let (requests, deliveries) = pipeline(&mut script, 2);
+    script.answer(&requests[0], &[Said::code(ErrorCode::INVALID_RECORD)]);
+    script.fail(&requests[1], FailureKind::Unanswered);
+    assert_eq!(script.ids_asked, 2);
+    script.wait(150);
+    let again = script.only_request();
+    assert_eq!((again.batches[0].producer_id, again.batches[0].base_sequence), (1001, 0));
+    script.answer(&again, &[Said::written(1)]);
+    assert_eq!(offset(&deliveries[1]), Some(1));
+}
+
+/// P14: a leader that steps down may have passed the batch on.
+#[test]
+fn a_batch_a_former_leader_refused_and_nobody_took_is_possibly_written() {
+    for (code, certainty) in [
+        (ErrorCode::NOT_LEADER_OR_FOLLOWER, Certainty::MaybeWritten),
+        (ErrorCode::REQUEST_TIMED_OUT, Certainty::MaybeWritten),
+        (ErrorCode::NOT_ENOUGH_REPLICAS, Certainty::NotWritten),
+    ] {
+        let mut script = Script::new(config(), 1);
+        let (requests, deliveries) = pipeline(&mut script, 1);
+        script.run_to(119_990);
+        script.answer(&requests[0], &[Said::code(code)]);
+        script.run_to(120_001);
+        assert_eq!(deliveries[0].result().unwrap().unwrap_err().certainty, certainty, "{code}");
+    }
+}
