@@ -266,6 +266,14 @@ impl Accumulator {
         self.state().ready.iter().cloned().collect()
     }
 
+    /// The length before compression of the batch that [`take`](Self::take) would hand out.
+    pub(crate) fn next_len(&self, partition: &TopicPartition) -> Option<usize> {
+        let mut state = self.state();
+        let batches = state.batches(partition)?;
+        let batch = batches.closed.front().or_else(|| batches.open.as_ref().filter(|open| open.due))?;
+        Some(batch.builder.uncompressed_len())
+    }
+
     /// The next batch of a partition that is ready.
     pub(crate) fn take(&self, partition: &TopicPartition) -> Option<OpenBatch> {
         let mut state = self.state();
