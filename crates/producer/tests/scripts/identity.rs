@@ -194,3 +194,23 @@ fn a_topic_forgotten_while_it_was_gone_is_found_again_when_a_record_waits_for_it
     script.answer(&request, &[Said::written(0)]);
     assert!(delivery.result().unwrap().is_ok());
 }
+
+/// Neither waits for the other: without a topic no id is asked for, and without an id nothing is sent.
+#[test]
+fn a_topic_forgotten_before_there_was_an_id_is_found_again_when_a_record_waits_for_it() {
+    let mut script = Script::without_metadata(config(), 1);
+    script.grants_ids = false;
+    assert!(script.try_enqueue(0, "first").is_err());
+    script.drain();
+    script.topic_exists = false;
+    script.run_to(20 * 60_000);
+    script.fail_id_request(FailureKind::Unanswered);
+    script.run_to(21 * 60_000);
+    let delivery = script.enqueue(0, "record");
+    script.topic_exists = true;
+    script.grants_ids = true;
+    script.wait(5_000);
+    let request = script.only_request();
+    script.answer(&request, &[Said::written(0)]);
+    assert!(delivery.result().unwrap().is_ok());
+}
