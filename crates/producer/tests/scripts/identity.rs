@@ -61,8 +61,11 @@ fn a_fenced_batch_that_is_not_written_goes_out_under_a_new_id_after_a_pause() {
         assert_eq!(request.batches[0].producer_id, 999 + asked);
         assert_eq!(request.batches[0].base_sequence, 0);
     }
+    let _behind = script.enqueue(0, "behind");
+    script.no_request();
     script.answer(&request, &[Said::written(1)]);
     assert_eq!(delivery.result().unwrap().unwrap().offset, Some(1));
+    assert_eq!(script.only_request().batches[0].base_sequence, 1);
 }
 
 /// P7.
