@@ -233,11 +233,14 @@ impl Producer {
     /// The request for the first leader, in turn, that something can be sent to.
     fn produce_request(&mut self, now: Instant) -> Option<Outgoing> {
         let renewing = self.renewal();
-        self.identity.known()?;
         let candidates = self.candidates();
+        let metadata = Arc::clone(self.metadata.metadata());
+        for partition in candidates.iter().filter(|known| !metadata.topics.contains_key(&known.topic)) {
+            self.want_topic(now, &partition.topic);
+        }
+        self.identity.known()?;
         let mut leaderless = false;
         let mut tried = BTreeSet::new();
-        let metadata = Arc::clone(self.metadata.metadata());
         let leader_of =
             |partition: &TopicPartition| metadata.partition(partition).and_then(|known| known.leader);
         for first in &candidates {
@@ -264,9 +267,6 @@ impl Producer {
             return Some(outgoing);
         }
         if leaderless {
-            for partition in candidates.iter().filter(|known| !metadata.topics.contains_key(&known.topic)) {
-                self.want_topic(now, &partition.topic);
-            }
             self.metadata.refresh(now, &mut self.random);
         }
         None

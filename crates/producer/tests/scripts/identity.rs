@@ -61,8 +61,11 @@ fn a_fenced_batch_that_is_not_written_goes_out_under_a_new_id_after_a_pause() {
         assert_eq!(request.batches[0].producer_id, 999 + asked);
         assert_eq!(request.batches[0].base_sequence, 0);
     }
+    let _behind = script.enqueue(0, "behind");
+    script.no_request();
     script.answer(&request, &[Said::written(1)]);
     assert_eq!(delivery.result().unwrap().unwrap().offset, Some(1));
+    assert_eq!(script.only_request().batches[0].base_sequence, 1);
 }
 
 /// P7.
@@ -190,6 +193,26 @@ fn a_topic_forgotten_while_it_was_gone_is_found_again_when_a_record_waits_for_it
     assert!(script.metadata_asked > asked + 30, "{}", script.metadata_asked - asked);
     script.topic_exists = true;
     script.wait(2_000);
+    let request = script.only_request();
+    script.answer(&request, &[Said::written(0)]);
+    assert!(delivery.result().unwrap().is_ok());
+}
+
+/// Neither waits for the other: without a topic no id is asked for, and without an id nothing is sent.
+#[test]
+fn a_topic_forgotten_before_there_was_an_id_is_found_again_when_a_record_waits_for_it() {
+    let mut script = Script::without_metadata(config(), 1);
+    script.grants_ids = false;
+    assert!(script.try_enqueue(0, "first").is_err());
+    script.drain();
+    script.topic_exists = false;
+    script.run_to(20 * 60_000);
+    script.fail_id_request(FailureKind::Unanswered);
+    script.run_to(21 * 60_000);
+    let delivery = script.enqueue(0, "record");
+    script.topic_exists = true;
+    script.grants_ids = true;
+    script.wait(5_000);
     let request = script.only_request();
     script.answer(&request, &[Said::written(0)]);
     assert!(delivery.result().unwrap().is_ok());
