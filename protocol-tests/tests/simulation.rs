@@ -2,7 +2,6 @@
 //!
 //! `MILENA_SIM_SEEDS=2000` runs that many seeds instead of the usual number, `MILENA_SIM_FROM=500` begins with that
 //! seed. `MILENA_SIM_SEED=517` runs that one only. A failure prints its trace. `cargo xtask sim` sets them.
-#![expect(clippy::panic, reason = "a test fails by panicking")]
 #![allow(clippy::panic, reason = "a failed seed fails the test with its trace")]
 
 use std::{env, time::Instant};
