@@ -9,6 +9,7 @@ use milena_protocol::{
 
 use crate::{
     Backoff, BrokerId, Deadline, Failure, Metadata, Outgoing, RequestId, RequestIds, Target, TopicPartition,
+    later,
 };
 
 /// How often and how patiently to ask.
@@ -41,6 +42,8 @@ pub struct MetadataTracker {
     state: State,
     /// Answers in a row that brought nothing new, or no answer.
     fruitless: u32,
+    /// Nothing went wrong: what is asked for has only grown old.
+    of_age: bool,
     last_failure: Option<Failure>,
 }
 
@@ -66,6 +69,7 @@ impl MetadataTracker {
             wanted: BTreeSet::new(),
             state: State::Idle,
             fruitless: 0,
+            of_age: false,
             last_failure: None,
         }
     }
@@ -109,7 +113,7 @@ impl MetadataTracker {
                     0 => Duration::ZERO,
                     fruitless => self.config.backoff.after(fruitless, random),
                 };
-                self.state = State::Due { at: now + wait };
+                self.state = State::Due { at: later(now, wait) };
             }
         }
     }
@@ -162,13 +166,14 @@ impl MetadataTracker {
                 false
             }
         };
-        self.fruitless = if news { 0 } else { self.fruitless.saturating_add(1) };
+        let of_age = std::mem::take(&mut self.of_age) && result.is_ok();
+        self.fruitless = if news || of_age { 0 } else { self.fruitless.saturating_add(1) };
         self.state = if again {
             State::Due { at: now }
         } else if result.is_err() || !self.is_complete() {
-            State::Due { at: now + self.config.backoff.after(self.fruitless.max(1), random) }
+            State::Due { at: later(now, self.config.backoff.after(self.fruitless.max(1), random)) }
         } else {
-            State::Fresh { until: now + self.config.max_age }
+            State::Fresh { until: later(now, self.config.max_age) }
         };
         true
     }
@@ -187,6 +192,7 @@ impl MetadataTracker {
             && until <= now
         {
             self.state = State::Due { at: now };
+            self.of_age = true;
         }
     }
 
@@ -283,6 +289,18 @@ mod tests {
         script.tracker.refresh(script.start, &mut script.random);
         assert_eq!(script.ask(0), None);
         assert!(script.ask(120).is_some());
+    }
+
+    #[test]
+    fn an_answer_to_a_question_of_age_makes_no_refresh_wait() {
+        let mut script = Script::new();
+        script.tracker.want(script.at(0), &"letters".into());
+        for at in [0, 300_000, 600_000] {
+            let id = script.ask(at).unwrap();
+            script.answer(at, id, letters());
+        }
+        script.tracker.refresh(script.at(700_000), &mut script.random);
+        assert!(script.ask(700_000).is_some());
     }
 
     #[test]

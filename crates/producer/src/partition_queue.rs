@@ -18,7 +18,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
 use bytes::Bytes;
-use milena_cluster::{Backoff, BrokerId, Failure, FailureKind, RequestId, TopicPartition, Verdict};
+use milena_cluster::{Backoff, BrokerId, Failure, FailureKind, RequestId, TopicPartition, Verdict, later};
 use milena_protocol::{
     ErrorCode,
     wire::{ByteString, Uuid},
@@ -388,7 +388,7 @@ impl PartitionQueue {
     ) {
         self.land(index, |batch| batch.doubt = batch.doubt.max(doubt));
         self.failures = self.failures.saturating_add(1);
-        self.retry_at = Some(now + pace.backoff.after(self.failures, pace.random));
+        self.retry_at = Some(later(now, pace.backoff.after(self.failures, pace.random)));
         self.forget_abandoned(index, accumulator);
     }
 
