@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use milena_cluster::TopicPartition;
+use milena_cluster::{TopicPartition, later};
 use milena_protocol::{
     records::{AppendError, BatchBuilder, HEADER_LEN, Header, record_upper_bound},
     wire::ByteString,
@@ -161,6 +161,8 @@ impl Accumulator {
         };
         // A batch that is opened for the record takes a header more.
         if used.saturating_add(len).saturating_add(HEADER_LEN) > self.buffer_memory {
+            // Memory comes back only from what is sent: nothing lingers while somebody waits for it.
+            state.end_lingering();
             return Err(EnqueueError::BufferFull(self.buffer_memory));
         }
         let index = topic.place(record, random)?;
@@ -179,8 +181,8 @@ impl Accumulator {
                 empty => {
                     let serial = *next_serial;
                     *next_serial += 1;
-                    unsettled.insert(serial, now + self.delivery_timeout);
-                    lingering.insert(serial, (now + self.linger, name()));
+                    unsettled.insert(serial, later(now, self.delivery_timeout));
+                    lingering.insert(serial, (later(now, self.linger), name()));
                     wake = true;
                     let builder = BatchBuilder::new(self.batch_size);
                     *used += builder.capacity();
@@ -188,7 +190,7 @@ impl Accumulator {
                         builder,
                         outcome: Outcome::new(name()),
                         serial,
-                        deadline: now + self.delivery_timeout,
+                        deadline: later(now, self.delivery_timeout),
                         due: false,
                     })
                 }
@@ -281,10 +283,7 @@ impl Accumulator {
     /// so far lies.
     pub(crate) fn flush(&self) -> u64 {
         let mut state = self.state();
-        let lingering = std::mem::take(&mut state.lingering);
-        for (serial, (_, partition)) in lingering {
-            state.make_due(partition, serial);
-        }
+        state.end_lingering();
         state.next_serial
     }
 
@@ -368,6 +367,13 @@ impl State {
     fn batches(&mut self, partition: &TopicPartition) -> Option<&mut PartitionBatches> {
         let index = usize::try_from(partition.partition).ok()?;
         self.topics.get_mut(&partition.topic)?.partitions.get_mut(index)
+    }
+
+    /// Makes every open batch ready.
+    fn end_lingering(&mut self) {
+        for (serial, (_, partition)) in std::mem::take(&mut self.lingering) {
+            self.make_due(partition, serial);
+        }
     }
 
     /// The open batch `serial` waits no longer, if it still is the open one.
