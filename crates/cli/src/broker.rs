@@ -3,7 +3,9 @@
 use std::{process::ExitCode, str::FromStr};
 
 use anyhow::Context;
-use milena_embedded_broker::EmbeddedBroker;
+use milena_embedded_broker::{EmbeddedBroker, StartError};
+
+use crate::advised::Advised;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -40,6 +42,12 @@ impl FromStr for Topic {
 
 /// Serves until Ctrl-C.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let last = u32::from(arguments.port) + u32::from(arguments.brokers) - 1;
+    if arguments.port != 0 && last > u32::from(u16::MAX) {
+        let (first, count) = (arguments.port, arguments.brokers);
+        let error = anyhow::anyhow!("{count} brokers from port {first} on would end at {last}, over 65535");
+        return Err(Advised::new(error, "take a lower port with --port; 0 takes free ones"));
+    }
     let mut builder = EmbeddedBroker::builder()
         .brokers(arguments.brokers)
         .port(arguments.port)
@@ -47,7 +55,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     for Topic { name, partitions } in &arguments.topics {
         builder = builder.topic(name, *partitions);
     }
-    let broker = builder.start().await.context("starting the broker")?;
+    let broker = builder.start().await.map_err(|error| match error {
+        StartError::Listen { .. } => {
+            let error = anyhow::Error::new(error).context("starting the broker");
+            Advised::new(error, "take another port with --port; 0 takes a free one")
+        }
+        _ => anyhow::Error::new(error).context("starting the broker"),
+    })?;
     announce(&broker.bootstrap());
     tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
     broker.shutdown().await;

@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use advised::Advised;
+
+mod advised;
 mod broker;
 mod demo;
 
@@ -46,4 +49,7 @@ async fn main() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "errors of the command go to the terminal")]
 fn print_error(error: &anyhow::Error) {
     eprintln!("milena: {error:#}");
+    if let Some(advice) = error.downcast_ref::<Advised>() {
+        eprintln!("try: {}", advice.advice());
+    }
 }

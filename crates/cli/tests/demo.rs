@@ -1,7 +1,7 @@
 //! The command as a person runs it.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -41,14 +41,17 @@ fn the_report_for_people_ends_with_the_verdict() {
     assert!(!text.contains('\u{1b}'), "colours or bars in what is no terminal: {text}");
 }
 
-/// A cluster that is not there is no failed check (1) but a failure to run (2), with the reason in one line.
+/// A cluster that is not there is no failed check (1) but a failure to run (2), with the reason in one line and a way
+/// out in another.
 #[test]
 fn a_cluster_that_is_not_there_is_named() {
     let output = milena(&["demo", "--bootstrap", "127.0.0.1:1"]);
     assert_eq!(output.status.code(), Some(2));
     let text = stderr(&output);
     assert!(text.starts_with("milena: no broker can be reached: 127.0.0.1:1: can't connect"), "{text}");
-    assert_eq!(text.lines().count(), 1, "{text}");
+    let advice = text.lines().nth(1);
+    assert_eq!(advice, Some("try: start a broker with `milena broker`, or leave --bootstrap out"), "{text}");
+    assert_eq!(text.lines().count(), 2, "{text}");
 
     let output = milena(&["demo", "--bootstrap", "localhost"]);
     assert_eq!(output.status.code(), Some(2));
@@ -63,4 +66,26 @@ fn nonsense_is_refused() {
     {
         assert_eq!(milena(&arguments).status.code(), Some(2), "{arguments:?}");
     }
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let output = milena(&["broker", "--port", &port]);
+    assert_eq!(output.status.code(), Some(2));
+    let text = stderr(&output);
+    assert!(text.contains(&format!("broker 1 cannot listen on 127.0.0.1:{port}: ")), "{text}");
+    assert!(text.ends_with("\ntry: take another port with --port; 0 takes a free one\n"), "{text}");
+
+    let text = stderr(&milena(&["broker", "--port", "65534", "--brokers", "3"]));
+    assert!(text.contains("3 brokers from port 65534 on would end at 65536, over 65535"), "{text}");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_milena"));
+    let mut running = command.args(["demo", "--orders", "100"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(running.stdout.take());
+    assert!(running.wait().unwrap().success());
 }

@@ -131,6 +131,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the topic is not there or not ready, or no broker answers.
+    ///
+    /// # Cancellation
+    /// Dropping the future changes nothing.
     pub async fn partition_count(&self, name: impl Into<ByteString>) -> Result<usize, AdminError> {
         let name = name.into();
         let action = format!("describing the topic {name}");

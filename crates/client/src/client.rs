@@ -58,6 +58,9 @@ impl Client {
     ///
     /// # Errors
     /// When no broker can be reached.
+    ///
+    /// # Cancellation
+    /// As [`ClientBuilder::connect`].
     pub async fn connect(bootstrap: impl Into<String>) -> Result<Self, ConnectError> {
         Self::builder(bootstrap).connect().await
     }
@@ -142,7 +145,7 @@ impl ClientBuilder {
     /// Connects to the first bootstrap address that answers.
     ///
     /// # Errors
-    /// When the addresses are not addresses, or none of them leads to a broker; the error tells what the last one ran
+    /// When the addresses are not addresses, or none of them leads to a broker; the error tells what the first three ran
     /// into.
     ///
     /// # Cancellation

@@ -1,12 +1,8 @@
 //! The producer handle over the producer machine.
 
-use std::{
-    ops::ControlFlow,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
-use milena_cluster::Backoff;
+use milena_cluster::{Backoff, Machine as _, later};
 use milena_connection::{Driven, Network, drive, now};
 use milena_producer::{
     Accumulator, Delivery, EnqueueError, FlushId, NewRecord, Producer as Machine, ProducerConfig,
@@ -40,18 +36,32 @@ struct Handle {
 }
 
 /// What the loop tells the handles.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Signals {
     room: Notify,
-    /// Flushes that are done and not yet noticed, and whether the machine has ended.
     progress: watch::Sender<Progress>,
-    flushed: Mutex<Vec<FlushId>>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Progress {
-    turn: u64,
-    closed: bool,
+    /// The newest flush that is done. Those before it are done too.
+    flushed: Option<FlushId>,
+    end: Option<End>,
+}
+
+/// How the task that drives the machine has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The producer was closed.
+    Closed,
+    /// The runtime of the task has ended.
+    Cut,
+}
+
+/// The task that drives the machine. However it ends, whoever waits is told: a runtime that shuts down drops its tasks.
+struct Task {
+    driven: Arc<Driven<Machine>>,
+    signals: Arc<Signals>,
 }
 
 /// Settings of a [`Producer`]. The defaults are safe; each setting says what it costs to turn.
@@ -148,15 +158,32 @@ impl ProducerBuilder {
         let machine = Machine::new(self.config)?;
         let accumulator = Arc::clone(machine.accumulator());
         let driven = Driven::new(machine);
-        let signals = Arc::new(Signals {
-            room: Notify::new(),
-            progress: watch::Sender::new(Progress::default()),
-            flushed: Mutex::default(),
-        });
-        let heard = Arc::clone(&signals);
-        let task = drive(Arc::clone(&driven), self.network, move |event| heard.hear(event));
-        tokio::spawn(task);
+        let signals = Arc::new(Signals::default());
+        let task = Task { driven: Arc::clone(&driven), signals: Arc::clone(&signals) };
+        tokio::spawn(task.run(self.network));
         Ok(Producer { accumulator, max_block: self.max_block, handle: Arc::new(Handle { driven, signals }) })
+    }
+}
+
+impl Task {
+    async fn run(self, network: Network) {
+        drive(Arc::clone(&self.driven), network, |event| self.signals.hear(event)).await;
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if self.signals.end().is_some() {
+            return;
+        }
+        // After a panic the machine is in no state to be asked anything.
+        if !std::thread::panicking() {
+            self.driven.change(|machine, now| {
+                machine.close(now);
+                machine.handle_timeout(now);
+            });
+        }
+        self.signals.finish(End::Cut);
     }
 }
 
@@ -165,23 +192,34 @@ impl Signals {
         match event {
             ProducerEvent::Room => self.room.notify_waiters(),
             ProducerEvent::Flushed(id) => {
-                self.flushed.lock().unwrap_or_else(PoisonError::into_inner).push(id);
-                self.progress.send_modify(|progress| progress.turn += 1);
+                self.progress.send_modify(|progress| progress.flushed = progress.flushed.max(Some(id)));
             }
             ProducerEvent::Closed => {
-                self.room.notify_waiters();
-                self.progress.send_modify(|progress| progress.closed = true);
+                self.finish(End::Closed);
                 return ControlFlow::Break(());
             }
         }
         ControlFlow::Continue(())
     }
 
-    /// True once for each flush that is done.
-    fn take_flushed(&self, id: FlushId) -> bool {
-        let mut flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = flushed.iter().position(|done| *done == id);
-        found.map(|index| flushed.swap_remove(index)).is_some()
+    fn finish(&self, end: End) {
+        self.progress.send_modify(|progress| progress.end = Some(end));
+        self.room.notify_waiters();
+    }
+
+    fn end(&self) -> Option<End> {
+        self.progress.borrow().end
+    }
+
+    /// Waits until the progress satisfies `reached`, or until there will be no more.
+    async fn wait_for(&self, reached: impl Fn(&Progress) -> bool) -> Result<(), CloseError> {
+        let mut progress = self.progress.subscribe();
+        let ended = progress.wait_for(|progress| reached(progress) || progress.end.is_some()).await;
+        // The sender is `self`'s own, so waiting can't fail.
+        match ended.map(|progress| (reached(&progress), progress.end)) {
+            Ok((true, _) | (_, Some(End::Closed))) => Ok(()),
+            Ok(_) | Err(_) => Err(CloseError::TaskEnded),
+        }
     }
 }
 
@@ -282,14 +320,11 @@ impl Producer {
     /// Dropping the future changes nothing but that nobody waits.
     pub async fn flush(&self) -> Result<(), CloseError> {
         let signals = &self.handle.signals;
-        let mut progress = signals.progress.subscribe();
-        let id = self.handle.driven.change(|machine, _| machine.flush());
-        loop {
-            if signals.take_flushed(id) || progress.borrow_and_update().closed {
-                return Ok(());
-            }
-            progress.changed().await.map_err(|_| CloseError::TaskEnded)?;
+        if signals.end().is_some() {
+            return signals.wait_for(|_| false).await;
         }
+        let id = self.handle.driven.change(|machine, _| machine.flush());
+        signals.wait_for(|progress| progress.flushed >= Some(id)).await
     }
 
     /// Accepts nothing more, sends what there is and ends, after `timeout` at the latest. What is not acknowledged by
@@ -301,20 +336,14 @@ impl Producer {
     /// # Cancellation
     /// Dropping the future changes nothing but that nobody waits.
     pub async fn close(&self, timeout: Duration) -> Result<(), CloseError> {
-        let mut progress = self.handle.signals.progress.subscribe();
-        self.handle.driven.change(|machine, now| machine.close(now + timeout));
-        loop {
-            if progress.borrow_and_update().closed {
-                return Ok(());
-            }
-            progress.changed().await.map_err(|_| CloseError::TaskEnded)?;
-        }
+        self.handle.driven.change(|machine, now| machine.close(later(now, timeout)));
+        self.handle.signals.wait_for(|_| false).await
     }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.signals.progress.borrow().closed {
+        if self.signals.end().is_some() {
             return;
         }
         let used = self.driven.look().accumulator().used();
@@ -324,6 +353,6 @@ impl Drop for Handle {
                 "a producer was dropped without close; what it holds is sent in the background"
             );
         }
-        self.driven.change(|machine, now| machine.close(now + ABANDONED));
+        self.driven.change(|machine, now| machine.close(later(now, ABANDONED)));
     }
 }

@@ -21,7 +21,7 @@ impl Backoff {
     pub fn after(&self, failures: u32, random: &mut fastrand::Rng) -> Duration {
         let doublings = failures.saturating_sub(1).min(30);
         let plain = self.initial.saturating_mul(1 << doublings).min(self.max);
-        plain.mul_f64(0.8 + 0.4 * random.f64())
+        Duration::try_from_secs_f64(plain.as_secs_f64() * (0.8 + 0.4 * random.f64())).unwrap_or(plain)
     }
 }
 
@@ -41,6 +41,15 @@ mod tests {
         for (failures, plain) in [(1, 100), (2, 200), (3, 400), (4, 800), (5, 1000), (u32::MAX, 1000)] {
             let wait = Backoff::DEFAULT.after(failures, &mut random).as_millis();
             assert!((plain * 8 / 10..=plain * 12 / 10).contains(&wait), "{failures}: {wait}");
+        }
+    }
+
+    #[test]
+    fn a_wait_without_end_has_no_spread() {
+        let endless = Backoff { initial: Duration::MAX, max: Duration::MAX };
+        let mut random = fastrand::Rng::with_seed(1);
+        for failures in [1, 2, u32::MAX] {
+            assert!(endless.after(failures, &mut random) >= Duration::MAX.mul_f64(0.7));
         }
     }
 

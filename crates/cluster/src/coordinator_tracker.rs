@@ -9,7 +9,7 @@ use milena_protocol::{
 };
 
 use crate::{
-    Backoff, BrokerId, Deadline, Failure, Outgoing, RequestId, RequestIds, Target, Verdict, verdict,
+    Backoff, BrokerId, Deadline, Failure, Outgoing, RequestId, RequestIds, Target, Verdict, later, verdict,
 };
 
 /// What a key names (`KeyType` of the schema).
@@ -120,7 +120,7 @@ impl CoordinatorTracker {
             Err(code) => {
                 self.failures = self.failures.saturating_add(1);
                 let wait = self.backoff.after(self.failures, random);
-                self.state = State::Unknown { not_before: Some(now + wait) };
+                self.state = State::Unknown { not_before: Some(later(now, wait)) };
                 match verdict(milena_protocol::ApiKey::FindCoordinator, code) {
                     Verdict::Refused => CoordinatorAnswer::Refused(code),
                     _ => CoordinatorAnswer::Waiting,

@@ -5,6 +5,7 @@
 
 mod backoff;
 mod coordinator_tracker;
+mod later;
 mod machine;
 mod metadata;
 mod metadata_tracker;
@@ -13,6 +14,7 @@ mod verdict;
 
 pub use backoff::Backoff;
 pub use coordinator_tracker::{CoordinatorAnswer, CoordinatorKind, CoordinatorTracker};
+pub use later::later;
 pub use machine::{Deadline, Failure, FailureKind, Machine, Outgoing, RequestId, RequestIds, Target};
 pub use metadata::{Broker, BrokerId, Metadata, Partition, Topic, TopicPartition};
 pub use metadata_tracker::{MetadataConfig, MetadataTracker};

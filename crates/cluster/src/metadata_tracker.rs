@@ -9,6 +9,7 @@ use milena_protocol::{
 
 use crate::{
     Backoff, BrokerId, Deadline, Failure, Metadata, Outgoing, RequestId, RequestIds, Target, TopicPartition,
+    later,
 };
 
 /// How often and how patiently to ask.
@@ -41,6 +42,8 @@ pub struct MetadataTracker {
     state: State,
     /// Answers in a row that brought nothing new, or no answer.
     fruitless: u32,
+    /// Nothing went wrong: what is asked for has only grown old.
+    of_age: bool,
     last_failure: Option<Failure>,
 }
 
@@ -66,6 +69,7 @@ impl MetadataTracker {
             wanted: BTreeSet::new(),
             state: State::Idle,
             fruitless: 0,
+            of_age: false,
             last_failure: None,
         }
     }
@@ -113,7 +117,7 @@ impl MetadataTracker {
                     0 => Duration::ZERO,
                     fruitless => self.config.backoff.after(fruitless, random),
                 };
-                self.state = State::Due { at: now.max(*since + wait) };
+                self.state = State::Due { at: now.max(later(*since, wait)) };
             }
         }
     }
@@ -166,13 +170,14 @@ impl MetadataTracker {
                 false
             }
         };
-        self.fruitless = if news { 0 } else { self.fruitless.saturating_add(1) };
+        let of_age = std::mem::take(&mut self.of_age) && result.is_ok();
+        self.fruitless = if news || of_age { 0 } else { self.fruitless.saturating_add(1) };
         self.state = if again {
             State::Due { at: now }
         } else if result.is_err() || !self.is_complete() {
-            State::Due { at: now + self.config.backoff.after(self.fruitless.max(1), random) }
+            State::Due { at: later(now, self.config.backoff.after(self.fruitless.max(1), random)) }
         } else {
-            State::Fresh { since: now, until: now + self.config.max_age }
+            State::Fresh { since: now, until: later(now, self.config.max_age) }
         };
         true
     }
@@ -191,6 +196,7 @@ impl MetadataTracker {
             && until <= now
         {
             self.state = State::Due { at: now };
+            self.of_age = true;
         }
     }
 

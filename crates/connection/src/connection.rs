@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use milena_cluster::{Failure, FailureKind, shape};
+use milena_cluster::{Failure, FailureKind, later, shape};
 use milena_protocol::{
     ApiKey,
     frame::{correlation_id, decode_response, encode_request},
@@ -28,6 +28,7 @@ use crate::{
     Address, ConnectionConfig, ConnectionError,
     frame_stream::{FrameReader, Slices, write_all},
     handshake::{Established, establish},
+    now,
     reply::Reply,
     versions::Versions,
 };
@@ -98,8 +99,8 @@ impl Connection {
         });
         // The queue holds what the machines allow themselves in flight, which is bounded there.
         let (queue, requests) = mpsc::unbounded_channel();
-        tokio::spawn(Arc::clone(&shared).write(writer, requests));
-        tokio::spawn(Arc::clone(&shared).read(reader));
+        tokio::spawn(Half(Arc::clone(&shared)).write(writer, requests));
+        tokio::spawn(Half(Arc::clone(&shared)).read(reader));
         Ok(Self { queue, shared })
     }
 
@@ -160,47 +161,87 @@ impl Shared {
     fn cause(&self) -> Option<Arc<str>> {
         self.open().broken.clone()
     }
+}
 
-    async fn write(
-        self: Arc<Self>,
-        mut writer: OwnedWriteHalf,
-        mut requests: mpsc::UnboundedReceiver<Queued>,
-    ) {
+/// One of the two tasks. However it ends, the connection ends with it: a runtime that shuts down drops its tasks.
+struct Half(Arc<Shared>);
+
+impl Drop for Half {
+    fn drop(&mut self) {
+        self.0.break_off(&ConnectionError::TaskEnded);
+    }
+}
+
+impl Half {
+    async fn write(self, mut writer: OwnedWriteHalf, mut requests: mpsc::UnboundedReceiver<Queued>) {
+        let shared = &self.0;
         let mut batch = Vec::with_capacity(WRITE_BATCH);
         loop {
             let received = tokio::select! {
                 biased;
-                () = self.is_over() => break,
+                () = shared.is_over() => break,
                 received = requests.recv_many(&mut batch, WRITE_BATCH) => received,
             };
             if received == 0 {
-                self.open().draining = true;
-                self.deadline_changed.notify_one();
+                shared.open().draining = true;
+                shared.deadline_changed.notify_one();
                 // Closing the sending half would make the broker hang up before it has answered.
-                self.is_over().await;
+                shared.is_over().await;
                 break;
             }
             let mut slices = Slices::default();
             for queued in batch.drain(..) {
-                self.prepare(queued, &mut slices);
+                shared.prepare(queued, &mut slices);
             }
             let written = tokio::select! {
                 biased;
-                () = self.is_over() => break,
+                () = shared.is_over() => break,
                 written = write_all(&mut writer, &mut slices) => written,
             };
             if let Err(error) = written {
-                self.break_off(&ConnectionError::Io(error));
+                shared.break_off(&ConnectionError::Io(error));
                 break;
             }
         }
         requests.close();
-        let cause = self.cause().unwrap_or_else(|| Arc::from("the connection ended"));
-        while let Some(queued) = batch.pop().or_else(|| requests.try_recv().ok()) {
+        let cause = shared.cause().unwrap_or_else(|| Arc::from("the connection ended"));
+        while let Ok(queued) = requests.try_recv() {
             queued.reply.answer(Err(Failure::new(FailureKind::NotSent, Arc::clone(&cause))));
         }
     }
 
+    async fn read(self, mut reader: FrameReader<OwnedReadHalf>) {
+        let shared = &self.0;
+        loop {
+            let (earliest, done) = {
+                let open = shared.open();
+                let earliest = open.requests.iter().map(|sent| sent.deadline).min();
+                (earliest, open.draining && open.requests.is_empty())
+            };
+            if done {
+                return shared.break_off(&ConnectionError::Released);
+            }
+            let expired = async {
+                match earliest {
+                    Some(deadline) => tokio::time::sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let result = tokio::select! {
+                biased;
+                () = shared.is_over() => return,
+                frame = reader.next() => frame.and_then(|frame| shared.take_answer(&frame)),
+                () = shared.deadline_changed.notified() => Ok(()),
+                () = expired => shared.check_deadlines(),
+            };
+            if let Err(error) = result {
+                return shared.break_off(&error);
+            }
+        }
+    }
+}
+
+impl Shared {
     /// Encodes a request and opens it, or answers that it can't be sent.
     fn prepare(&self, queued: Queued, slices: &mut Slices) {
         let api = queued.request.api_key();
@@ -216,6 +257,10 @@ impl Shared {
         };
         let request = shape::to_version(queued.request, version);
         let mut open = self.open();
+        if let Some(cause) = open.broken.clone() {
+            drop(open);
+            return queued.reply.answer(Err(Failure::new(FailureKind::NotSent, cause)));
+        }
         let correlation_id = open.next_correlation_id;
         let frame = match encode_request(&request, version, correlation_id, Some(self.client_id.clone())) {
             Ok(frame) => frame,
@@ -226,7 +271,7 @@ impl Shared {
             }
         };
         open.next_correlation_id = correlation_id.wrapping_add(1);
-        let deadline = Instant::now() + queued.timeout;
+        let deadline = later(now(), queued.timeout).into();
         let earliest = open.requests.iter().map(|sent| sent.deadline).min();
         let sent =
             Sent { correlation_id, api, version, timeout: queued.timeout, deadline, reply: queued.reply };
@@ -235,35 +280,6 @@ impl Shared {
         slices.push(frame);
         if earliest.is_none_or(|earliest| deadline < earliest) {
             self.deadline_changed.notify_one();
-        }
-    }
-
-    async fn read(self: Arc<Self>, mut reader: FrameReader<OwnedReadHalf>) {
-        loop {
-            let (earliest, done) = {
-                let open = self.open();
-                let earliest = open.requests.iter().map(|sent| sent.deadline).min();
-                (earliest, open.draining && open.requests.is_empty())
-            };
-            if done {
-                return self.break_off(&ConnectionError::Released);
-            }
-            let expired = async {
-                match earliest {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let result = tokio::select! {
-                biased;
-                () = self.is_over() => return,
-                frame = reader.next() => frame.and_then(|frame| self.take_answer(&frame)),
-                () = self.deadline_changed.notified() => Ok(()),
-                () = expired => self.check_deadlines(),
-            };
-            if let Err(error) = result {
-                return self.break_off(&error);
-            }
         }
     }
 
@@ -308,3 +324,45 @@ impl Shared {
 
 /// An answer, or why there is none.
 pub(crate) type Answered = Result<Response, Failure>;
+
+#[cfg(test)]
+mod tests {
+    use milena_protocol::messages::{ApiVersionsResponse, MetadataRequest, api_versions::ApiVersion};
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::network::AddressBook;
+
+    /// The reader may find the connection broken while the writer encodes: the request that comes too late is answered
+    /// like those before it.
+    #[tokio::test]
+    async fn a_request_behind_the_end_is_answered() {
+        let metadata = ApiVersion { api_key: 3, min_version: 0, max_version: 12, ..Default::default() };
+        let versions = Versions::new(&ApiVersionsResponse { api_keys: vec![metadata], ..Default::default() });
+        let shared = Shared {
+            address: Address { host: "here".to_owned(), port: 1 },
+            client_id: ByteString::default(),
+            versions,
+            open: Mutex::default(),
+            deadline_changed: Notify::new(),
+            over: watch::Sender::new(false),
+        };
+        let send = || {
+            let (caller, answer) = oneshot::channel();
+            let reply = Reply::to_caller(caller, AddressBook::default());
+            let request = MetadataRequest::default().into();
+            shared.prepare(
+                Queued { request, max_version: i16::MAX, timeout: Duration::MAX, reply },
+                &mut Slices::default(),
+            );
+            answer
+        };
+        let before = send();
+        shared.break_off(&ConnectionError::Closed);
+        let after = send();
+        assert_eq!(before.await.unwrap().unwrap_err().kind, FailureKind::Unanswered);
+        let failure = after.await.unwrap().unwrap_err();
+        assert_eq!(failure.kind, FailureKind::NotSent);
+        assert_eq!(failure.to_string(), "here:1: the broker closed the connection");
+    }
+}

@@ -15,9 +15,14 @@ pub enum ConnectionError {
     /// Nobody listens there, or nothing goes through.
     #[error("can't connect: {0}")]
     Connect(io::Error),
-    /// The peer did not get as far as a working connection in time.
-    #[error("no connection within {0:?}")]
+    /// The host name was not resolved, or nobody took the connection, in time.
+    #[error("no connection within {0:?}; is a firewall in between?")]
     SetupTimeout(Duration),
+    /// Somebody took the connection and said nothing.
+    #[error(
+        "connected, and no answer to the first request within {0:?}; is this a Kafka port, in plaintext?"
+    )]
+    Silent(Duration),
     /// Reading or writing failed.
     #[error("the connection broke: {0}")]
     Io(io::Error),
@@ -62,6 +67,9 @@ pub enum ConnectionError {
     /// The first request can't be written: the client id is too long.
     #[error("the first request can't be written: {0}")]
     Encode(EncodeError),
+    /// The runtime that the connection lived on has shut down.
+    #[error("the runtime of the connection has ended")]
+    TaskEnded,
     /// This side has let go of the connection.
     #[error("the connection was closed by this client")]
     Released,

@@ -4,17 +4,28 @@
 //! KIP-302 (every address of a name is tried), KIP-511 (the versions are asked for in the newest version; a broker too
 //! old for it answers in the oldest one and names what it has).
 
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
 use bytes::Bytes;
+use milena_cluster::later;
 use milena_protocol::{
     ApiKey, ErrorCode,
     frame::{correlation_id, decode_response, encode_request},
     messages::{ApiVersionsRequest, ApiVersionsResponse, Response},
 };
-use tokio::net::{TcpStream, lookup_host, tcp::OwnedReadHalf, tcp::OwnedWriteHalf};
+use tokio::{
+    net::{TcpStream, lookup_host, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
+    time::timeout_at,
+};
 
 use crate::{
     Address, ConnectionConfig, ConnectionError,
     frame_stream::{FrameReader, Slices, write_all},
+    now,
     versions::Versions,
 };
 
@@ -30,38 +41,52 @@ pub(crate) async fn establish(
     address: &Address,
     config: &ConnectionConfig,
 ) -> Result<Established, ConnectionError> {
-    let steps = async {
-        let stream = connect(address).await?;
-        // Requests are written whole, so waiting for more to send would only add latency.
-        stream.set_nodelay(true).map_err(ConnectionError::Connect)?;
-        let (reader, writer) = stream.into_split();
-        let mut talk = Talk {
-            reader: FrameReader::new(reader, config.max_frame_len),
-            writer,
-            config,
-            correlation_id: 0,
-        };
-        let versions = talk.versions().await?;
-        Ok(Established { reader: talk.reader, writer: talk.writer, versions })
-    };
-    tokio::time::timeout(config.setup_timeout, steps)
+    let deadline = later(now(), config.setup_timeout);
+    let stream = connect(address, config.setup_timeout, deadline).await?;
+    // Requests are written whole, so waiting for more to send would only add latency.
+    stream.set_nodelay(true).map_err(ConnectionError::Connect)?;
+    let (reader, writer) = stream.into_split();
+    let mut talk =
+        Talk { reader: FrameReader::new(reader, config.max_frame_len), writer, config, correlation_id: 0 };
+    let versions = timeout_at(deadline.into(), talk.versions())
         .await
-        .unwrap_or(Err(ConnectionError::SetupTimeout(config.setup_timeout)))
+        .unwrap_or(Err(ConnectionError::Silent(config.setup_timeout)))?;
+    Ok(Established { reader: talk.reader, writer: talk.writer, versions })
 }
 
-async fn connect(address: &Address) -> Result<TcpStream, ConnectionError> {
-    let found = lookup_host((address.host.as_str(), address.port)).await.map_err(ConnectionError::Resolve)?;
-    let mut failure = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
-    for candidate in found {
-        match TcpStream::connect(candidate).await {
-            Ok(stream) if is_connected_to_itself(&stream) => {
-                failure = std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "nobody listens there");
+async fn connect(
+    address: &Address,
+    timeout: Duration,
+    deadline: Instant,
+) -> Result<TcpStream, ConnectionError> {
+    let overdue = |_| ConnectionError::SetupTimeout(timeout);
+    let found = timeout_at(deadline.into(), lookup_host((address.host.as_str(), address.port)));
+    let found = found.await.map_err(overdue)?.map_err(ConnectionError::Resolve)?;
+    connect_to_one(found.collect(), timeout, deadline).await
+}
+
+/// Tries every address of a name. None may use up the time of those behind it: one that swallows everything, as an
+/// IPv6 address without a route often does, would hide the others.
+async fn connect_to_one(
+    mut left: VecDeque<SocketAddr>,
+    timeout: Duration,
+    deadline: Instant,
+) -> Result<TcpStream, ConnectionError> {
+    let nowhere = std::io::Error::new(std::io::ErrorKind::NotFound, "the name has no address");
+    let mut failure = ConnectionError::Connect(nowhere);
+    while let Some(candidate) = left.pop_front() {
+        let share = deadline.saturating_duration_since(now()) / (left.len() as u32).saturating_add(1);
+        failure = match tokio::time::timeout(share, TcpStream::connect(candidate)).await {
+            Ok(Ok(stream)) if is_connected_to_itself(&stream) => {
+                let nobody = std::io::ErrorKind::ConnectionRefused;
+                ConnectionError::Connect(std::io::Error::new(nobody, "nobody listens there"))
             }
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
+            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Err(error)) => ConnectionError::Connect(error),
+            Err(_) => ConnectionError::SetupTimeout(timeout),
+        };
     }
-    Err(ConnectionError::Connect(failure))
+    Err(failure)
 }
 
 /// Connecting again and again to a closed port of this machine in the range of local ports, one try in the end draws
@@ -135,4 +160,33 @@ fn decode(version: i16, answer: &Bytes) -> Result<ApiVersionsResponse, milena_pr
         Ok(refusal) if refusal.error_code == ErrorCode::UNSUPPORTED_VERSION.0 => Ok(refusal),
         _ => Err(error),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_swallows_everything_leaves_time_for_the_next() {
+        let full = TcpSocket::new_v4().unwrap();
+        full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = full.listen(1).unwrap();
+        let swallows = full.local_addr().unwrap();
+        let mut queue = Vec::new();
+        while let Ok(stream) =
+            tokio::time::timeout(Duration::from_millis(200), TcpStream::connect(swallows)).await
+        {
+            queue.push(stream.unwrap());
+        }
+        let good = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = good.local_addr().unwrap();
+        let timeout = Duration::from_secs(1);
+        let connect =
+            |to: &[SocketAddr]| connect_to_one(to.iter().copied().collect(), timeout, later(now(), timeout));
+        assert_eq!(connect(&[swallows, good]).await.unwrap().peer_addr().unwrap(), good);
+        assert!(matches!(connect(&[swallows]).await, Err(ConnectionError::SetupTimeout(_))));
+        assert!(matches!(connect(&[]).await, Err(ConnectionError::Connect(_))));
+    }
 }

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use milena_cluster::{BrokerId, Failure, FailureKind, Outgoing, Target};
+use milena_cluster::{BrokerId, Failure, FailureKind, Outgoing, Target, later};
 use milena_protocol::{
     RequestMessage, ResponseMessage,
     messages::{Request, Response},
@@ -24,10 +24,17 @@ use tokio::{
 };
 
 use crate::{
-    Address, ConnectionConfig,
+    Address, ConnectionConfig, ConnectionError,
     connection::{Answered, Connection, Queued},
+    now,
     reply::Reply,
 };
+
+/// How many unreachable brokers a failure names.
+const MAX_CAUSES: usize = 3;
+
+/// Why nothing is sent after [`Network::close`].
+const CLOSED: &str = "the client is closed";
 
 /// The lane of requests that any broker can answer.
 const SHARED_LANE: u64 = 0;
@@ -125,7 +132,12 @@ enum SlotState {
 struct Waiting {
     queued: Queued,
     fallbacks: VecDeque<SlotKey>,
+    /// Why those before could not be reached, [`MAX_CAUSES`] at most.
+    causes: Vec<Arc<str>>,
 }
+
+/// A request that a destination can't take, and why.
+type Refused = (Waiting, Arc<str>);
 
 impl Network {
     /// Connects to nobody yet.
@@ -187,18 +199,15 @@ impl Network {
     fn dispatch(&self, target: Target, request: Request, max_version: i16, timeout: Duration, reply: Reply) {
         let queued = Queued { request, max_version, timeout, reply };
         let own = |to| VecDeque::from([SlotKey { lane: self.lane.number, to }]);
-        let mut fallbacks = match target {
+        let fallbacks = match target {
             Target::Broker(id) => own(Destination::Broker(id)),
             Target::Coordinator(id) => own(Destination::Coordinator(id)),
             Target::AnyBroker => self.shared.candidates(),
         };
-        match fallbacks.pop_front() {
-            Some(first) => self.shared.enqueue(&first, Waiting { queued, fallbacks }),
-            None => queued.reply.answer(Err(Failure::new(FailureKind::NotSent, "no broker is known"))),
-        }
+        self.shared.enqueue(Waiting { queued, fallbacks, causes: Vec::new() });
     }
 
-    /// Closes every connection; what is open fails, and so does whatever is sent afterwards.
+    /// Closes every connection; what is open fails, and so does what waits for one and whatever is sent afterwards.
     pub fn close(&self) {
         let slots = {
             let mut slots = self.shared.slots();
@@ -206,8 +215,10 @@ impl Network {
             std::mem::take(&mut slots.by_key)
         };
         for slot in slots.into_values() {
-            if let SlotState::Open(connection) = slot.state {
-                connection.close();
+            match slot.state {
+                SlotState::Open(connection) => connection.close(),
+                SlotState::Opening(queue) => queue.into_iter().for_each(|waiting| waiting.fail(CLOSED)),
+                SlotState::Closed | SlotState::Failed { .. } => {}
             }
         }
     }
@@ -250,18 +261,30 @@ impl Shared {
         order
     }
 
+    /// Hands a request to the first of its candidates that has a connection or may get one. Without any it was not
+    /// sent.
+    fn enqueue(self: &Arc<Self>, mut waiting: Waiting) {
+        while let Some(key) = waiting.fallbacks.pop_front() {
+            match self.offer(&key, waiting) {
+                Ok(()) => return,
+                Err(refused) => waiting = refused.0.refused(refused.1),
+            }
+        }
+        let cause = match waiting.causes.as_slice() {
+            [] => "no broker is known".into(),
+            causes => causes.join("; "),
+        };
+        waiting.fail(cause);
+    }
+
     /// Hands a request to the slot's connection, or lets it wait for one.
-    fn enqueue(self: &Arc<Self>, key: &SlotKey, waiting: Waiting) {
+    fn offer(self: &Arc<Self>, key: &SlotKey, waiting: Waiting) -> Result<(), Box<Refused>> {
         let Some(address) = self.address(key) else {
-            return self.fail(waiting, "where the broker listens is not known");
+            return Err(Box::new((waiting, "where the broker listens is not known".into())));
         };
         let mut slots = self.slots();
         if slots.closed {
-            drop(slots);
-            return waiting
-                .queued
-                .reply
-                .answer(Err(Failure::new(FailureKind::NotSent, "the client is closed")));
+            return Err(Box::new((waiting, CLOSED.into())));
         }
         let slot = slots.by_key.entry(key.clone()).or_insert_with(|| Slot {
             address: address.clone(),
@@ -270,7 +293,7 @@ impl Shared {
         });
         if slot.address != address {
             // The broker has moved: its old address may by now be another's.
-            slot.address = address;
+            slot.address = address.clone();
             slot.failures = 0;
             if !matches!(slot.state, SlotState::Opening(_)) {
                 slot.state = SlotState::Closed;
@@ -278,19 +301,24 @@ impl Shared {
         }
         let waiting = match &mut slot.state {
             SlotState::Open(connection) => match connection.send(waiting.queued) {
-                Ok(()) => return,
-                Err(queued) => Waiting { queued: *queued, fallbacks: waiting.fallbacks },
+                Ok(()) => return Ok(()),
+                Err(queued) => Waiting { queued: *queued, ..waiting },
             },
-            SlotState::Opening(queue) => return queue.push_back(waiting),
+            SlotState::Opening(queue) => {
+                queue.push_back(waiting);
+                return Ok(());
+            }
             SlotState::Failed { until, cause } if *until > Instant::now() => {
-                let cause = Arc::clone(cause);
-                drop(slots);
-                return self.fail(waiting, cause);
+                return Err(Box::new((waiting, Arc::clone(cause))));
             }
             SlotState::Closed | SlotState::Failed { .. } => waiting,
         };
         slot.state = SlotState::Opening(VecDeque::from([waiting]));
-        tokio::spawn(Arc::clone(self).open(key.clone(), slot.address.clone()));
+        // A runtime that shuts down drops the attempt on the spot, and that takes the lock.
+        drop(slots);
+        let attempt = Attempt { shared: Arc::clone(self), key: key.clone(), address, concluded: false };
+        tokio::spawn(attempt.run());
+        Ok(())
     }
 
     fn address(&self, key: &SlotKey) -> Option<Address> {
@@ -299,49 +327,101 @@ impl Shared {
             Destination::Broker(id) | Destination::Coordinator(id) => self.addresses.of(*id),
         }
     }
+}
 
-    /// Sends a request to the next candidate, or answers that it was not sent.
-    fn fail(self: &Arc<Self>, mut waiting: Waiting, cause: impl Into<Arc<str>>) {
-        match waiting.fallbacks.pop_front() {
-            Some(next) => self.enqueue(&next, waiting),
-            None => waiting.queued.reply.answer(Err(Failure::new(FailureKind::NotSent, cause))),
+impl Waiting {
+    /// Notes why a candidate can't take the request.
+    fn refused(mut self, cause: Arc<str>) -> Self {
+        if self.causes.len() < MAX_CAUSES && !self.causes.contains(&cause) {
+            self.causes.push(cause);
         }
+        self
     }
 
-    async fn open(self: Arc<Self>, key: SlotKey, address: Address) {
-        let opened = Connection::open(&address, &self.config).await;
-        let mut slots = self.slots();
-        let closed = slots.closed;
-        let backoff = self.config.reconnect_backoff;
-        let Slots { by_key, random, .. } = &mut *slots;
-        let Some(slot) = by_key.get_mut(&key) else { return };
-        let SlotState::Opening(queue) = std::mem::replace(&mut slot.state, SlotState::Closed) else { return };
-        match opened {
-            Ok(connection) if !closed => {
-                slot.failures = 0;
-                // Sent under the lock, so that nothing overtakes what has waited.
-                let refused: Vec<_> =
-                    queue.into_iter().filter_map(|waiting| connection.send(waiting.queued).err()).collect();
-                slot.state = SlotState::Open(connection);
-                drop(slots);
-                for queued in refused {
-                    let cause = format!("{address}: the connection broke at once");
-                    queued.reply.answer(Err(Failure::new(FailureKind::NotSent, cause)));
-                }
-            }
-            Ok(_) => {}
-            Err(error) => {
-                slot.failures = slot.failures.saturating_add(1);
-                let until = Instant::now() + backoff.after(slot.failures, random);
-                let cause: Arc<str> = format!("{address}: {error}").into();
-                tracing::debug!(%address, %error, "no connection");
-                slot.state = SlotState::Failed { until, cause: Arc::clone(&cause) };
-                drop(slots);
-                for waiting in queue {
-                    self.fail(waiting, Arc::clone(&cause));
-                }
+    fn fail(self, cause: impl Into<Arc<str>>) {
+        self.queued.reply.answer(Err(Failure::new(FailureKind::NotSent, cause)));
+    }
+}
+
+/// The task that connects a slot. However it ends, nothing is left waiting in the slot.
+struct Attempt {
+    shared: Arc<Shared>,
+    key: SlotKey,
+    address: Address,
+    /// The slot is another attempt's by now.
+    concluded: bool,
+}
+
+impl Attempt {
+    async fn run(mut self) {
+        loop {
+            let opened = Connection::open(&self.address, &self.shared.config).await;
+            match self.conclude(opened) {
+                Some(moved) => self.address = moved,
+                None => break,
             }
         }
+        self.concluded = true;
+    }
+
+    /// Puts the connection, or its absence, into the slot. Returns the broker's new address if it has moved meanwhile.
+    fn conclude(&self, opened: Result<Connection, ConnectionError>) -> Option<Address> {
+        let mut slots = self.shared.slots();
+        let Slots { by_key, random, .. } = &mut *slots;
+        let slot = by_key.get_mut(&self.key)?;
+        if slot.address != self.address {
+            return Some(slot.address.clone());
+        }
+        let SlotState::Opening(queue) = std::mem::replace(&mut slot.state, SlotState::Closed) else {
+            return None;
+        };
+        let (refused, cause): (Vec<_>, Arc<str>) = match opened {
+            Ok(connection) => {
+                slot.failures = 0;
+                // Sent under the lock, so that nothing overtakes what has waited.
+                let refused = queue.into_iter().filter_map(|waiting| {
+                    let queued = *connection.send(waiting.queued).err()?;
+                    Some(Waiting { queued, ..waiting })
+                });
+                let refused = refused.collect();
+                slot.state = SlotState::Open(connection);
+                (refused, format!("{}: the connection broke at once", self.address).into())
+            }
+            Err(error) => {
+                slot.failures = slot.failures.saturating_add(1);
+                let until = later(now(), self.shared.config.reconnect_backoff.after(slot.failures, random));
+                let cause: Arc<str> = format!("{}: {error}", self.address).into();
+                tracing::debug!(address = %self.address, %error, "no connection");
+                slot.state = SlotState::Failed { until: until.into(), cause: Arc::clone(&cause) };
+                (queue.into(), cause)
+            }
+        };
+        drop(slots);
+        for waiting in refused {
+            self.shared.enqueue(waiting.refused(Arc::clone(&cause)));
+        }
+        None
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if self.concluded {
+            return;
+        }
+        let left = {
+            let mut slots = self.shared.slots();
+            let Some(slot) = slots.by_key.get_mut(&self.key) else { return };
+            match &mut slot.state {
+                SlotState::Opening(queue) => {
+                    let left = std::mem::take(queue);
+                    slot.state = SlotState::Closed;
+                    left
+                }
+                _ => return,
+            }
+        };
+        left.into_iter().for_each(|waiting| waiting.fail("the runtime of the client has ended"));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use milena_cluster::Backoff;
+use milena_cluster::{Backoff, later};
 
 /// Failures in a row, and the wait after the last.
 #[derive(Clone, Copy, Debug, Default)]
@@ -14,7 +14,7 @@ pub(crate) struct Retry {
 impl Retry {
     pub(crate) fn failed(&mut self, now: Instant, backoff: Backoff, random: &mut fastrand::Rng) {
         self.failures = self.failures.saturating_add(1);
-        self.not_before = Some(now + backoff.after(self.failures, random));
+        self.not_before = Some(later(now, backoff.after(self.failures, random)));
     }
 
     pub(crate) fn succeeded(&mut self) {

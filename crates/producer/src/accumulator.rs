@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use milena_cluster::TopicPartition;
+use milena_cluster::{TopicPartition, later};
 use milena_protocol::{
     records::{AppendError, BatchBuilder, HEADER_LEN, Header, record_upper_bound},
     wire::ByteString,
@@ -162,6 +162,8 @@ impl Accumulator {
         };
         // A batch that is opened for the record takes a header more.
         if books.used.saturating_add(len).saturating_add(HEADER_LEN) > self.buffer_memory {
+            // Memory comes back only from what is sent: nothing lingers while somebody waits for it.
+            state.end_lingering();
             return Err(EnqueueError::BufferFull(self.buffer_memory));
         }
         let index = topic.place(record, random)?;
@@ -209,9 +211,9 @@ impl Accumulator {
     fn open_batch(&self, now: Instant, partition: TopicPartition, books: &mut Books) -> OpenBatch {
         let serial = books.next_serial;
         books.next_serial += 1;
-        let deadline = now + self.delivery_timeout;
+        let deadline = later(now, self.delivery_timeout);
         books.unsettled.insert(serial, deadline);
-        books.lingering.insert(serial, (now + self.linger, partition.clone()));
+        books.lingering.insert(serial, (later(now, self.linger), partition.clone()));
         let builder = BatchBuilder::new(self.batch_size);
         books.recharge(0, builder.capacity());
         OpenBatch { builder, outcome: Outcome::new(partition), serial, deadline, due: false }
@@ -284,10 +286,7 @@ impl Accumulator {
     /// so far lies.
     pub(crate) fn flush(&self) -> u64 {
         let mut state = self.state();
-        let lingering = std::mem::take(&mut state.books.lingering);
-        for (serial, (_, partition)) in lingering {
-            state.make_due(partition, serial);
-        }
+        state.end_lingering();
         state.books.next_serial
     }
 
@@ -377,6 +376,13 @@ impl State {
     fn batches(&mut self, partition: &TopicPartition) -> Option<&mut PartitionBatches> {
         let index = usize::try_from(partition.partition).ok()?;
         self.topics.get_mut(&partition.topic)?.partitions.get_mut(index)
+    }
+
+    /// Makes every open batch ready.
+    fn end_lingering(&mut self) {
+        for (serial, (_, partition)) in std::mem::take(&mut self.books.lingering) {
+            self.make_due(partition, serial);
+        }
     }
 
     /// The open batch `serial` waits no longer, if it still is the open one.

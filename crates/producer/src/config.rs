@@ -90,7 +90,7 @@ impl ProducerConfig {
             let rule = "the memory must hold at least one batch";
             return refuse("buffer_memory", self.buffer_memory.to_string(), rule);
         }
-        if self.delivery_timeout < self.linger + self.request_timeout {
+        if self.delivery_timeout < self.linger.saturating_add(self.request_timeout) {
             let rule = "a delivery may take at least linger and request_timeout together";
             return refuse("delivery_timeout", format!("{:?}", self.delivery_timeout), rule);
         }

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use milena_cluster::{Backoff, Deadline, Failure, Outgoing, RequestId, RequestIds, Target, Verdict, verdict};
+use milena_cluster::{
+    Backoff, Deadline, Failure, Outgoing, RequestId, RequestIds, Target, Verdict, later, verdict,
+};
 use milena_protocol::{
     ApiKey, ErrorCode,
     messages::{InitProducerIdRequest, Response},
@@ -110,7 +112,7 @@ impl Identity {
         self.last_failure = Some(failure);
         self.failures = self.failures.saturating_add(1);
         let wait = self.backoff.after(self.failures, random);
-        self.state = State::Absent { not_before: Some(now + wait) };
+        self.state = State::Absent { not_before: Some(later(now, wait)) };
         None
     }
 

@@ -18,7 +18,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
 use bytes::Bytes;
-use milena_cluster::{Backoff, BrokerId, Failure, FailureKind, RequestId, TopicPartition, Verdict};
+use milena_cluster::{Backoff, BrokerId, Failure, FailureKind, RequestId, TopicPartition, Verdict, later};
 use milena_protocol::{
     ErrorCode,
     wire::{ByteString, Uuid},
@@ -392,7 +392,7 @@ impl PartitionQueue {
         // One broken connection fails every batch that is in flight: that is one reason to pause.
         if self.retry_at.is_none_or(|at| at <= now) {
             self.failures = self.failures.saturating_add(1);
-            self.retry_at = Some(now + pace.backoff.after(self.failures, pace.random));
+            self.retry_at = Some(later(now, pace.backoff.after(self.failures, pace.random)));
         }
         self.forget_abandoned(index, accumulator);
     }

@@ -11,15 +11,17 @@ mod service;
 
 use std::{
     convert::Infallible,
+    io::{ErrorKind, Write},
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
-use milena::{Client, NewTopic};
+use milena::{Client, ErrorCode, NewTopic};
 use milena_embedded_broker::EmbeddedBroker;
 use tokio::sync::mpsc;
 
+use crate::advised::Advised;
 use progress::Progress;
 use report::{Group, Report};
 use service::{OrderService, ReadingService};
@@ -87,14 +89,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(if report.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
 fn print(report: &Report, json: bool) -> anyhow::Result<()> {
-    if json {
-        println!("{}", serde_json::to_string_pretty(report)?);
-    } else {
-        print!("{report}");
+    let text = if json { serde_json::to_string_pretty(report)? + "\n" } else { report.to_string() };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // A reader that has seen enough, such as `head`.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("printing the report"),
     }
-    Ok(())
 }
 
 async fn on_cluster(
@@ -103,7 +104,10 @@ async fn on_cluster(
     topic: String,
     run: u64,
 ) -> anyhow::Result<Report> {
-    let client = Client::builder(bootstrap.as_str()).client_id("milena-demo").connect().await?;
+    let client = Client::builder(bootstrap.as_str()).client_id("milena-demo").connect();
+    let client = client.await.map_err(|error| {
+        Advised::new(error, "start a broker with `milena broker`, or leave --bootstrap out")
+    })?;
     create_topic(&client, &topic, arguments.partitions).await?;
 
     let progress = Progress::new(arguments.json);
@@ -144,7 +148,14 @@ async fn on_cluster(
 /// Creates the topic and waits until every partition has a leader that all brokers may know of.
 async fn create_topic(client: &Client, topic: &str, partitions: i32) -> anyhow::Result<()> {
     let admin = client.admin();
-    admin.create_topic(NewTopic::new(topic).partitions(partitions)).await?;
+    admin.create_topic(NewTopic::new(topic).partitions(partitions)).await.map_err(|error| {
+        match error.code() {
+            Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {
+                Advised::new(error, "name another one with --topic, or leave --topic out")
+            }
+            _ => error.into(),
+        }
+    })?;
     let mut ready = admin.partition_count(topic).await;
     for _ in 0..100 {
         match &ready {

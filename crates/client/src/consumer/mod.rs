@@ -7,16 +7,16 @@ mod stream;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use milena_cluster::TopicPartition;
-use milena_connection::{Driven, Network, drive};
+use milena_cluster::{TopicPartition, later};
+use milena_connection::{Driven, Network, drive, now};
 use milena_consumer_group::{
     ChosenProtocol, CommitError, CommitMode, Consumer as Machine, NotAssigned, OffsetAndMetadata, Position,
     SeekTo,
 };
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
 
 use crate::{CloseError, ConsumeError};
-use signals::Signals;
+use signals::{End, Signals};
 
 pub use builder::ConsumerBuilder;
 pub use records::{ConsumedRecord, RecordRef, Records};
@@ -49,28 +49,60 @@ pub struct Consumer {
 struct Handle {
     driven: Arc<Driven<Machine>>,
     signals: Arc<Signals>,
-    /// Ends the loop although the machine has not come to its end.
-    abort: Arc<Notify>,
+    leaving: Arc<Leaving>,
+}
+
+/// What becomes of a loop whose machine does not come to its end.
+#[derive(Debug, Default)]
+struct Leaving {
+    /// It ends at once.
+    abort: Notify,
+    /// Nobody waits any more: it has [`ABANDONED`].
+    abandon: Notify,
+}
+
+/// The task that drives the machine. However it ends, whoever waits is told: a runtime that shuts down drops its tasks.
+struct Task {
+    driven: Arc<Driven<Machine>>,
+    signals: Arc<Signals>,
+    end: End,
+}
+
+impl Task {
+    async fn run(mut self, network: Network, leaving: Arc<Leaving>) {
+        let revoke_done = || self.driven.change(Machine::revoke_done);
+        let run = drive(Arc::clone(&self.driven), network, |event| self.signals.hear(event, revoke_done));
+        let abandoned = async {
+            leaving.abandon.notified().await;
+            tokio::time::sleep(ABANDONED).await;
+        };
+        tokio::select! {
+            () = run => {}
+            () = leaving.abort.notified() => {}
+            () = abandoned => {}
+        }
+        self.end = End::Closed;
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        // After a panic the machine is in no state to be asked anything.
+        if !std::thread::panicking() {
+            self.driven.change(|machine, _| machine.abandon());
+        }
+        self.signals.finish(self.end);
+    }
 }
 
 impl Consumer {
     fn start(machine: Machine, network: Network, max_poll_records: usize) -> Self {
         let driven = Driven::new(machine);
         let signals = Arc::new(Signals::default());
-        let abort = Arc::new(Notify::new());
-        let handle =
-            Handle { driven: Arc::clone(&driven), signals: Arc::clone(&signals), abort: Arc::clone(&abort) };
-        tokio::spawn(async move {
-            let (heard, told) = (Arc::clone(&signals), Arc::clone(&driven));
-            let run =
-                drive(driven, network, move |event| heard.hear(event, || told.change(Machine::revoke_done)));
-            tokio::select! {
-                () = run => {}
-                () = abort.notified() => {}
-            }
-            signals.end();
-        });
-        Self { handle: Arc::new(handle), max_poll_records }
+        let leaving = Arc::new(Leaving::default());
+        let task = Task { driven: Arc::clone(&driven), signals: Arc::clone(&signals), end: End::Cut };
+        tokio::spawn(task.run(network, Arc::clone(&leaving)));
+        Self { handle: Arc::new(Handle { driven, signals, leaving }), max_poll_records }
     }
 
     fn driven(&self) -> &Driven<Machine> {
@@ -95,7 +127,7 @@ impl Consumer {
     }
 
     async fn poll_at_most(&self, timeout: Duration, most: usize) -> Result<Option<Records>, ConsumeError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = later(now(), timeout).into();
         loop {
             let changed = self.signals().changed.notified();
             tokio::pin!(changed);
@@ -104,7 +136,7 @@ impl Consumer {
             if let Some(error) = self.signals().next_error() {
                 return Err(error.into());
             }
-            if self.signals().is_closed() {
+            if self.signals().end().is_some() {
                 return Ok(None);
             }
             let revoke_done = self.signals().take_revoke_pending();
@@ -255,22 +287,25 @@ impl Consumer {
     /// Leaves the group and ends, after `timeout` at the latest. Positions are not committed: do that before.
     ///
     /// # Errors
-    /// When the coordinator did not take the farewell in time: the group notices by the session timeout.
+    /// When the coordinator did not take the farewell in time: the group notices by the session timeout. When the
+    /// consumer's task has ended before.
     ///
     /// # Cancellation
     /// Dropping the future changes nothing but that nobody waits.
     pub async fn close(&self, timeout: Duration) -> Result<(), CloseError> {
         self.handle.leave();
-        let deadline = Instant::now() + timeout;
+        let deadline = later(now(), timeout).into();
         loop {
             let changed = self.signals().changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if self.signals().is_closed() {
-                return Ok(());
+            match self.signals().end() {
+                Some(End::Closed) => return Ok(()),
+                Some(End::Cut) => return Err(CloseError::TaskEnded),
+                None => {}
             }
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
-                self.handle.abort.notify_one();
+                self.handle.leaving.abort.notify_one();
                 return Err(CloseError::DeadlinePassed(timeout));
             }
         }
@@ -292,19 +327,12 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        if self.signals.is_closed() {
+        if self.signals.end().is_some() {
             return;
         }
         tracing::debug!("a consumer was dropped without close; it leaves its group in the background");
         self.leave();
-        let abort = Arc::clone(&self.abort);
-        // Without a runtime the loop has ended already.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                tokio::time::sleep(ABANDONED).await;
-                abort.notify_one();
-            });
-        }
+        self.leaving.abandon.notify_one();
     }
 }
 

@@ -30,7 +30,16 @@ struct State {
     protocol: Option<ChosenProtocol>,
     revoke_pending: bool,
     closing: bool,
-    closed: bool,
+    end: Option<End>,
+}
+
+/// How the loop has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The consumer was closed.
+    Closed,
+    /// The runtime of the loop has ended.
+    Cut,
 }
 
 impl Signals {
@@ -80,7 +89,7 @@ impl Signals {
             }
             Event::Closed => {
                 drop(state);
-                self.end();
+                self.finish(End::Closed);
                 return ControlFlow::Break(());
             }
         }
@@ -88,11 +97,11 @@ impl Signals {
         ControlFlow::Continue(())
     }
 
-    /// The loop has ended: nobody is left waiting.
-    pub(super) fn end(&self) {
+    /// The loop has ended: nobody is left waiting. The first end counts.
+    pub(super) fn finish(&self, end: End) {
         let (commits, queries) = {
             let mut state = self.state();
-            state.closed = true;
+            state.end.get_or_insert(end);
             (std::mem::take(&mut state.commits), std::mem::take(&mut state.queries))
         };
         drop((commits, queries));
@@ -101,13 +110,20 @@ impl Signals {
 
     pub(super) fn await_commit(&self, id: CommitId) -> oneshot::Receiver<Result<(), CommitError>> {
         let (sender, receiver) = oneshot::channel();
-        self.state().commits.insert(id, sender);
+        let mut state = self.state();
+        // After the end nobody would tell.
+        if state.end.is_none() {
+            state.commits.insert(id, sender);
+        }
         receiver
     }
 
     pub(super) fn await_query(&self, id: QueryId) -> oneshot::Receiver<Result<Committed, CommitError>> {
         let (sender, receiver) = oneshot::channel();
-        self.state().queries.insert(id, sender);
+        let mut state = self.state();
+        if state.end.is_none() {
+            state.queries.insert(id, sender);
+        }
         receiver
     }
 
@@ -129,7 +145,7 @@ impl Signals {
         self.state().closing = true;
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        self.state().closed
+    pub(super) fn end(&self) -> Option<End> {
+        self.state().end
     }
 }

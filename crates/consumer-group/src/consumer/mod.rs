@@ -10,7 +10,7 @@ use std::{
 
 use milena_cluster::{
     CoordinatorAnswer, CoordinatorTracker, Deadline, Failure, Machine, Outgoing, RequestId, TopicPartition,
-    Verdict, verdict,
+    Verdict, later, verdict,
 };
 use milena_protocol::{ApiKey, messages::Response, wire::ByteString};
 
@@ -123,8 +123,12 @@ impl Consumer {
             self.apply(now, change);
         }
         if self.shared.has_failed && self.lifecycle != Lifecycle::Stopped {
+            let was_closing = self.lifecycle == Lifecycle::Closing;
             self.lose_all();
             self.stop();
+            if was_closing {
+                self.shared.events.push_back(Event::Closed);
+            }
         }
         if self.lifecycle == Lifecycle::Closing
             && self.commits.is_idle()
@@ -314,7 +318,7 @@ impl Consumer {
     fn poll_deadline(&self) -> Option<Instant> {
         match self.application {
             Application::Busy { since } if self.membership.is_member() => {
-                Some(since + self.shared.config.max_poll_interval)
+                Some(later(since, self.shared.config.max_poll_interval))
             }
             _ => None,
         }

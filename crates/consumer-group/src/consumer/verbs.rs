@@ -103,10 +103,23 @@ impl Consumer {
     /// Leaves the group and stops: [`Event::RevokePending`] if there is something to give up, and [`Event::Closed`] at
     /// the end. A static member of a classic group leaves without a word, to be back before its session ends (KIP-345).
     pub fn close(&mut self, now: Instant) {
-        if self.lifecycle == Lifecycle::Running {
-            self.lifecycle = Lifecycle::Closing;
-            self.membership.leave(now, &mut self.shared);
-            self.settle(now);
+        match self.lifecycle {
+            Lifecycle::Running => {
+                self.lifecycle = Lifecycle::Closing;
+                self.membership.leave(now, &mut self.shared);
+                self.settle(now);
+            }
+            Lifecycle::Closing => {}
+            // There is nothing left to wait for.
+            Lifecycle::Stopped => self.shared.events.push_back(Event::Closed),
+        }
+    }
+
+    /// Stops at once: the group is not left, and what is open has failed.
+    pub fn abandon(&mut self) {
+        if self.lifecycle != Lifecycle::Stopped {
+            self.lose_all();
+            self.stop();
         }
     }
 

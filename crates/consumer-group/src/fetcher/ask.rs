@@ -170,7 +170,7 @@ impl Fetcher {
             rack_id: config.client_rack.clone().unwrap_or_default(),
             ..Default::default()
         };
-        let timeout = config.request_timeout + config.fetch_max_wait;
+        let timeout = config.request_timeout.saturating_add(config.fetch_max_wait);
         let id = shared.ids.allocate();
         let mut outgoing = Outgoing::new(id, Target::Broker(broker), request, timeout);
         if !all_known {

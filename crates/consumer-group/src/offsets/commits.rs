@@ -11,7 +11,7 @@ use std::{
 };
 
 use milena_cluster::{
-    BrokerId, Deadline, FailureKind, Outgoing, RequestId, TopicPartition, Verdict, verdict,
+    BrokerId, Deadline, FailureKind, Outgoing, RequestId, TopicPartition, Verdict, later, verdict,
 };
 use milena_protocol::{
     ApiKey, ErrorCode,
@@ -111,7 +111,7 @@ impl Commits {
     ) -> CommitId {
         self.ids = self.ids.wrapping_add(1);
         let id = CommitId(self.ids);
-        let until = now + timeout;
+        let until = later(now, timeout);
         match &mut self.next {
             Some(next) => {
                 next.ids.push(id);

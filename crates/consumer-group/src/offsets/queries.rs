@@ -6,7 +6,7 @@ use std::{
 };
 
 use milena_cluster::{
-    BrokerId, Deadline, FailureKind, Outgoing, RequestId, TopicPartition, Verdict, verdict,
+    BrokerId, Deadline, FailureKind, Outgoing, RequestId, TopicPartition, Verdict, later, verdict,
 };
 use milena_protocol::{
     ApiKey, ErrorCode,
@@ -51,7 +51,7 @@ impl Queries {
     ) -> QueryId {
         self.ids = self.ids.wrapping_add(1);
         let id = QueryId(self.ids);
-        self.waiting.push_back(Query { id, partitions, until: now + timeout });
+        self.waiting.push_back(Query { id, partitions, until: later(now, timeout) });
         id
     }
 
