@@ -101,6 +101,9 @@ impl MetadataTracker {
     /// Leaves a topic to itself.
     pub fn unwant(&mut self, topic: &str) {
         self.wanted.remove(topic);
+        if self.metadata.topic_errors.contains_key(topic) {
+            Arc::make_mut(&mut self.metadata).topic_errors.remove(topic);
+        }
     }
 
     /// Asks again: something contradicts what is known. The first time at once, then with growing waits while the

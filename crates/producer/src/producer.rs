@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use milena_cluster::{
     BrokerId, Deadline, Failure, Machine, MetadataTracker, Outgoing, RequestId, RequestIds, Target,
-    TopicPartition,
+    TopicPartition, later,
 };
 use milena_protocol::{messages::Response, records::HEADER_LEN, wire::ByteString};
 
@@ -46,6 +46,8 @@ pub struct Producer {
     config: ProducerConfig,
     accumulator: Arc<Accumulator>,
     metadata: MetadataTracker,
+    /// Topics that nothing is known of, each with the moment at which somebody last wanted to write to it.
+    unknown: BTreeMap<ByteString, Instant>,
     identity: Identity,
     queues: BTreeMap<TopicPartition, PartitionQueue>,
     in_flight: BTreeMap<RequestId, InFlight>,
@@ -88,6 +90,7 @@ impl Producer {
         Ok(Self {
             accumulator: Arc::new(Accumulator::new(&config)),
             metadata: MetadataTracker::new(config.metadata),
+            unknown: BTreeMap::new(),
             identity: Identity::new(config.retry_backoff, config.request_timeout),
             queues: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -188,6 +191,20 @@ impl Producer {
             let available = topic.partitions.iter().map(|partition| partition.leader.is_some()).collect();
             self.accumulator.set_partitions(name, available);
         }
+    }
+
+    /// Asks no more after topics that do not turn up and that nobody has wanted for long: names may come from outside, and
+    /// each is part of every request for metadata.
+    fn forget_unknown(&mut self, now: Instant) {
+        let Self { unknown, metadata, config, .. } = self;
+        unknown.retain(|topic, wanted| {
+            let is_known = metadata.metadata().topics.contains_key(topic);
+            let is_over = !is_known && later(*wanted, config.metadata.max_age) <= now;
+            if is_over {
+                metadata.unwant(topic);
+            }
+            !is_known && !is_over
+        });
     }
 
     /// True while only a new producer id lets the producer go on: everything old is settled first.
@@ -404,6 +421,7 @@ impl Machine for Producer {
             self.handle_produce(now, id, &result);
         } else if self.metadata.handle_response(now, id, &result, &mut self.random) {
             self.learn_topics();
+            self.forget_unknown(now);
         } else if let Some(known) = self.identity.handle_response(now, id, &result, &mut self.random) {
             self.queues.values_mut().for_each(|queue| queue.adopt(known));
         }
@@ -429,8 +447,10 @@ impl Machine for Producer {
         if self.state == State::Closed {
             return None;
         }
-        let wanted: BTreeSet<ByteString> = self.accumulator.take_wanted();
-        wanted.iter().for_each(|topic| self.metadata.want(now, topic));
+        for topic in self.accumulator.take_wanted() {
+            self.metadata.want(now, &topic);
+            self.unknown.insert(topic, now);
+        }
         if let Some(request) = self.metadata.poll_request(now, &mut self.ids) {
             return Some(request);
         }
