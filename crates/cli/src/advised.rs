@@ -10,11 +10,12 @@ pub(crate) struct Advised {
     advice: &'static str,
 }
 
-impl Advised {
-    pub(crate) fn new(error: impl Into<anyhow::Error>, advice: &'static str) -> anyhow::Error {
-        Self { error: error.into(), advice }.into()
-    }
+/// The error, with what to do about it.
+pub(crate) fn advised(error: impl Into<anyhow::Error>, advice: &'static str) -> anyhow::Error {
+    Advised { error: error.into(), advice }.into()
+}
 
+impl Advised {
     pub(crate) fn advice(&self) -> &'static str {
         self.advice
     }

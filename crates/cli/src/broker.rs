@@ -5,7 +5,7 @@ use std::{process::ExitCode, str::FromStr};
 use anyhow::Context;
 use milena_embedded_broker::{EmbeddedBroker, StartError};
 
-use crate::advised::Advised;
+use crate::advised::advised;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -46,7 +46,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if arguments.port != 0 && last > u32::from(u16::MAX) {
         let (first, count) = (arguments.port, arguments.brokers);
         let error = anyhow::anyhow!("{count} brokers from port {first} on would end at {last}, over 65535");
-        return Err(Advised::new(error, "take a lower port with --port; 0 takes free ones"));
+        return Err(advised(error, "take a lower port with --port; 0 takes free ones"));
     }
     let mut builder = EmbeddedBroker::builder()
         .brokers(arguments.brokers)
@@ -58,7 +58,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let broker = builder.start().await.map_err(|error| match error {
         StartError::Listen { .. } => {
             let error = anyhow::Error::new(error).context("starting the broker");
-            Advised::new(error, "take another port with --port; 0 takes a free one")
+            advised(error, "take another port with --port; 0 takes a free one")
         }
         _ => anyhow::Error::new(error).context("starting the broker"),
     })?;

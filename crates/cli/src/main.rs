@@ -13,7 +13,12 @@ mod demo;
 
 /// A Kafka client in pure Rust.
 #[derive(Parser)]
-#[command(name = "milena", version, arg_required_else_help = true)]
+#[command(
+    name = "milena",
+    version,
+    arg_required_else_help = true,
+    after_help = "With RUST_LOG=debug in the environment, standard error tells what goes on inside."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

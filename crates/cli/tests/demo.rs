@@ -61,9 +61,12 @@ fn a_cluster_that_is_not_there_is_named() {
 
 #[test]
 fn nonsense_is_refused() {
-    for arguments in
-        [["demo", "--orders", "0"], ["demo", "--compression", "rar"], ["demo", "--partitions", "0"]]
-    {
+    for arguments in [
+        ["demo", "--orders", "0"],
+        ["demo", "--orders", "18446744073709551615"],
+        ["demo", "--compression", "rar"],
+        ["demo", "--partitions", "0"],
+    ] {
         assert_eq!(milena(&arguments).status.code(), Some(2), "{arguments:?}");
     }
 }

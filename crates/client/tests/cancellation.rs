@@ -14,7 +14,11 @@ use futures_core::Stream;
 use milena::{
     AutoOffsetReset, Client, Consumer, ErrorCode, GroupProtocol, NewTopic, Position, Record, TopicPartition,
 };
-use milena_embedded_broker::{EmbeddedBroker, core::ClusterConfig};
+use milena_embedded_broker::{
+    EmbeddedBroker,
+    core::{Action, ClusterConfig, Rule},
+};
+use milena_protocol::ApiKey;
 
 const SOON: Duration = Duration::from_secs(10);
 /// More polls than any future here takes.
@@ -39,6 +43,10 @@ async fn start(partitions: i32) -> (EmbeddedBroker, Client) {
     let broker = EmbeddedBroker::builder().configure(quick).topic("letters", partitions);
     let broker = broker.start().await.unwrap();
     let client = Client::connect(broker.bootstrap()).await.unwrap();
+    // Every answer has to be waited for.
+    for api in [ApiKey::Metadata, ApiKey::Produce, ApiKey::OffsetCommit, ApiKey::OffsetFetch] {
+        broker.add_fault(Rule::new(api, Action::Delay(Duration::from_millis(2))).times(u32::MAX));
+    }
     (broker, client)
 }
 

@@ -68,7 +68,10 @@ async fn everything_arrives_once_and_in_order(brokers: u16, protocol: GroupProto
         tokio::time::sleep(Duration::from_millis(150)).await;
         broker.start_broker(*id);
     }
-    tokio::time::timeout(PATIENCE, writing).await.expect("the producer is stuck").unwrap();
+    tokio::time::timeout(PATIENCE, writing)
+        .await
+        .unwrap_or_else(|_| panic!("the producer is stuck"))
+        .unwrap();
     let read = tokio::time::timeout(PATIENCE, reading).await;
     read.unwrap_or_else(|_| panic!("the consumer is stuck: {:#?}", consumer.explain())).unwrap();
     consumer.commit().await.unwrap();

@@ -79,16 +79,25 @@ impl Outcome {
 ///
 /// # Cancellation
 /// Dropping it changes nothing: the record is sent all the same, and nobody is told.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 #[must_use = "whether the record was written is told here"]
 pub struct Delivery {
     outcome: Arc<Outcome>,
     index: i32,
+    /// Where its waker is among those of the batch, once it has been polled: looking for it would cost as many steps as
+    /// the batch has records.
+    waker: Option<usize>,
+}
+
+impl Clone for Delivery {
+    fn clone(&self) -> Self {
+        Self::new(Arc::clone(&self.outcome), self.index)
+    }
 }
 
 impl Delivery {
     pub(crate) fn new(outcome: Arc<Outcome>, index: i32) -> Self {
-        Self { outcome, index }
+        Self { outcome, index, waker: None }
     }
 
     /// The partition the record was put in.
@@ -120,20 +129,28 @@ impl Future for Delivery {
     type Output = Result<RecordMetadata, ProduceError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self.outcome.state() {
-            State::Done(result) => Poll::Ready(self.locate(result)),
-            State::Pending(wakers) => {
-                if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+        let this = self.get_mut();
+        match &mut *this.outcome.state() {
+            State::Done(result) => return Poll::Ready(this.locate(result)),
+            State::Pending(wakers) => match this.waker.and_then(|own| wakers.get_mut(own)) {
+                Some(own) => own.clone_from(context.waker()),
+                None => {
+                    this.waker = Some(wakers.len());
                     wakers.push(context.waker().clone());
                 }
-                Poll::Pending
-            }
+            },
         }
+        Poll::Pending
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        sync::atomic::{AtomicBool, Ordering},
+        task::Wake,
+    };
+
     use super::*;
 
     #[test]
@@ -149,5 +166,31 @@ mod tests {
         assert_eq!(metadata.offset, Some(42));
         outcome.complete(Ok(Written { base_offset: Some(99), log_append_time: None }));
         assert_eq!(third.result().unwrap().unwrap().offset, Some(42));
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn whoever_polled_last_is_woken_and_nobody_else_is_remembered() {
+        let outcome = Outcome::new(TopicPartition::new("letters", 3));
+        let mut deliveries = [0, 1].map(|place| Delivery::new(Arc::clone(&outcome), place));
+        let tasks: Vec<_> = (0..100).map(|_| Arc::new(Woken::default())).collect();
+        for task in &tasks {
+            let waker = Waker::from(Arc::clone(task));
+            for delivery in &mut deliveries {
+                assert!(Pin::new(delivery).poll(&mut Context::from_waker(&waker)).is_pending());
+            }
+        }
+        assert!(matches!(&*outcome.state(), State::Pending(wakers) if wakers.len() == 2));
+        outcome.complete(Ok(Written { base_offset: Some(40), log_append_time: None }));
+        let woken: Vec<_> = tasks.iter().map(|task| task.0.load(Ordering::Relaxed)).collect();
+        assert_eq!(woken.iter().position(|woken| *woken), Some(99));
     }
 }

@@ -21,7 +21,7 @@ use milena::{Client, ErrorCode, NewTopic};
 use milena_embedded_broker::EmbeddedBroker;
 use tokio::sync::mpsc;
 
-use crate::advised::Advised;
+use crate::advised::advised;
 use progress::Progress;
 use report::{Group, Report};
 use service::{OrderService, ReadingService};
@@ -29,31 +29,34 @@ use service::{OrderService, ReadingService};
 /// The services that read the orders, each in a group of its own.
 const SERVICES: [&str; 3] = ["inventory", "email", "analytics"];
 
+/// Each service remembers a bit an order.
+const MAX_ORDERS: u64 = 1_000_000_000;
+
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// A cluster to run on, as host:port[,host:port…]; without it a broker starts in this process
     #[arg(long, value_name = "HOST:PORT")]
     bootstrap: Option<String>,
     /// How many orders are produced
-    #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 200_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=MAX_ORDERS))]
     orders: u64,
     /// Orders a second at most; without it as many as go
     #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
     /// The topic, which must not exist; by default a new name every time
-    #[arg(long)]
+    #[arg(long, value_name = "NAME")]
     topic: Option<String>,
     /// Partitions of the topic
-    #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long, value_name = "COUNT", default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..))]
     partitions: i32,
     /// How orders are compressed: none, gzip or snappy
-    #[arg(long, default_value = "none", value_parser = compression)]
+    #[arg(long, value_name = "CODEC", default_value = "none", value_parser = compression)]
     compression: milena::Compression,
-    /// How long nothing may arrive before a service gives up, in seconds
-    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    /// How long nothing may arrive before a service gives up
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     patience: u64,
     /// What the orders are drawn from
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
     /// Prints the report as JSON
     #[arg(long)]
@@ -105,9 +108,9 @@ async fn on_cluster(
     run: u64,
 ) -> anyhow::Result<Report> {
     let client = Client::builder(bootstrap.as_str()).client_id("milena-demo").connect();
-    let client = client.await.map_err(|error| {
-        Advised::new(error, "start a broker with `milena broker`, or leave --bootstrap out")
-    })?;
+    let client = client
+        .await
+        .map_err(|error| advised(error, "start a broker with `milena broker`, or leave --bootstrap out"))?;
     create_topic(&client, &topic, arguments.partitions).await?;
 
     let progress = Progress::new(arguments.json);
@@ -151,7 +154,7 @@ async fn create_topic(client: &Client, topic: &str, partitions: i32) -> anyhow::
     admin.create_topic(NewTopic::new(topic).partitions(partitions)).await.map_err(|error| {
         match error.code() {
             Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {
-                Advised::new(error, "name another one with --topic, or leave --topic out")
+                advised(error, "name another one with --topic, or leave --topic out")
             }
             _ => error.into(),
         }

@@ -1,6 +1,7 @@
-//! Leaders that move.
+//! Leaders that move, and topics that do not turn up.
 
 use milena_cluster::FailureKind;
+use milena_producer::EnqueueError;
 use milena_protocol::ErrorCode;
 
 use crate::script::{Said, Script, config};
@@ -84,4 +85,29 @@ fn a_partition_without_a_leader_keeps_its_records_and_asks_for_one() {
     assert_eq!((again.broker, &again.batches), (3, &request.batches));
     script.answer(&again, &[Said::written(1)]);
     assert!(delivery.result().unwrap().is_ok());
+}
+
+#[test]
+fn a_topic_that_does_not_turn_up_is_asked_for_as_long_as_somebody_wants_it() {
+    let mut script = Script::without_metadata(config(), 1);
+    script.topic_exists = false;
+    let want = |script: &mut Script| {
+        assert!(matches!(script.try_enqueue(0, "record"), Err(EnqueueError::UnknownTopic(_))));
+        script.drain();
+    };
+    want(&mut script);
+    script.wait(200_000);
+    want(&mut script);
+    let asked = script.metadata_asked;
+    script.wait(290_000);
+    assert!(script.metadata_asked > asked + 200);
+    assert!(script.producer.topic_failure("letters").is_some());
+    script.wait(20_000);
+    let asked = script.metadata_asked;
+    script.wait(250_000);
+    assert_eq!(script.metadata_asked, asked);
+    assert_eq!(script.producer.topic_failure("letters"), None);
+    script.topic_exists = true;
+    want(&mut script);
+    assert!(script.producer.accumulator().knows("letters"));
 }

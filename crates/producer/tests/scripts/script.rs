@@ -165,9 +165,12 @@ impl Script {
     fn receive(&mut self, outgoing: Outgoing) {
         let now = self.now();
         let answer: Response = match outgoing.request {
-            Request::Metadata(_) => {
+            Request::Metadata(request) => {
                 self.metadata_asked += 1;
-                self.metadata().into()
+                let mut answer = self.metadata();
+                let asked = request.topics.unwrap_or_default();
+                answer.topics.retain(|topic| asked.iter().any(|asked| asked.name == topic.name));
+                answer.into()
             }
             Request::InitProducerId(_) => {
                 self.ids_asked += 1;
