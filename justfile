@@ -27,6 +27,10 @@ cluster-up *arguments:
 cluster-down *arguments:
     cargo xtask cluster down {{ arguments }}
 
+# what the hot path of the protocol crate costs
+bench-protocol *arguments:
+    cargo bench --package milena-protocol --all-features {{ arguments }}
+
 # format all code
 fmt:
     cargo fmt --all

@@ -1,6 +1,7 @@
 //! What Milena promises, checked: golden frames, round trips, simulation, conformance.
 
 pub mod cluster;
+pub mod external;
 pub mod golden;
 pub mod java;
 pub mod sim;

@@ -1,8 +1,7 @@
 //! Producers against brokers on a virtual clock, with faults from a seed. See `protocol_tests::sim`.
 //!
 //! `MILENA_SIM_SEEDS=2000` runs that many seeds instead of the usual number, `MILENA_SIM_FROM=500` begins with that
-//! seed. `MILENA_SIM_SEED=517` runs that one only. A failure prints its trace.
-
+//! seed. `MILENA_SIM_SEED=517` runs that one only. A failure prints its trace. `cargo xtask sim` sets them.
 #![allow(clippy::panic, reason = "a failed seed fails the test with its trace")]
 
 use std::{env, time::Instant};
@@ -49,7 +48,7 @@ fn every_promise_holds_under_faults() {
     println!("{runs} runs, {rate:.0} a second; {counts:?}; {tally:?}");
     // Runs in which nothing goes wrong prove nothing.
     if runs >= 100 {
-        assert!(counts.faults > 10 * runs && counts.late > runs, "{counts:?}");
+        assert!(counts.faults > 10 * runs && counts.late > runs / 2, "{counts:?}");
         assert!(tally.acknowledged > tally.records / 2, "{tally:?}");
         assert!(tally.not_written > runs && tally.maybe_written > runs, "{tally:?}");
         assert!(tally.without_offset > 0, "{tally:?}");
@@ -63,7 +62,7 @@ fn the_same_seed_gives_the_same_run() {
         let hash = run(seed, Options::default()).trace.hash();
         let traced = run(seed, Options { keep_trace: true, ..Options::default() });
         assert_eq!(traced.trace.hash(), hash, "seed {seed}");
-        assert!(traced.trace.lines().len() > 100, "seed {seed}");
+        assert!(traced.trace.lines().len() > 50, "seed {seed}");
         hashes.push(hash);
     }
     hashes.sort_unstable();

@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod cluster;
 mod generate;
 mod interrupt;
+mod sim;
 mod test;
 
 #[derive(Parser)]
@@ -25,6 +26,8 @@ enum Command {
     Cluster(cluster::Arguments),
     /// Writes crates/protocol/src/messages/ from the vendored schemas of Apache Kafka.
     Generate(generate::Arguments),
+    /// Simulates producers and brokers under faults; see protocol-tests/tests/simulation.rs.
+    Sim(sim::Arguments),
     /// Runs every test there is and says how many passed, failed and were skipped.
     Test(test::Arguments),
 }
@@ -46,6 +49,7 @@ fn run(command: &Command) -> anyhow::Result<bool> {
     match command {
         Command::Cluster(arguments) => cluster::run(arguments).map(|()| true),
         Command::Generate(arguments) => generate::run(arguments).map(|()| true),
+        Command::Sim(arguments) => sim::run(arguments).map(|()| true),
         Command::Test(arguments) => test::run(arguments),
     }
 }

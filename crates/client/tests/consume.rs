@@ -234,3 +234,23 @@ async fn a_dropped_consumer_leaves_its_group() {
     second.close(SOON).await.unwrap();
     broker.shutdown().await;
 }
+
+/// A cluster that has not finalised KIP-848 gets the classic protocol, without being asked twice by the user.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_without_the_new_protocol_gets_the_classic_one() {
+    let old = |config: &mut ClusterConfig| config.consumer_groups = false;
+    let broker = EmbeddedBroker::builder().topic("letters", 3).configure(old).start().await.unwrap();
+    let client = Client::connect(broker.bootstrap()).await.unwrap();
+    write(&client, 0..100).await;
+    let consumer = reader(&client, "readers", GroupProtocol::Auto);
+    assert_eq!(read(&consumer, 100).await.len(), 100);
+    assert_eq!(consumer.group_protocol(), Some(ChosenProtocol::Classic));
+    consumer.commit().await.unwrap();
+    consumer.close(SOON).await.unwrap();
+
+    let insisting = reader(&client, "others", GroupProtocol::Consumer);
+    let error = insisting.poll(SOON).await.unwrap_err();
+    assert!(error.is_fatal(), "{error}");
+    assert!(error.to_string().contains("does not support it"), "{error}");
+    broker.shutdown().await;
+}

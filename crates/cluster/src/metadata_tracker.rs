@@ -52,7 +52,7 @@ enum State {
     /// Nobody has asked for anything.
     Idle,
     /// Good until then.
-    Fresh { until: Instant },
+    Fresh { since: Instant, until: Instant },
     /// To be asked for, but not before then.
     Due { at: Instant },
     /// Asked for. `again` when something came up that the answer may not yet reflect.
@@ -106,17 +106,18 @@ impl MetadataTracker {
         }
     }
 
-    /// Asks again: something contradicts what is known. The first time at once, then with growing waits while the
-    /// answers bring nothing new.
+    /// Asks again: something contradicts what is known. The first time at once, then with growing waits from the last answer
+    /// on while the answers bring nothing new.
     pub fn refresh(&mut self, now: Instant, random: &mut fastrand::Rng) {
         match &mut self.state {
             State::Asking { .. } | State::Due { .. } => {}
-            State::Idle | State::Fresh { .. } => {
+            State::Idle => self.state = State::Due { at: now },
+            State::Fresh { since, .. } => {
                 let wait = match self.fruitless {
                     0 => Duration::ZERO,
                     fruitless => self.config.backoff.after(fruitless, random),
                 };
-                self.state = State::Due { at: later(now, wait) };
+                self.state = State::Due { at: now.max(later(*since, wait)) };
             }
         }
     }
@@ -176,7 +177,7 @@ impl MetadataTracker {
         } else if result.is_err() || !self.is_complete() {
             State::Due { at: later(now, self.config.backoff.after(self.fruitless.max(1), random)) }
         } else {
-            State::Fresh { until: later(now, self.config.max_age) }
+            State::Fresh { since: now, until: later(now, self.config.max_age) }
         };
         true
     }
@@ -191,7 +192,7 @@ impl MetadataTracker {
 
     /// Notices that metadata has grown old.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if let State::Fresh { until } = self.state
+        if let State::Fresh { until, .. } = self.state
             && until <= now
         {
             self.state = State::Due { at: now };
@@ -204,7 +205,7 @@ impl MetadataTracker {
     pub fn poll_timeout(&self) -> Option<Deadline> {
         match self.state {
             State::Due { at } => Some(Deadline::new(at, "ask for metadata")),
-            State::Fresh { until } => Some(Deadline::new(until, "metadata grows old")),
+            State::Fresh { until, .. } => Some(Deadline::new(until, "metadata grows old")),
             State::Idle | State::Asking { .. } => None,
         }
     }
@@ -295,15 +296,16 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_a_question_of_age_makes_no_refresh_wait() {
+    fn a_refresh_long_after_the_last_answer_is_immediate_however_often_nothing_was_new() {
         let mut script = Script::new();
         script.tracker.want(script.at(0), &"letters".into());
-        for at in [0, 300_000, 600_000] {
-            let id = script.ask(at).unwrap();
-            script.answer(at, id, letters());
+        for age in 0..4 {
+            let id = script.ask(age * 300_000).unwrap();
+            script.answer(age * 300_000, id, letters());
         }
-        script.tracker.refresh(script.at(700_000), &mut script.random);
-        assert!(script.ask(700_000).is_some());
+        let at = script.at(902_000);
+        script.tracker.refresh(at, &mut script.random);
+        assert!(script.ask(902_000).is_some());
     }
 
     #[test]

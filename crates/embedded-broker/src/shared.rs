@@ -58,11 +58,14 @@ impl Shared {
         limit: usize,
     ) -> Option<(ConnectionId, mpsc::UnboundedReceiver<Output>)> {
         let mut state = self.lock();
-        if !state.cluster.is_up(broker) || state.outlets.len() >= limit {
+        if state.outlets.len() >= limit {
             return None;
         }
         state.next_connection += 1;
         let id = ConnectionId(state.next_connection);
+        if !state.cluster.handle_connect(broker, id) {
+            return None;
+        }
         let (outlet, outputs) = mpsc::unbounded_channel();
         state.outlets.insert(id, outlet);
         Some((id, outputs))

@@ -14,7 +14,7 @@ use milena_protocol::{
     ErrorCode,
     messages::{
         HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest,
-        SyncGroupRequest, SyncGroupResponse,
+        Response, SyncGroupRequest, SyncGroupResponse,
         join_group::JoinGroupRequestProtocol,
         leave_group::MemberIdentity,
         offset_commit::{OffsetCommitRequestPartition, OffsetCommitRequestTopic},
@@ -341,4 +341,125 @@ fn a_member_that_hangs_up_while_it_waits_does_no_harm() {
     script.cluster.handle_disconnect(script.now, peer.connection);
     script.advance_ms(100);
     assert_eq!(script.take::<JoinGroupResponse>(second).generation_id, 1);
+}
+
+/// A client that plays by the rules until it crashes.
+struct Client {
+    peer: Peer,
+    id: String,
+    generation: i32,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy)]
+enum Phase {
+    Out,
+    Joining(Sent),
+    Syncing(Sent),
+    Stable,
+}
+
+impl Client {
+    fn new(script: &mut Script) -> Self {
+        Self { peer: script.coordinator("g"), id: String::new(), generation: 0, phase: Phase::Out }
+    }
+
+    /// Does the next thing there is to do.
+    fn step(&mut self, script: &mut Script, beats: bool) {
+        match self.phase {
+            Phase::Out => self.phase = Phase::Joining(script.send(self.peer, JOIN, join(&self.id))),
+            Phase::Joining(sent) => {
+                let Some(Response::JoinGroup(joined)) = script.reply(sent) else { return };
+                if ErrorCode(joined.error_code) == ErrorCode::MEMBER_ID_REQUIRED {
+                    self.id = joined.member_id.to_string();
+                    self.phase = Phase::Out;
+                } else if !self.failed(joined.error_code) {
+                    self.id = joined.member_id.to_string();
+                    self.generation = joined.generation_id;
+                    let assignments: Vec<(String, String)> = joined
+                        .members
+                        .iter()
+                        .map(|member| {
+                            (
+                                member.member_id.to_string(),
+                                format!("{}:{}", self.generation, member.member_id),
+                            )
+                        })
+                        .collect();
+                    let assignments: Vec<(&str, &str)> =
+                        assignments.iter().map(|(a, b)| (&**a, &**b)).collect();
+                    let request = sync(&self.id, self.generation, &assignments);
+                    self.phase = Phase::Syncing(script.send(self.peer, 5, request));
+                }
+            }
+            Phase::Syncing(sent) => {
+                let Some(Response::SyncGroup(synced)) = script.reply(sent) else { return };
+                if !self.failed(synced.error_code) {
+                    assert_eq!(&synced.assignment[..], format!("{}:{}", self.generation, self.id).as_bytes());
+                    self.phase = Phase::Stable;
+                }
+            }
+            Phase::Stable if beats => {
+                let code = heartbeat(script, self.peer, &self.id, self.generation);
+                self.failed(code.0);
+            }
+            Phase::Stable => {}
+        }
+    }
+
+    fn failed(&mut self, code: i16) -> bool {
+        match ErrorCode(code) {
+            ErrorCode::NONE => return false,
+            ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::ILLEGAL_GENERATION => {}
+            ErrorCode::UNKNOWN_MEMBER_ID => self.id.clear(),
+            other => panic!("{other} to a client that plays by the rules"),
+        }
+        self.phase = Phase::Out;
+        true
+    }
+}
+
+#[test]
+fn members_that_come_go_and_crash_leave_the_rest_a_stable_group() {
+    for seed in 0..30u32 {
+        let mut script = Script::new(1);
+        let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(1);
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as usize % below
+        };
+        let mut clients = vec![Client::new(&mut script)];
+        for round in 0..2_000 {
+            // In the last 150 seconds nothing happens any more.
+            match if round < 1_700 { random(60) } else { 59 } {
+                0 if clients.len() < 6 => clients.push(Client::new(&mut script)),
+                1 if clients.len() > 1 => {
+                    let at = random(clients.len());
+                    let crashed = clients.remove(at);
+                    script.cluster.handle_disconnect(script.now, crashed.peer.connection);
+                }
+                2 if clients.len() > 1 => {
+                    let at = random(clients.len());
+                    if matches!(clients[at].phase, Phase::Stable) {
+                        let left = clients.remove(at);
+                        let members =
+                            vec![MemberIdentity { member_id: left.id.as_str().into(), ..Default::default() }];
+                        let request =
+                            LeaveGroupRequest { group_id: "g".into(), members, ..Default::default() };
+                        script.ask(left.peer, 5, request);
+                    }
+                }
+                _ => {}
+            }
+            for client in &mut clients {
+                client.step(&mut script, round % 6 == 0);
+            }
+            script.advance_ms(500);
+        }
+        let generation = clients[0].generation;
+        for client in &clients {
+            assert!(matches!(client.phase, Phase::Stable), "seed {seed}: {} is not in the group", client.id);
+            assert_eq!(client.generation, generation, "seed {seed}");
+        }
+    }
 }

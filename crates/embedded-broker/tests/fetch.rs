@@ -8,11 +8,11 @@
 
 mod script;
 
-use milena_embedded_broker::core::BrokerId;
+use milena_embedded_broker::core::{Action, BrokerId, ClusterConfig, Rule};
 use milena_protocol::{
     ErrorCode,
     messages::{
-        FetchRequest, FetchResponse, ListOffsetsRequest, MetadataRequest,
+        ApiKey, FetchRequest, FetchResponse, ListOffsetsRequest, MetadataRequest,
         fetch::{FetchPartition, FetchTopic, PartitionData},
         list_offsets::{ListOffsetsPartition, ListOffsetsTopic},
     },
@@ -219,6 +219,114 @@ fn catching_up_over_many_small_reads_gives_every_record_once() {
         requests += 1;
     }
     assert!(requests <= 8, "{requests} requests for 400 KiB");
+}
+
+/// A request in a session, about these partitions and their offsets.
+fn in_session(id: i32, epoch: i32, offsets: &[(i32, i64)]) -> FetchRequest {
+    FetchRequest { session_id: id, session_epoch: epoch, max_wait_ms: 0, ..fetch(offsets) }
+}
+
+fn told(response: &FetchResponse) -> Vec<(i32, usize)> {
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
+    partitions.map(|data| (data.partition_index, values(data).len())).collect()
+}
+
+#[test]
+fn a_session_tells_only_what_is_new() {
+    let (mut script, peer) = orders(3);
+    let whole = script.ask(peer, 12, in_session(0, 0, &[(0, 0), (1, 0), (2, 0)]));
+    assert_eq!(told(&whole), [(0, 0), (1, 0), (2, 0)]);
+    let id = whole.session_id;
+    assert_ne!(id, 0);
+    let nothing = script.ask(peer, 12, in_session(id, 1, &[]));
+    assert_eq!((nothing.session_id, told(&nothing)), (id, vec![]));
+    script.produce(peer, "orders", 1, batch(&["a"]));
+    assert_eq!(told(&script.ask(peer, 12, in_session(id, 2, &[]))), [(1, 1)]);
+    // The position moves, and only its partition has to be named.
+    assert_eq!(told(&script.ask(peer, 12, in_session(id, 3, &[(1, 1)]))), []);
+    script.produce(peer, "orders", 0, batch(&["b"]));
+    let mut forget = in_session(id, 4, &[]);
+    forget.forgotten_topics_data = vec![milena_protocol::messages::fetch::ForgottenTopic {
+        topic: "orders".into(),
+        partitions: [0].into(),
+        ..Default::default()
+    }];
+    assert_eq!(told(&script.ask(peer, 12, forget)), []);
+    // A long poll in a session waits for the partitions of the session.
+    let sent = script.send(peer, 12, FetchRequest { max_wait_ms: 500, ..in_session(id, 5, &[]) });
+    let producer = script.connect(1);
+    script.produce(producer, "orders", 0, batch(&["not asked for"]));
+    assert_eq!(script.reply(sent), None);
+    script.produce(producer, "orders", 2, batch(&["c"]));
+    assert_eq!(told(&script.take(sent)), [(2, 1)]);
+}
+
+#[test]
+fn an_error_in_a_session_is_told_until_it_is_over_and_then_its_end() {
+    let (mut script, peer) = orders(1);
+    let id = script.ask(peer, 12, in_session(0, 0, &[(0, 0), (1, 0)])).session_id;
+    for epoch in 1..3 {
+        let failed = script.ask(peer, 12, in_session(id, epoch, &[]));
+        let data = &failed.responses[0].partitions;
+        assert_eq!(data.iter().map(|data| data.partition_index).collect::<Vec<_>>(), [1]);
+        assert_eq!(ErrorCode(data[0].error_code), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    }
+}
+
+#[test]
+fn a_partition_that_brought_records_goes_behind_the_others() {
+    let (mut script, peer) = orders(2);
+    for _ in 0..2 {
+        script.produce(peer, "orders", 0, batch(&["a"]));
+        script.produce(peer, "orders", 1, batch(&["a"]));
+    }
+    let tight = |request| FetchRequest { max_bytes: 1, ..request };
+    let first = script.ask(peer, 12, tight(in_session(0, 0, &[(0, 0), (1, 0)])));
+    assert_eq!(told(&first), [(0, 1), (1, 0)]);
+    let second = script.ask(peer, 12, tight(in_session(first.session_id, 1, &[(0, 1)])));
+    assert_eq!(told(&second), [(1, 1)]);
+}
+
+#[test]
+fn sessions_are_checked_and_end() {
+    let mut script = Script::with(ClusterConfig { fetch_session_slots: 1, ..ClusterConfig::default() });
+    let topic_id = script.topic("orders", 1);
+    let peer = script.connect(1);
+    let code = |response: FetchResponse| ErrorCode(response.error_code);
+    let id = script.ask(peer, 12, in_session(0, 0, &[(0, 0)])).session_id;
+    assert_eq!(code(script.ask(peer, 12, in_session(id + 1, 1, &[]))), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+    assert_eq!(code(script.ask(peer, 12, in_session(id, 2, &[]))), ErrorCode::INVALID_FETCH_SESSION_EPOCH);
+    let mut by_id = in_session(id, 1, &[]);
+    by_id.topics = vec![FetchTopic { topic_id, ..Default::default() }];
+    assert_eq!(code(script.ask(peer, 13, by_id)), ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR);
+    // There is room for one; it goes when it was idle for two minutes.
+    assert_eq!(script.ask(peer, 12, in_session(0, 0, &[(0, 0)])).session_id, 0);
+    script.advance_ms(120_001);
+    let next = script.ask(peer, 12, in_session(0, 0, &[(0, 0)])).session_id;
+    assert_ne!((next, next), (0, id));
+    assert_eq!(code(script.ask(peer, 12, in_session(id, 1, &[]))), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+    // The client ends it, or begins anew.
+    let again = script.ask(peer, 12, in_session(next, 0, &[(0, 0)]));
+    assert!(again.session_id != 0 && again.session_id != next);
+    assert_eq!(script.ask(peer, 12, in_session(again.session_id, -1, &[(0, 0)])).session_id, 0);
+    let ended = script.ask(peer, 12, in_session(again.session_id, 1, &[]));
+    assert_eq!(code(ended), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+}
+
+#[test]
+fn a_fault_reaches_every_partition_of_the_session() {
+    let (mut script, peer) = orders(2);
+    let id = script.ask(peer, 12, in_session(0, 0, &[(0, 0), (1, 0)])).session_id;
+    let fault = |script: &mut Script, epoch, error| {
+        script.cluster.faults().add(Rule::new(ApiKey::Fetch, Action::Answer(error)));
+        script.ask(peer, 12, in_session(id, epoch, &[]))
+    };
+    let answer = fault(&mut script, 1, ErrorCode::NOT_LEADER_OR_FOLLOWER);
+    let codes: Vec<_> =
+        answer.responses[0].partitions.iter().map(|data| ErrorCode(data.error_code)).collect();
+    assert_eq!(codes, [ErrorCode::NOT_LEADER_OR_FOLLOWER; 2]);
+    let answer = fault(&mut script, 2, ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
+    assert_eq!(ErrorCode(answer.error_code), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
 }
 
 fn list(script: &mut Script, peer: Peer, timestamp: i64) -> (ErrorCode, i64, i64, i32) {

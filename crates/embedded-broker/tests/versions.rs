@@ -238,7 +238,7 @@ fn an_unknown_version_of_api_versions_is_answered_in_the_first() {
         panic!("not in the shape of version 0");
     };
     assert_eq!(error_code, ErrorCode::UNSUPPORTED_VERSION.0);
-    assert!(api_keys.iter().any(|api| api.api_key == 18 && api.max_version == 4));
+    assert_eq!((api_keys.len(), api_keys[0].api_key, api_keys[0].max_version), (1, 18, 4));
     assert!(!script.is_closed(peer));
 }
 
@@ -312,6 +312,10 @@ fn hostile_frames_end_the_connection_and_no_more() {
         script.send_bytes(peer, Bytes::copy_from_slice(frame));
         assert!(script.is_closed(peer), "{frame:?}");
     }
+    let peer = script.connect(1);
+    script.send_bytes(peer, Bytes::from_static(b"GET / HTTP/1.1"));
+    script.send(peer, 12, MetadataRequest::default());
+    assert_eq!((script.raw(peer), script.raw(peer)), (None, None), "after the end nothing is looked at");
     let peer = script.connect(1);
     assert_eq!(script.produce(peer, "orders", 0, batch(&["still here"])).0, 0);
 }

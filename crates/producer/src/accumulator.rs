@@ -70,6 +70,14 @@ struct State {
     topics: BTreeMap<ByteString, TopicBatches>,
     /// Topics that somebody asked for and nothing is known of.
     wanted: BTreeSet<ByteString>,
+    books: Books,
+    random: fastrand::Rng,
+    closed: bool,
+}
+
+/// What is counted and awaited over all batches.
+#[derive(Debug, Default)]
+struct Books {
     /// Bytes the batches hold, those on their way included.
     used: usize,
     /// When each open batch has lingered, by the batch's serial number: the order of opening, which is the order of the
@@ -81,8 +89,6 @@ struct State {
     /// oldest and the first to expire.
     unsettled: BTreeMap<u64, Instant>,
     next_serial: u64,
-    random: fastrand::Rng,
-    closed: bool,
 }
 
 #[derive(Debug, Default)]
@@ -122,11 +128,7 @@ impl Accumulator {
             state: Mutex::new(State {
                 topics: BTreeMap::new(),
                 wanted: BTreeSet::new(),
-                used: 0,
-                lingering: BTreeMap::new(),
-                ready: BTreeSet::new(),
-                unsettled: BTreeMap::new(),
-                next_serial: 0,
+                books: Books::default(),
                 random: fastrand::Rng::with_seed(config.seed ^ 0x5eed),
                 closed: false,
             }),
@@ -150,8 +152,7 @@ impl Accumulator {
             return Err(EnqueueError::TooLarge { len, limit });
         }
         let mut state = self.state();
-        let State { topics, wanted, used, lingering, ready, unsettled, next_serial, random, closed } =
-            &mut *state;
+        let State { topics, wanted, books, random, closed } = &mut *state;
         if *closed {
             return Err(EnqueueError::Closed);
         }
@@ -160,7 +161,7 @@ impl Accumulator {
             return Err(EnqueueError::UnknownTopic(record.topic.clone()));
         };
         // A batch that is opened for the record takes a header more.
-        if used.saturating_add(len).saturating_add(HEADER_LEN) > self.buffer_memory {
+        if books.used.saturating_add(len).saturating_add(HEADER_LEN) > self.buffer_memory {
             // Memory comes back only from what is sent: nothing lingers while somebody waits for it.
             state.end_lingering();
             return Err(EnqueueError::BufferFull(self.buffer_memory));
@@ -178,33 +179,18 @@ impl Accumulator {
         loop {
             let batch = match &mut partition.open {
                 Some(open) => open,
-                empty => {
-                    let serial = *next_serial;
-                    *next_serial += 1;
-                    unsettled.insert(serial, later(now, self.delivery_timeout));
-                    lingering.insert(serial, (later(now, self.linger), name()));
+                none => {
                     wake = true;
-                    let builder = BatchBuilder::new(self.batch_size);
-                    *used += builder.capacity();
-                    empty.insert(OpenBatch {
-                        builder,
-                        outcome: Outcome::new(name()),
-                        serial,
-                        deadline: later(now, self.delivery_timeout),
-                        due: false,
-                    })
+                    none.insert(self.open_batch(now, name(), books))
                 }
             };
             let before = batch.builder.capacity();
             match batch.builder.append(record.timestamp, record.key, record.value, record.headers()) {
                 Ok(place) => {
-                    *used = used.saturating_add(batch.builder.capacity().saturating_sub(before));
+                    books.recharge(before, batch.builder.capacity());
                     let delivery = Delivery::new(Arc::clone(&batch.outcome), place);
-                    let full = batch.builder.uncompressed_len() >= self.batch_size;
-                    if full {
-                        lingering.remove(&batch.serial);
-                        partition.closed.extend(partition.open.take());
-                        ready.insert(name());
+                    if batch.builder.uncompressed_len() >= self.batch_size {
+                        partition.close(name(), books);
                         wake = true;
                     }
                     if record.partition.is_none() && record.key.is_none() {
@@ -213,15 +199,24 @@ impl Accumulator {
                     return Ok(Enqueued { delivery, wake });
                 }
                 Err(AppendError::Full) => {
-                    lingering.remove(&batch.serial);
-                    partition.closed.extend(partition.open.take());
-                    ready.insert(name());
+                    partition.close(name(), books);
                     wake = true;
                 }
                 // The size was held against the limits before.
                 Err(_) => return Err(EnqueueError::TooLarge { len, limit }),
             }
         }
+    }
+
+    fn open_batch(&self, now: Instant, partition: TopicPartition, books: &mut Books) -> OpenBatch {
+        let serial = books.next_serial;
+        books.next_serial += 1;
+        let deadline = later(now, self.delivery_timeout);
+        books.unsettled.insert(serial, deadline);
+        books.lingering.insert(serial, (later(now, self.linger), partition.clone()));
+        let builder = BatchBuilder::new(self.batch_size);
+        books.recharge(0, builder.capacity());
+        OpenBatch { builder, outcome: Outcome::new(partition), serial, deadline, due: false }
     }
 
     /// True when the topic's partitions are known.
@@ -233,7 +228,7 @@ impl Accumulator {
     /// Bytes held by batches, those on their way included.
     #[must_use]
     pub fn used(&self) -> usize {
-        self.state().used
+        self.state().books.used
     }
 
     /// Topics that somebody asked for since the last call.
@@ -255,7 +250,7 @@ impl Accumulator {
     /// Makes the batches ready that have lingered at `now`.
     pub(crate) fn handle_timeout(&self, now: Instant) {
         let mut state = self.state();
-        while let Some(first) = state.lingering.first_entry()
+        while let Some(first) = state.books.lingering.first_entry()
             && first.get().0 <= now
         {
             let (serial, (_, partition)) = first.remove_entry();
@@ -265,7 +260,15 @@ impl Accumulator {
 
     /// The partitions with a batch to send.
     pub(crate) fn ready(&self) -> Vec<TopicPartition> {
-        self.state().ready.iter().cloned().collect()
+        self.state().books.ready.iter().cloned().collect()
+    }
+
+    /// The length before compression of the batch that [`take`](Self::take) would hand out.
+    pub(crate) fn next_len(&self, partition: &TopicPartition) -> Option<usize> {
+        let mut state = self.state();
+        let batches = state.batches(partition)?;
+        let batch = batches.closed.front().or_else(|| batches.open.as_ref().filter(|open| open.due))?;
+        Some(batch.builder.uncompressed_len())
     }
 
     /// The next batch of a partition that is ready.
@@ -274,7 +277,7 @@ impl Accumulator {
         let batches = state.batches(partition)?;
         let batch = batches.closed.pop_front().or_else(|| batches.open.take_if(|open| open.due));
         if batches.closed.is_empty() && !batches.open.as_ref().is_some_and(|open| open.due) {
-            state.ready.remove(partition);
+            state.books.ready.remove(partition);
         }
         batch
     }
@@ -284,23 +287,22 @@ impl Accumulator {
     pub(crate) fn flush(&self) -> u64 {
         let mut state = self.state();
         state.end_lingering();
-        state.next_serial
+        state.books.next_serial
     }
 
     /// The serial number of the oldest batch that is not settled.
     pub(crate) fn oldest_unsettled(&self) -> Option<u64> {
-        self.state().unsettled.keys().next().copied()
+        self.state().books.unsettled.keys().next().copied()
     }
 
     /// A batch is settled: its records' owners know.
     pub(crate) fn settled(&self, serial: u64) {
-        self.state().unsettled.remove(&serial);
+        self.state().books.unsettled.remove(&serial);
     }
 
     /// The memory of a batch has changed from `before` to `after` bytes.
     pub(crate) fn recharge(&self, before: usize, after: usize) {
-        let mut state = self.state();
-        state.used = state.used.saturating_sub(before).saturating_add(after);
+        self.state().books.recharge(before, after);
     }
 
     /// Takes nothing more.
@@ -311,7 +313,7 @@ impl Accumulator {
     /// A partition takes nothing more; what has not been sent comes back.
     pub(crate) fn stop(&self, partition: &TopicPartition, error: &ProduceError) -> Vec<OpenBatch> {
         let mut state = self.state();
-        state.ready.remove(partition);
+        state.books.ready.remove(partition);
         let Some(batches) = state.batches(partition) else { return Vec::new() };
         batches.stopped = Some(error.clone());
         let unsent: Vec<_> = batches.closed.drain(..).chain(batches.open.take()).collect();
@@ -319,7 +321,7 @@ impl Accumulator {
             topic.avoid_stopped();
         }
         for batch in &unsent {
-            state.lingering.remove(&batch.serial);
+            state.books.lingering.remove(&batch.serial);
         }
         unsent
     }
@@ -344,22 +346,29 @@ impl Accumulator {
             }
         }
         for partition in emptied {
-            state.ready.remove(&partition);
+            state.books.ready.remove(&partition);
         }
         for batch in &expired {
-            state.lingering.remove(&batch.serial);
+            state.books.lingering.remove(&batch.serial);
         }
         expired
     }
 
     /// When the oldest open batch has lingered.
     pub(crate) fn next_linger(&self) -> Option<Instant> {
-        self.state().lingering.values().next().map(|(at, _)| *at)
+        self.state().books.lingering.values().next().map(|(at, _)| *at)
     }
 
     /// When the oldest batch that is not settled expires.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
-        self.state().unsettled.values().next().copied()
+        self.state().books.unsettled.values().next().copied()
+    }
+}
+
+impl Books {
+    /// A batch that held `before` bytes holds `after`.
+    fn recharge(&mut self, before: usize, after: usize) {
+        self.used = self.used.saturating_sub(before).saturating_add(after);
     }
 }
 
@@ -371,7 +380,7 @@ impl State {
 
     /// Makes every open batch ready.
     fn end_lingering(&mut self) {
-        for (serial, (_, partition)) in std::mem::take(&mut self.lingering) {
+        for (serial, (_, partition)) in std::mem::take(&mut self.books.lingering) {
             self.make_due(partition, serial);
         }
     }
@@ -381,7 +390,7 @@ impl State {
         let open = self.batches(&partition).and_then(|batches| batches.open.as_mut());
         if let Some(open) = open.filter(|open| open.serial == serial) {
             open.due = true;
-            self.ready.insert(partition);
+            self.books.ready.insert(partition);
         }
     }
 }
@@ -407,6 +416,17 @@ impl TopicBatches {
             (None, None) => self.sticky.choose(&self.available, random),
         };
         chosen.filter(|index| *index < count).ok_or_else(|| no_such_partition(record, count))
+    }
+}
+
+impl PartitionBatches {
+    /// The open batch takes nothing more: it is to be sent.
+    fn close(&mut self, partition: TopicPartition, books: &mut Books) {
+        if let Some(full) = self.open.take() {
+            books.lingering.remove(&full.serial);
+            books.ready.insert(partition);
+            self.closed.push_back(full);
+        }
     }
 }
 

@@ -53,7 +53,7 @@ pub enum ProduceFailure {
         message: Option<ByteString>,
     },
     /// No acknowledgement came in time.
-    #[error("not acknowledged within {timeout:?}; {}", .last.as_deref().unwrap_or("the partition has had no leader"))]
+    #[error("not acknowledged within {timeout:?}; {}", .last.as_deref().unwrap_or("it has not been sent yet"))]
     DeliveryTimeout {
         /// The delivery timeout.
         timeout: Duration,

@@ -295,9 +295,11 @@ impl PartitionQueue {
                 index += 1;
                 continue;
             }
-            let last = self.last_failure.clone();
+            let is_in_flight = batch.in_flight.is_some();
+            let unanswered = || is_in_flight.then(|| "the leader has not answered".into());
+            let last = self.last_failure.clone().or_else(unanswered);
             let cause = ProduceFailure::DeliveryTimeout { timeout, last };
-            if batch.in_flight.is_some() {
+            if is_in_flight {
                 let error = self.error(index, Certainty::MaybeWritten, cause);
                 self.settle(index, Err(error), accumulator);
                 index += 1;
@@ -387,8 +389,11 @@ impl PartitionQueue {
         accumulator: &Accumulator,
     ) {
         self.land(index, |batch| batch.doubt = batch.doubt.max(doubt));
-        self.failures = self.failures.saturating_add(1);
-        self.retry_at = Some(later(now, pace.backoff.after(self.failures, pace.random)));
+        // One broken connection fails every batch that is in flight: that is one reason to pause.
+        if self.retry_at.is_none_or(|at| at <= now) {
+            self.failures = self.failures.saturating_add(1);
+            self.retry_at = Some(later(now, pace.backoff.after(self.failures, pace.random)));
+        }
         self.forget_abandoned(index, accumulator);
     }
 

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use milena_cluster::{
     BrokerId, Deadline, Failure, Machine, MetadataTracker, Outgoing, RequestId, RequestIds, Target,
-    TopicPartition, later,
+    TopicPartition,
 };
 use milena_protocol::{messages::Response, records::HEADER_LEN, wire::ByteString};
 
@@ -46,8 +46,8 @@ pub struct Producer {
     config: ProducerConfig,
     accumulator: Arc<Accumulator>,
     metadata: MetadataTracker,
-    /// Topics that nothing is known of, each with the moment at which somebody last wanted to write to it.
-    unknown: BTreeMap<ByteString, Instant>,
+    /// Topics that are asked for in vain, and since when nobody has wanted to produce to them.
+    unknown_topics: BTreeMap<ByteString, Instant>,
     identity: Identity,
     queues: BTreeMap<TopicPartition, PartitionQueue>,
     in_flight: BTreeMap<RequestId, InFlight>,
@@ -90,7 +90,7 @@ impl Producer {
         Ok(Self {
             accumulator: Arc::new(Accumulator::new(&config)),
             metadata: MetadataTracker::new(config.metadata),
-            unknown: BTreeMap::new(),
+            unknown_topics: BTreeMap::new(),
             identity: Identity::new(config.retry_backoff, config.request_timeout),
             queues: BTreeMap::new(),
             in_flight: BTreeMap::new(),
@@ -186,25 +186,37 @@ impl Producer {
         !self.metadata.metadata().topics.is_empty()
     }
 
+    /// Asks for a topic, for somebody wants to produce to it.
+    fn want_topic(&mut self, now: Instant, topic: &ByteString) {
+        self.metadata.want(now, topic);
+        self.unknown_topics.insert(topic.clone(), now);
+    }
+
+    /// Stops asking for topics that are still unknown when metadata is old and nobody has tried to produce to them again:
+    /// a misspelt name, or a topic that was deleted.
+    fn forget_topics(&mut self, now: Instant) {
+        let known = Arc::clone(self.metadata.metadata());
+        for topic in known.topic_errors.keys().filter(|topic| !known.topics.contains_key(*topic)) {
+            self.unknown_topics.entry(topic.clone()).or_insert(now);
+        }
+        let (patience, metadata) = (self.config.metadata.max_age, &mut self.metadata);
+        self.unknown_topics.retain(|topic, wanted| {
+            if known.topics.contains_key(topic) {
+                return false;
+            }
+            let is_over = now.saturating_duration_since(*wanted) >= patience;
+            if is_over {
+                metadata.unwant(topic);
+            }
+            !is_over
+        });
+    }
+
     fn learn_topics(&mut self) {
         for (name, topic) in &self.metadata.metadata().topics {
             let available = topic.partitions.iter().map(|partition| partition.leader.is_some()).collect();
             self.accumulator.set_partitions(name, available);
         }
-    }
-
-    /// Asks no more after topics that do not turn up and that nobody has wanted for long: names may come from outside, and
-    /// each is part of every request for metadata.
-    fn forget_unknown(&mut self, now: Instant) {
-        let Self { unknown, metadata, config, .. } = self;
-        unknown.retain(|topic, wanted| {
-            let is_known = metadata.metadata().topics.contains_key(topic);
-            let is_over = !is_known && later(*wanted, config.metadata.max_age) <= now;
-            if is_over {
-                metadata.unwant(topic);
-            }
-            !is_known && !is_over
-        });
     }
 
     /// True while only a new producer id lets the producer go on: everything old is settled first.
@@ -221,11 +233,14 @@ impl Producer {
     /// The request for the first leader, in turn, that something can be sent to.
     fn produce_request(&mut self, now: Instant) -> Option<Outgoing> {
         let renewing = self.renewal();
-        self.identity.known()?;
         let candidates = self.candidates();
+        let metadata = Arc::clone(self.metadata.metadata());
+        for partition in candidates.iter().filter(|known| !metadata.topics.contains_key(&known.topic)) {
+            self.want_topic(now, &partition.topic);
+        }
+        self.identity.known()?;
         let mut leaderless = false;
         let mut tried = BTreeSet::new();
-        let metadata = Arc::clone(self.metadata.metadata());
         let leader_of =
             |partition: &TopicPartition| metadata.partition(partition).and_then(|known| known.leader);
         for first in &candidates {
@@ -283,9 +298,9 @@ impl Producer {
         let mut batches: Vec<BatchToSend> = Vec::new();
         let mut len = 0usize;
         for partition in partitions {
-            // A batch is at most this large before its records are seen; the first always goes.
-            let most = self.queues.get(partition).and_then(PartitionQueue::resend_len);
-            let most = most.unwrap_or(self.config.batch_size);
+            // The first always goes. One that compression makes smaller counts in full: that is known too late.
+            let again = self.queues.get(partition).and_then(PartitionQueue::resend_len);
+            let most = again.or_else(|| self.accumulator.next_len(partition)).unwrap_or_default();
             if !batches.is_empty() && len.saturating_add(most) > self.config.max_request_size {
                 break;
             }
@@ -421,7 +436,7 @@ impl Machine for Producer {
             self.handle_produce(now, id, &result);
         } else if self.metadata.handle_response(now, id, &result, &mut self.random) {
             self.learn_topics();
-            self.forget_unknown(now);
+            self.forget_topics(now);
         } else if let Some(known) = self.identity.handle_response(now, id, &result, &mut self.random) {
             self.queues.values_mut().for_each(|queue| queue.adopt(known));
         }
@@ -447,10 +462,8 @@ impl Machine for Producer {
         if self.state == State::Closed {
             return None;
         }
-        for topic in self.accumulator.take_wanted() {
-            self.metadata.want(now, &topic);
-            self.unknown.insert(topic, now);
-        }
+        let wanted: BTreeSet<ByteString> = self.accumulator.take_wanted();
+        wanted.iter().for_each(|topic| self.want_topic(now, topic));
         if let Some(request) = self.metadata.poll_request(now, &mut self.ids) {
             return Some(request);
         }

@@ -2,16 +2,17 @@
 
 use std::time::Duration;
 
-use milena_cluster::{Machine, Outgoing};
+use milena_cluster::{Failure, Machine, Outgoing, RequestId};
 use milena_producer::{
     Certainty, Delivery, EnqueueError, FlushId, InvalidConfig, NewRecord, ProduceFailure, Producer,
     ProducerConfig, ProducerEvent,
 };
-use milena_protocol::wire::ByteString;
+use milena_protocol::{messages::Response, wire::ByteString};
 
 use super::{
-    history::{Place, RecordId, Sent, Told, Violation},
+    history::{Found, Place, RecordId, Sent, Told, Violation},
     plan::TOPICS,
+    rules::Rules,
     saboteur::{Bug, Saboteur},
     timeline::Timeline,
 };
@@ -23,6 +24,7 @@ const PATIENCE: u32 = 32;
 pub(super) struct Actor {
     pub(super) index: usize,
     pub(super) machine: Saboteur,
+    rules: Rules,
     topics: Vec<ByteString>,
     records: Vec<Tracked>,
     next_number: u64,
@@ -69,6 +71,7 @@ impl Actor {
         Ok(Self {
             index,
             machine: Saboteur::new(Producer::new(config)?, bug),
+            rules: Rules::default(),
             topics: TOPICS.iter().map(|(name, _)| (*name).into()).collect(),
             records: Vec::new(),
             next_number: 0,
@@ -102,11 +105,12 @@ impl Actor {
         }
     }
 
-    /// Sends one record to every partition.
-    pub(super) fn probe(&mut self, timeline: &mut Timeline) {
+    /// Sends one record to every partition. After a first round, which may run into what has changed meanwhile, every
+    /// record of the second has to be acknowledged.
+    pub(super) fn probe(&mut self, timeline: &mut Timeline, is_second: bool) {
         for (topic, (name, partitions)) in TOPICS.iter().enumerate() {
             for partition in 0..*partitions {
-                if !self.enqueue(timeline, topic, Some(partition), true) {
+                if !self.enqueue(timeline, topic, Some(partition), is_second) && is_second {
                     let what = format!("p{} takes no record for {name}-{partition}", self.index);
                     self.violations.push(Violation::Misbehaved(what));
                 }
@@ -155,12 +159,29 @@ impl Actor {
         self.machine.producer.close(deadline);
     }
 
+    /// Tells the machine what became of a request.
+    pub(super) fn answer(&mut self, timeline: &Timeline, id: RequestId, result: Result<Response, Failure>) {
+        self.rules.hears(id, &result);
+        self.machine.handle_response(timeline.now(), id, result);
+    }
+
     /// Lets the machine act on the time, and hands out all it wants to send.
     pub(super) fn wake(&mut self, timeline: &mut Timeline) -> Vec<Outgoing> {
         let now = timeline.now();
         self.machine.handle_timeout(now);
         let mut requests = Vec::new();
         while let Some(outgoing) = self.machine.poll_request(now) {
+            let broken = self.rules.sends(
+                outgoing.id,
+                outgoing.target,
+                &outgoing.request,
+                |value| Some(found(0, value)?.id.number),
+                |number| {
+                    let record = usize::try_from(number).ok().and_then(|number| self.records.get(number));
+                    record.is_some_and(|record| record.delivery.result().is_some())
+                },
+            );
+            self.violations.extend(broken);
             requests.push(outgoing);
             if requests.len() > 1_000 {
                 self.misbehaves(format!("p{} never stops sending", self.index));
@@ -277,4 +298,15 @@ impl Tally {
         self.not_written += other.not_written;
         self.maybe_written += other.maybe_written;
     }
+}
+
+/// Reads what [`Actor::enqueue`] writes into a value.
+pub(super) fn found(offset: i64, value: &[u8]) -> Option<Found> {
+    let mut words = std::str::from_utf8(value).ok()?.split(' ');
+    let id = RecordId { producer: words.next()?.parse().ok()?, number: words.next()?.parse().ok()? };
+    let topic = words.next()?.parse().ok()?;
+    let partition: i32 = words.next()?.parse().ok()?;
+    let padded = words.next()?.bytes().all(|byte| byte == b'x') && words.next().is_none();
+    let meant_for = (partition >= 0).then_some(Place { topic, partition });
+    padded.then_some(Found { id, meant_for, offset })
 }

@@ -15,6 +15,7 @@ mod actor;
 pub mod history;
 mod network;
 mod plan;
+mod rules;
 mod saboteur;
 mod timeline;
 mod trace;

@@ -3,11 +3,14 @@
 //! Every run draws the faults it has and how often they come, so that some runs are all cuts and others all elections
 //! (swarm testing): a mixture of everything finds less.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use milena_cluster::{Backoff, MetadataConfig};
 use milena_producer::ProducerConfig;
-use milena_protocol::records::{Codec, Compression};
+use milena_protocol::{
+    messages::ApiKey,
+    records::{Codec, Compression},
+};
 
 /// Topics in a run.
 pub(super) const TOPICS: [(&str, i32); 2] = [("letters", 3), ("replies", 2)];
@@ -53,6 +56,8 @@ pub(super) struct Plan {
     pub(super) refusals: bool,
     /// Brokers say that they miss records they had acknowledged.
     pub(super) desynchronizes: bool,
+    /// What older brokers speak: names for topics, no hints where a leader is.
+    pub(super) max_versions: BTreeMap<ApiKey, i16>,
 }
 
 impl Plan {
@@ -69,17 +74,28 @@ impl Plan {
             refuse: often(random, 200_000),
             garble: often(random, 50_000),
         };
+        let max_versions = match random.u8(0..4) {
+            0 => {
+                BTreeMap::from([(ApiKey::Produce, random.i16(3..13)), (ApiKey::Metadata, random.i16(1..13))])
+            }
+            1 => BTreeMap::from([
+                (ApiKey::Metadata, random.i16(1..10)),
+                (ApiKey::InitProducerId, random.i16(0..5)),
+            ]),
+            _ => BTreeMap::new(),
+        };
         Self {
             producers: random.usize(1..=2),
             records: random.u32(40..160),
             pause: *random.choice(&[2_000, 20_000, 200_000]).unwrap_or(&2_000),
             network,
             heal: random.u64(1_000_000..8_000_000),
-            nemesis: *random.choice(&[100_000, 500_000, 2_000_000]).unwrap_or(&100_000),
+            nemesis: *random.choice(&[30_000, 100_000, 1_000_000]).unwrap_or(&100_000),
             bounces: random.bool(),
             elections: random.bool(),
             refusals: random.bool(),
-            desynchronizes: random.u8(0..16) == 0,
+            desynchronizes: random.u8(0..8) == 0,
+            max_versions,
         }
     }
 
@@ -88,6 +104,7 @@ impl Plan {
         let request_timeout = Duration::from_millis(random.u64(200..1_500));
         let linger = Duration::from_millis(*random.choice(&[0, 1, 5, 50]).unwrap_or(&0));
         let batch_size = random.usize(130..700);
+        let longest_retries = *random.choice(&[50, 5_000]).unwrap_or(&50);
         let backoff =
             Backoff { initial: Duration::from_millis(random.u64(1..60)), max: Duration::from_millis(300) };
         ProducerConfig {
@@ -98,7 +115,9 @@ impl Plan {
             max_in_flight: random.usize(1..=5),
             codec: Codec::from(if random.u8(0..8) == 0 { Compression::Gzip } else { Compression::None }),
             request_timeout,
-            delivery_timeout: linger + request_timeout + Duration::from_millis(random.u64(1..5_000)),
+            delivery_timeout: linger
+                + request_timeout
+                + Duration::from_millis(random.u64(1..longest_retries)),
             retry_backoff: backoff,
             metadata: MetadataConfig {
                 max_age: Duration::from_secs(random.u64(1..20)),

@@ -34,8 +34,8 @@ pub(super) enum Event {
     Nemesis,
     /// Faults end.
     Heal,
-    /// Every producer sends a record to every partition, which has to be acknowledged.
-    Probe { producer: usize },
+    /// A producer sends a record to every partition, which the second time has to be acknowledged.
+    Probe { producer: usize, is_second: bool },
     /// A user closes its producer.
     Finish { producer: usize },
 }

@@ -13,8 +13,8 @@ use milena_protocol::{
 };
 
 use super::{
-    actor::{Actor, Tally},
-    history::{Found, Logs, Place, RecordId, Sent, Violation, check},
+    actor::{Actor, Tally, found},
+    history::{Logs, Place, Sent, Violation, check},
     network::{Answered, Counts, Network},
     plan::{Plan, TOPICS},
     saboteur::Bug,
@@ -105,8 +105,13 @@ impl World {
         let mut random = fastrand::Rng::with_seed(seed);
         let plan = Plan::new(&mut random);
         let timeline = Timeline::new(Instant::now(), Trace::new(options.keep_trace));
-        let config =
-            ClusterConfig { brokers: BROKERS, seed, retention_bytes: None, ..ClusterConfig::default() };
+        let config = ClusterConfig {
+            brokers: BROKERS,
+            seed,
+            retention_bytes: None,
+            max_versions: plan.max_versions.clone(),
+            ..ClusterConfig::default()
+        };
         let mut cluster = Cluster::new(config, timeline.now(), START);
         let mut violations = Vec::new();
         for (name, partitions) in TOPICS {
@@ -127,8 +132,10 @@ impl World {
         for producer in 0..self.actors.len() {
             let at = self.random.u64(0..100_000);
             self.timeline.schedule(at, Event::Work { producer });
-            self.timeline.schedule(self.plan.heal + RECOVERY, Event::Probe { producer });
-            self.timeline.schedule(self.plan.heal + RECOVERY + SETTLED, Event::Finish { producer });
+            for (is_second, at) in [(false, RECOVERY), (true, 2 * RECOVERY)] {
+                self.timeline.schedule(self.plan.heal + at, Event::Probe { producer, is_second });
+            }
+            self.timeline.schedule(self.plan.heal + 2 * RECOVERY + SETTLED, Event::Finish { producer });
         }
         self.timeline.schedule(self.plan.nemesis, Event::Nemesis);
         self.timeline.schedule(self.plan.heal, Event::Heal);
@@ -197,7 +204,9 @@ impl World {
             Event::Work { producer } => self.work(producer),
             Event::Nemesis => self.befall(),
             Event::Heal => self.heal(),
-            Event::Probe { producer } => self.with_actor(producer, Actor::probe),
+            Event::Probe { producer, is_second } => {
+                self.with_actor(producer, |actor, timeline| actor.probe(timeline, is_second));
+            }
             Event::Finish { producer } => {
                 self.with_actor(producer, |actor, timeline| actor.close(timeline, CLOSING));
             }
@@ -223,12 +232,16 @@ impl World {
     fn answer(&mut self, answers: Vec<Answered>) {
         for (producer, id, result) in answers {
             let Some(actor) = self.actors.get_mut(producer) else { continue };
-            let now = self.timeline.now();
-            match &result {
-                Ok(_) => {}
-                Err(failure) => self.timeline.note(format_args!("p{producer} hears of {id:?}: {failure:?}")),
+            if let Err(failure) = &result {
+                self.timeline.note(format_args!("p{producer} hears of {id:?}: {failure:?}"));
             }
-            milena_cluster::Machine::handle_response(&mut actor.machine, now, id, result);
+            actor.answer(&self.timeline, id, result);
+            // Whoever drives a machine may have several answers for it before the next turn.
+            if self.random.bool() {
+                self.drain(producer);
+            }
+        }
+        for producer in 0..self.actors.len() {
             self.drain(producer);
         }
     }
@@ -393,15 +406,4 @@ impl World {
         }
         (logs, unreadable)
     }
-}
-
-/// Reads what [`Actor::enqueue`] writes into a value.
-fn found(offset: i64, value: &[u8]) -> Option<Found> {
-    let mut words = std::str::from_utf8(value).ok()?.split(' ');
-    let id = RecordId { producer: words.next()?.parse().ok()?, number: words.next()?.parse().ok()? };
-    let topic = words.next()?.parse().ok()?;
-    let partition: i32 = words.next()?.parse().ok()?;
-    let padded = words.next()?.bytes().all(|byte| byte == b'x') && words.next().is_none();
-    let meant_for = (partition >= 0).then_some(Place { topic, partition });
-    padded.then_some(Found { id, meant_for, offset })
 }

@@ -1,7 +1,11 @@
 //! `cargo xtask test`: every test there is, with one line at the end that says what ran.
 //!
-//! First `cargo test --workspace`, which needs nothing but Rust. Then, with the cluster up, the tests that need it:
-//! they are marked `#[ignore = "needs the cluster"]` and live in `protocol-tests/tests/cluster_*.rs`.
+//! First `cargo test --workspace`, which needs nothing but Rust. Then the tests that are ignored there:
+//!
+//! - with the cluster up, those that need it or Java: they are marked `#[ignore = "needs the cluster"]` and live in a
+//!   file `tests/cluster_*.rs`;
+//! - where kcat is installed, those that need it: `#[ignore = "needs kcat"]`, in `tests/kcat_*.rs`. Elsewhere they stay
+//!   skipped, and that is said.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -48,6 +52,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<bool> {
             Parser::default().finish(false)
         }));
     }
+    if !interrupt.is_set() {
+        parts.extend(kcat_part(&interrupt)?);
+    }
     let total = Total::of(&parts);
     if interrupt.is_set() {
         eprintln!("error: interrupted: not everything ran");
@@ -82,6 +89,19 @@ fn cluster_part(interrupt: &Interrupt) -> anyhow::Result<Part> {
     let part = part?;
     down?;
     Ok(part)
+}
+
+/// Runs the tests with librdkafka's command-line client, if it is there.
+fn kcat_part(interrupt: &Interrupt) -> anyhow::Result<Option<Part>> {
+    println!("\nthe tests that need kcat");
+    let version = Command::new("kcat").arg("-V").stdin(Stdio::null()).stdout(Stdio::null()).status();
+    if version.is_err() {
+        println!("left out, for kcat is not installed: apt-get install -y kcat");
+        return Ok(None);
+    }
+    let selection =
+        ["--workspace", "--no-fail-fast", "--test", "kcat_*", "--", "--ignored", "--test-threads=1"];
+    cargo_test(&selection, &[], interrupt).map(Some)
 }
 
 fn has_cluster_tests() -> anyhow::Result<bool> {

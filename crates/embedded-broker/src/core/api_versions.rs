@@ -1,7 +1,7 @@
 //! ApiVersions: which APIs there are, in which versions, and which features are finalized.
 //!
 //! Imitates Kafka 4.3.1, with `group.version` 1 (KIP-848) unless it is left out. A version it does not know is answered in
-//! the shape of version 0 with the versions it does know (KIP-511). The ranges are those of this broker, not Kafka's: an
+//! the shape of version 0 with the versions of ApiVersions that it does know (KIP-511). The ranges are those of this broker, not Kafka's: an
 //! API that is not played here is not listed.
 //!
 //! Leaves out: the ZooKeeper migration flag, which is always false.
@@ -57,9 +57,11 @@ impl Cluster {
         self.known_versions(ErrorCode::NONE).into()
     }
 
-    /// The answer to a version that is not known.
+    /// The answer to a version that is not known: those of this API that are.
     pub(super) fn unsupported_api_versions(&self) -> Answer {
-        self.known_versions(ErrorCode::UNSUPPORTED_VERSION).into()
+        let mut known = self.known_versions(ErrorCode::UNSUPPORTED_VERSION);
+        known.api_keys.retain(|api| api.api_key == ApiKey::ApiVersions.code());
+        known.into()
     }
 
     /// The versions of `api` that are offered, if it is.

@@ -437,7 +437,9 @@ impl ClassicGroup {
             .map(|(id, _)| id.clone())
             .collect();
         let Some(first) = joined.first() else {
-            self.state = State::Joining { deadline: now + self.rebalance_timeout(), first: None };
+            // Only static members that are away are left. A timeout of zero must not make this a busy wait.
+            let deadline = now + self.rebalance_timeout().max(Duration::from_secs(1));
+            self.state = State::Joining { deadline, first: None };
             return;
         };
         if !joined.contains(&self.leader) {

@@ -32,6 +32,8 @@ pub struct ClusterConfig {
     pub consumer_groups: bool,
     /// The highest version to offer of an API, to imitate an older broker. `-1` leaves the API out.
     pub max_versions: BTreeMap<ApiKey, i16>,
+    /// How many fetch sessions (KIP-227) there may be on all brokers together. Without any, clients send whole requests.
+    pub fetch_session_slots: usize,
     /// How long the first rebalance of an empty classic group waits for more members. 100 ms by default, where Kafka
     /// waits 3 s.
     pub initial_rebalance_delay: Duration,
@@ -60,6 +62,7 @@ impl Default for ClusterConfig {
             retention_bytes: Some(256 << 20),
             consumer_groups: true,
             max_versions: BTreeMap::new(),
+            fetch_session_slots: 1_000,
             initial_rebalance_delay: Duration::from_millis(100),
             min_session_timeout: Duration::from_secs(6),
             max_session_timeout: Duration::from_secs(1800),

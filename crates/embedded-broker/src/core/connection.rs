@@ -28,6 +28,8 @@ pub(super) enum State {
     Busy(UnderWay),
     /// A fault took the request: nothing more comes on this connection.
     Mute,
+    /// It was told to end, and what still comes in on it is not looked at.
+    Closed,
 }
 
 /// The request that a connection waits for.

@@ -12,6 +12,8 @@
 //!
 //! Imitates the consumer groups of Kafka 4.3.1: a partition is in one member's hands at a time. It goes to its new owner
 //! only when the heartbeat of the old one shows that it has let go, or the old one is fenced.
+//!
+//! Leaves out: the interval between two target assignments (a second in Kafka); here a change has its target at once.
 
 use std::{
     collections::BTreeMap,
@@ -94,7 +96,8 @@ pub(super) const LEAVING_STATIC: i32 = -2;
 
 impl ConsumerGroup {
     pub(super) fn new() -> Self {
-        Self::default()
+        // As in Kafka, where the first member therefore comes to epoch 2.
+        Self { epoch: 1, assignment_epoch: 1, ..Self::default() }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -109,6 +112,10 @@ impl ConsumerGroup {
         self.members.contains_key(member_id)
     }
 
+    pub(super) fn assignments(&self) -> BTreeMap<ByteString, Assignment> {
+        self.members.iter().map(|(id, member)| (id.clone(), member.assigned.clone())).collect()
+    }
+
     pub(super) fn heartbeat(
         &mut self,
         now: Instant,
@@ -119,17 +126,15 @@ impl ConsumerGroup {
         if beat.epoch < JOINING {
             return self.leave(&beat);
         }
-        self.admit(now, &beat)?;
+        let joined = self.admit(now, &beat)?;
         let member_id = beat.member_id.clone();
         let full = beat.is_full();
         let owned = beat.owned.clone();
         let member = self.members.get_mut(&member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
         let before = member.assigned.clone();
         member.session_ends = now + session_timeout;
-        if member.update(beat) {
-            self.epoch += 1;
-        }
-        self.refresh_target(topics);
+        let changed = member.update(beat) | joined;
+        self.refresh_target(topics, changed);
         self.reconcile(now, &member_id, owned.as_ref());
         let member = self.members.get(&member_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
         let changed = full || member.assigned != before;
@@ -183,13 +188,15 @@ impl ConsumerGroup {
         Ok(Beaten { epoch: beat.epoch, assignment: None })
     }
 
-    /// Makes sure that the member is in the group and may say what it says.
-    fn admit(&mut self, now: Instant, beat: &Beat) -> Result<(), ErrorCode> {
+    /// Makes sure that the member is in the group and may say what it says. Tells whether it is new.
+    fn admit(&mut self, now: Instant, beat: &Beat) -> Result<bool, ErrorCode> {
         if let Some(instance_id) = &beat.instance_id {
             let owns = |member: &Member| member.instance_id.as_ref() == Some(instance_id);
             let known = self.members.iter().find(|(_, member)| owns(member));
             match known.map(|(id, member)| (id.clone(), member.epoch)) {
-                Some((id, LEAVING_STATIC)) if beat.epoch == JOINING => return self.replace(&id, beat),
+                Some((id, LEAVING_STATIC)) if beat.epoch == JOINING => {
+                    return self.replace(&id, beat).map(|()| false);
+                }
                 Some((id, _)) if id == beat.member_id => {}
                 Some(_) if beat.epoch == JOINING => return Err(ErrorCode::UNRELEASED_INSTANCE_ID),
                 Some(_) => return Err(ErrorCode::FENCED_INSTANCE_ID),
@@ -197,11 +204,10 @@ impl ConsumerGroup {
             }
         }
         match self.members.get_mut(&beat.member_id) {
-            Some(member) => member.check_epoch(beat),
+            Some(member) => member.check_epoch(beat).map(|()| false),
             None if beat.epoch == JOINING => {
                 self.members.insert(beat.member_id.clone(), Member::new(now, beat.instance_id.clone()));
-                self.epoch += 1;
-                Ok(())
+                Ok(true)
             }
             None => Err(ErrorCode::UNKNOWN_MEMBER_ID),
         }
@@ -219,12 +225,12 @@ impl ConsumerGroup {
         Ok(())
     }
 
-    /// Makes a new target if members, subscriptions or topics have changed.
-    fn refresh_target(&mut self, topics: &Topics) {
+    /// Makes a new target if members, subscriptions or topics have changed. One heartbeat makes at most one epoch.
+    fn refresh_target(&mut self, topics: &Topics, changed: bool) {
         let subscriptions: BTreeMap<&ByteString, BTreeMap<Uuid, i32>> =
             self.members.iter().map(|(id, member)| (id, member.subscribed(topics))).collect();
         let subscribed = subscriptions.values().flatten().map(|(id, count)| (*id, *count)).collect();
-        if self.subscribed != subscribed {
+        if changed || self.subscribed != subscribed {
             self.subscribed = subscribed;
             self.epoch += 1;
         }

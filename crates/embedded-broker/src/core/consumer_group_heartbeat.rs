@@ -23,6 +23,7 @@ use super::{
     Cluster,
     assignor::{Assignment, Assignor},
     consumer_group::{Beat, LEAVING_STATIC},
+    detach::Detach,
     dispatch::{Answer, Context},
     groups::Kind,
 };
@@ -129,11 +130,11 @@ fn beat(request: ConsumerGroupHeartbeatRequest) -> Result<Beat, Refusal> {
         request.server_assignor.map(|name| Assignor::named(&name).ok_or(unknown_assignor)).transpose()?;
     let owned = request.topic_partitions.map(|owned| owned.iter().flat_map(partitions).collect());
     Ok(Beat {
-        member_id: request.member_id,
+        member_id: request.member_id.detached(),
         epoch: request.member_epoch,
-        instance_id: request.instance_id,
+        instance_id: request.instance_id.detached(),
         rebalance_timeout: u64::try_from(request.rebalance_timeout_ms).ok().map(Duration::from_millis),
-        topic_names: request.subscribed_topic_names,
+        topic_names: request.subscribed_topic_names.detached(),
         topic_regex: request.subscribed_topic_regex.map(|regex| compile(&regex)).transpose()?,
         assignor,
         owned,

@@ -19,6 +19,7 @@ use milena_protocol::{
 
 use super::{
     BrokerId, Cluster,
+    detach::Detach,
     dispatch::Answer,
     topic_config::TopicConfig,
     topics::{Partition, Topic},
@@ -77,7 +78,7 @@ impl Cluster {
             return Err((ErrorCode::INVALID_PARTITIONS, message));
         }
         let partitions = replicas.into_iter().map(|replicas| Partition::new(replicas, &self.up)).collect();
-        Ok(Topic { name: name.clone(), id: self.random.uuid(), config, partitions })
+        Ok(Topic { name: name.detached(), id: self.random.uuid(), config, partitions })
     }
 
     fn spread(&self, partitions: i32, replication_factor: i16) -> Result<Vec<Vec<BrokerId>>, Refusal> {

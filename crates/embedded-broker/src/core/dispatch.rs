@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use milena_protocol::{
+    ErrorCode,
     frame::{ReceivedRequest, decode_request, encode_response},
     messages::{ApiKey, Request, Response},
     wire::{ByteString, Frame},
@@ -12,6 +13,7 @@ use milena_protocol::{
 use super::{
     Action, BrokerId, Cluster, ConnectionId, Output, Reply,
     connection::{Connection, MAX_WAITING, State, Then, UnderWay},
+    error_reply::error_reply,
 };
 
 /// Where a request came from, and when.
@@ -54,10 +56,13 @@ pub(super) struct Delayed {
 impl Cluster {
     /// Takes a frame, or lets it wait for the request before it.
     pub(super) fn receive(&mut self, now: Instant, broker: BrokerId, id: ConnectionId, frame: Bytes) {
+        let connection = self.connections.entry(id).or_insert_with(|| Connection::new(broker));
+        if matches!(connection.state, State::Closed) {
+            return;
+        }
         if !self.up.contains(&broker) {
             return self.close(id);
         }
-        let connection = self.connections.entry(id).or_insert_with(|| Connection::new(broker));
         if !connection.is_muted() {
             return self.process(now, broker, id, &frame);
         }
@@ -93,13 +98,23 @@ impl Cluster {
 
     /// Ends a connection from our side.
     pub(super) fn close(&mut self, id: ConnectionId) {
-        self.forget(id);
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if matches!(connection.state, State::Closed) {
+            return;
+        }
+        connection.state = State::Closed;
+        connection.waiting.clear();
+        self.drop_parked(id);
         self.replies.push_back(Reply { connection: id, output: Output::Close });
     }
 
     /// Drops what is known of a connection.
     pub(super) fn forget(&mut self, id: ConnectionId) {
         self.connections.remove(&id);
+        self.drop_parked(id);
+    }
+
+    fn drop_parked(&mut self, id: ConnectionId) {
         self.parked_fetches.remove(&id);
         self.delayed.retain(|_, delayed| delayed.connection != id);
     }
@@ -143,9 +158,7 @@ impl Cluster {
     fn meet_faults(&mut self, cx: &Context, under_way: UnderWay, request: Request) -> Answer {
         let then = match self.faults.meet(under_way.api, cx.broker) {
             None => Then::Send,
-            Some(Action::Answer(error)) => {
-                return super::error_reply::error_reply(&request, cx.version, error);
-            }
+            Some(Action::Answer(error)) => return self.refuse(cx, request, error),
             Some(Action::Ignore) => {
                 self.set_state(cx.connection, State::Mute);
                 return Answer::Parked;
@@ -157,6 +170,13 @@ impl Cluster {
         };
         self.set_state(cx.connection, State::Busy(UnderWay { then, ..under_way }));
         self.carry_out(cx, request)
+    }
+
+    fn refuse(&mut self, cx: &Context, request: Request, error: ErrorCode) -> Answer {
+        match request {
+            Request::Fetch(body) => self.refuse_fetch(cx, body, error),
+            other => error_reply(&other, cx.version, error),
+        }
     }
 
     fn carry_out(&mut self, cx: &Context, request: Request) -> Answer {

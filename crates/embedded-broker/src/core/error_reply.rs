@@ -4,47 +4,22 @@ use milena_protocol::{
     ErrorCode,
     messages::{
         ApiVersionsResponse, ConsumerGroupHeartbeatResponse, CreateTopicsResponse, DeleteTopicsResponse,
-        DescribeClusterResponse, FetchResponse, FindCoordinatorResponse, HeartbeatResponse,
-        InitProducerIdResponse, JoinGroupResponse, LeaveGroupResponse, ListOffsetsResponse, MetadataResponse,
+        DescribeClusterResponse, FindCoordinatorResponse, HeartbeatResponse, InitProducerIdResponse,
+        JoinGroupResponse, LeaveGroupResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataResponse,
         OffsetCommitRequest, OffsetCommitResponse, OffsetFetchResponse, ProduceRequest, ProduceResponse,
-        Request, SyncGroupResponse, create_topics, delete_topics, fetch, find_coordinator, list_offsets,
-        metadata, offset_commit, offset_fetch, produce,
+        Request, SyncGroupResponse, create_topics, delete_topics, find_coordinator, list_offsets, metadata,
+        offset_commit, offset_fetch, produce,
     },
     wire::ByteString,
 };
 
 use super::dispatch::Answer;
 
-/// What answers `request` in this version with `error` in every place that the API has for it.
+/// What answers any `request` but a fetch in this version with `error` in every place that the API has for it.
 pub(super) fn error_reply(request: &Request, version: i16, error: ErrorCode) -> Answer {
     let error_code = error.0;
     match request {
         Request::Produce(request) => produced(request, error_code),
-        Request::Fetch(request) => {
-            let topics = request.topics.iter().map(|topic| fetch::FetchableTopicResponse {
-                topic: topic.topic.clone(),
-                topic_id: topic.topic_id,
-                partitions: topic
-                    .partitions
-                    .iter()
-                    .map(|partition| fetched(partition.partition, error_code))
-                    .collect(),
-                ..Default::default()
-            });
-            FetchResponse { responses: topics.collect(), ..FetchResponse::default() }.into()
-        }
-        Request::ListOffsets(request) => {
-            let topics = request.topics.iter().map(|topic| list_offsets::ListOffsetsTopicResponse {
-                name: topic.name.clone(),
-                partitions: topic
-                    .partitions
-                    .iter()
-                    .map(|wanted| listed(wanted.partition_index, error_code))
-                    .collect(),
-                ..Default::default()
-            });
-            ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }.into()
-        }
         Request::Metadata(request) => {
             let topics = request.topics.iter().flatten().map(|topic| metadata::MetadataResponseTopic {
                 error_code,
@@ -80,6 +55,43 @@ pub(super) fn error_reply(request: &Request, version: i16, error: ErrorCode) -> 
         Request::ApiVersions(_) => {
             ApiVersionsResponse { error_code, ..ApiVersionsResponse::default() }.into()
         }
+        Request::InitProducerId(_) => InitProducerIdResponse {
+            error_code,
+            producer_id: -1,
+            producer_epoch: -1,
+            ..InitProducerIdResponse::default()
+        }
+        .into(),
+        Request::DescribeCluster(_) => {
+            DescribeClusterResponse { error_code, ..DescribeClusterResponse::default() }.into()
+        }
+        Request::ListOffsets(request) => offsets_unlisted(request, error_code),
+        Request::CreateTopics(_) | Request::DeleteTopics(_) => topics_error_reply(request, error_code),
+        request => group_error_reply(request, version, error_code),
+    }
+}
+
+fn offsets_unlisted(request: &ListOffsetsRequest, error_code: i16) -> Answer {
+    let topics = request.topics.iter().map(|topic| list_offsets::ListOffsetsTopicResponse {
+        name: topic.name.clone(),
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|wanted| list_offsets::ListOffsetsPartitionResponse {
+                partition_index: wanted.partition_index,
+                error_code,
+                timestamp: -1,
+                offset: -1,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    });
+    ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }.into()
+}
+
+fn topics_error_reply(request: &Request, error_code: i16) -> Answer {
+    match request {
         Request::CreateTopics(request) => {
             let topics = request.topics.iter().map(|topic| create_topics::CreatableTopicResult {
                 name: topic.name.clone(),
@@ -96,17 +108,7 @@ pub(super) fn error_reply(request: &Request, version: i16, error: ErrorCode) -> 
             });
             DeleteTopicsResponse { responses: responses.collect(), ..DeleteTopicsResponse::default() }.into()
         }
-        Request::InitProducerId(_) => InitProducerIdResponse {
-            error_code,
-            producer_id: -1,
-            producer_epoch: -1,
-            ..InitProducerIdResponse::default()
-        }
-        .into(),
-        Request::DescribeCluster(_) => {
-            DescribeClusterResponse { error_code, ..DescribeClusterResponse::default() }.into()
-        }
-        request => group_error_reply(request, version, error_code),
+        _ => Answer::Close,
     }
 }
 
@@ -180,24 +182,4 @@ fn produced(request: &ProduceRequest, error_code: i16) -> Answer {
         ..Default::default()
     });
     ProduceResponse { responses: topics.collect(), ..ProduceResponse::default() }.into()
-}
-
-fn fetched(partition_index: i32, error_code: i16) -> fetch::PartitionData {
-    fetch::PartitionData {
-        partition_index,
-        error_code,
-        high_watermark: -1,
-        aborted_transactions: None,
-        ..Default::default()
-    }
-}
-
-fn listed(partition_index: i32, error_code: i16) -> list_offsets::ListOffsetsPartitionResponse {
-    list_offsets::ListOffsetsPartitionResponse {
-        partition_index,
-        error_code,
-        timestamp: -1,
-        offset: -1,
-        ..Default::default()
-    }
 }

@@ -3,10 +3,10 @@
 //! Imitates Kafka 4.3.1: topics by name before version 13 and by id from then on; a request waits until `min_bytes` are
 //! there or `max_wait_ms` is over, and is answered at once when a partition of it fails; `max_bytes` of the request and of
 //! each partition are kept, except that the first batch of the first partition that has one always comes (KIP-74); leader
-//! epochs are checked (KIP-320); a broker that does not lead says who does (version 16, KIP-951).
+//! epochs are checked (KIP-320); a broker that does not lead says who does (version 16, KIP-951); sessions (KIP-227, in
+//! `fetch_sessions`).
 //!
-//! Leaves out: sessions (KIP-227: every answer has session id 0, which tells the client to send whole requests, and a
-//! request in a session is FETCH_SESSION_ID_NOT_FOUND); batches that are cut off at the end of a reply; followers as
+//! Leaves out: batches that are cut off at the end of a reply; followers as
 //! clients (`replica_id` of 0 and more) and as servers (the preferred read replica is always -1); diverging epochs,
 //! because no log is ever truncated; transactions, so both isolation levels read up to the high watermark and nothing
 //! was aborted.
@@ -30,6 +30,7 @@ use milena_protocol::{
 use super::{
     BrokerId, Cluster, ConnectionId, Deadline,
     dispatch::{Answer, Context},
+    fetch_sessions::{Answering, Mode},
     topics::{Partition, Topic, Topics},
 };
 
@@ -44,23 +45,57 @@ const MAX_WAIT: Duration = Duration::from_mins(10);
 pub(super) struct ParkedFetch {
     broker: BrokerId,
     version: i16,
+    /// Whole: with what its session knows.
     request: FetchRequest,
+    mode: Mode,
     deadline: Instant,
 }
 
 impl Cluster {
-    pub(super) fn fetch(&mut self, cx: &Context, request: FetchRequest) -> Answer {
-        if request.session_id != 0 {
-            let error_code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND.0;
-            return FetchResponse { error_code, ..FetchResponse::default() }.into();
-        }
+    pub(super) fn fetch(&mut self, cx: &Context, mut request: FetchRequest) -> Answer {
+        let mode = match self.fetch_sessions.begin(cx, &mut request) {
+            Ok(mode) => mode,
+            Err(error) => return FetchResponse { error_code: error.0, ..FetchResponse::default() }.into(),
+        };
         let wait = Duration::from_millis(request.max_wait_ms.try_into().unwrap_or(0)).min(MAX_WAIT);
-        let fetch = ParkedFetch { broker: cx.broker, version: cx.version, deadline: cx.now + wait, request };
+        let deadline = cx.now + wait;
+        let fetch = ParkedFetch { broker: cx.broker, version: cx.version, request, mode, deadline };
         if wait.is_zero() || fetch.is_complete(&self.topics) {
-            return self.read(fetch).into();
+            return self.read(cx.now, &fetch).into();
         }
         self.parked_fetches.insert(cx.connection, fetch);
         Answer::Parked
+    }
+
+    /// The answer to a fetch that a fault gave an error: an error of the session is at the top, any other with every
+    /// partition that the session is about.
+    pub(super) fn refuse_fetch(
+        &mut self,
+        cx: &Context,
+        mut request: FetchRequest,
+        error: ErrorCode,
+    ) -> Answer {
+        let top = |error: ErrorCode| FetchResponse { error_code: error.0, ..FetchResponse::default() };
+        if matches!(
+            error,
+            ErrorCode::FETCH_SESSION_ID_NOT_FOUND
+                | ErrorCode::INVALID_FETCH_SESSION_EPOCH
+                | ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR
+        ) {
+            return top(error).into();
+        }
+        let session_id = match self.fetch_sessions.begin(cx, &mut request) {
+            Ok(Mode::Continue(id)) => id,
+            Ok(Mode::Start | Mode::Sessionless) => 0,
+            Err(error) => return top(error).into(),
+        };
+        let topics = request.topics.into_iter().map(|topic| FetchableTopicResponse {
+            topic: topic.topic,
+            topic_id: topic.topic_id,
+            partitions: topic.partitions.iter().map(|wanted| failed(wanted.partition, error)).collect(),
+            ..FetchableTopicResponse::default()
+        });
+        FetchResponse { session_id, responses: topics.collect(), ..FetchResponse::default() }.into()
     }
 
     /// Answers the parked fetches that have what they wait for.
@@ -85,22 +120,22 @@ impl Cluster {
     fn answer_fetches(&mut self, now: Instant, connections: &[ConnectionId]) {
         for id in connections {
             if let Some(fetch) = self.parked_fetches.remove(id) {
-                let response = self.read(fetch);
+                let response = self.read(now, &fetch);
                 self.complete(now, *id, response);
             }
         }
     }
 
-    fn read(&mut self, fetch: ParkedFetch) -> FetchResponse {
-        let ParkedFetch { broker, version, request, .. } = fetch;
+    fn read(&mut self, now: Instant, fetch: &ParkedFetch) -> FetchResponse {
+        let ParkedFetch { broker, version, ref request, mode, .. } = *fetch;
         let by_id = version >= 13;
         let mut budget = Budget::new(request.max_bytes);
         let mut leaders = BTreeSet::new();
         let mut responses = Vec::with_capacity(request.topics.len());
-        for FetchTopic { topic: name, topic_id, partitions, .. } in request.topics {
-            let mut topic = self.topics.find_mut(by_id, &name, topic_id);
+        for FetchTopic { topic: name, topic_id, partitions, .. } in &request.topics {
+            let mut topic = self.topics.find_mut(by_id, name, *topic_id);
             let mut answers = Vec::with_capacity(partitions.len());
-            for wanted in &partitions {
+            for wanted in partitions {
                 let answer = match &mut topic {
                     Ok(topic) => read_partition(topic, broker, version, wanted, &mut budget),
                     Err(error) => failed(wanted.partition, *error),
@@ -111,14 +146,17 @@ impl Cluster {
                 answers.push(answer);
             }
             responses.push(FetchableTopicResponse {
-                topic: name,
-                topic_id,
+                topic: name.clone(),
+                topic_id: *topic_id,
                 partitions: answers,
                 ..FetchableTopicResponse::default()
             });
         }
         let node_endpoints = leaders.into_iter().filter_map(|id| self.fetch_endpoint(id)).collect();
-        FetchResponse { responses, node_endpoints, ..FetchResponse::default() }
+        let mut response = FetchResponse { responses, node_endpoints, ..FetchResponse::default() };
+        let answering = Answering { now, broker, by_id, slots: self.config.fetch_session_slots };
+        self.fetch_sessions.answer(&answering, mode, request, &mut response);
+        response
     }
 
     fn fetch_endpoint(&self, node_id: i32) -> Option<NodeEndpoint> {

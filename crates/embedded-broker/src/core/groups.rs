@@ -4,12 +4,20 @@
 //!
 //! Leaves out: the online migration between the two (KIP-848 "upgrade" and "downgrade"), the expiry of offsets.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
-use milena_protocol::{ErrorCode, messages::Response, wire::ByteString};
+use milena_protocol::{
+    ErrorCode,
+    messages::Response,
+    wire::{ByteString, Uuid},
+};
 
 use super::{
     BrokerId, Cluster, ConnectionId, Deadline, classic_group::ClassicGroup, consumer_group::ConsumerGroup,
+    detach::Detach,
 };
 
 /// Groups that the cluster holds; more are refused.
@@ -58,7 +66,8 @@ impl Groups {
         if self.0.len() >= MAX_GROUPS && !self.0.contains_key(id) {
             return Err(ErrorCode::GROUP_MAX_SIZE_REACHED);
         }
-        Ok(self.0.entry(id.clone()).or_insert_with(|| Group { kind: kind(), offsets: BTreeMap::new() }))
+        let group = self.0.entry(id.detached());
+        Ok(group.or_insert_with(|| Group { kind: kind(), offsets: BTreeMap::new() }))
     }
 
     /// Forgets what was committed for a topic.
@@ -132,6 +141,16 @@ impl Cluster {
     #[must_use]
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<&CommittedOffset> {
         self.groups.named(group)?.offsets.get(&(topic.into(), partition))
+    }
+
+    /// Which partitions each member of a KIP-848 group may use, by member id. Empty for other groups: what a classic
+    /// assignment means is for clients to know.
+    #[must_use]
+    pub fn assignments(&self, group: &str) -> BTreeMap<ByteString, BTreeSet<(Uuid, i32)>> {
+        match self.groups.named(group).map(|group| &group.kind) {
+            Some(Kind::Consumer(group)) => group.assignments(),
+            _ => BTreeMap::new(),
+        }
     }
 
     /// Whether requests for the group are right at `broker`.

@@ -20,6 +20,7 @@ use milena_protocol::{
 use super::{
     Cluster, ConnectionId,
     classic_group::{ClassicGroup, Waiter},
+    detach::Detach,
     dispatch::{Answer, Context},
     groups::{Kind, Replies},
 };
@@ -79,12 +80,16 @@ impl Cluster {
         let prefix = request.group_instance_id.as_ref().unwrap_or(&cx.client_id);
         let join = Join {
             new_member_id: format!("{prefix}-{}", self.random.uuid()).into(),
-            member_id: request.member_id,
-            instance_id: request.group_instance_id,
+            member_id: request.member_id.detached(),
+            instance_id: request.group_instance_id.detached(),
             session_timeout,
             rebalance_timeout,
-            protocol_type: request.protocol_type,
-            protocols: request.protocols.into_iter().map(|known| (known.name, known.metadata)).collect(),
+            protocol_type: request.protocol_type.detached(),
+            protocols: request
+                .protocols
+                .iter()
+                .map(|known| (known.name.detached(), known.metadata.detached()))
+                .collect(),
             initial_delay: self.config.initial_rebalance_delay,
             max_group_size: self.config.max_group_size,
             waiter: Waiter { connection: cx.connection, version: cx.version },

@@ -20,10 +20,12 @@ mod consumer_group_heartbeat;
 mod create_topics;
 mod delete_topics;
 mod describe_cluster;
+mod detach;
 mod dispatch;
 mod error_reply;
 mod faults;
 mod fetch;
+mod fetch_sessions;
 mod find_coordinator;
 mod groups;
 mod heartbeat;
@@ -53,7 +55,7 @@ use milena_protocol::wire::Frame;
 
 use self::{
     broker::Broker, clock::Clock, connection::Connection, dispatch::Delayed, fetch::ParkedFetch,
-    groups::Groups, random::Random, topics::Topics,
+    fetch_sessions::FetchSessions, groups::Groups, random::Random, topics::Topics,
 };
 pub use self::{
     broker::{CreateTopicError, UnknownPartition},
@@ -90,7 +92,8 @@ pub struct Reply {
 pub enum Output {
     /// These bytes go out, length included.
     Frame(Frame),
-    /// The connection ends, once what went before has gone out. There is nothing more for it.
+    /// The connection ends, once what went before has gone out. There is nothing more for it, and what still comes in on
+    /// it is not looked at.
     Close,
 }
 
@@ -117,6 +120,7 @@ pub struct Cluster {
     next_producer_id: i64,
     connections: BTreeMap<ConnectionId, Connection>,
     parked_fetches: BTreeMap<ConnectionId, ParkedFetch>,
+    fetch_sessions: FetchSessions,
     /// True when a parked fetch may have what it waits for.
     fetches_may_complete: bool,
     /// Replies that a fault holds back, in the order of their times.
@@ -146,6 +150,7 @@ impl Cluster {
             next_producer_id: 1_000,
             connections: BTreeMap::new(),
             parked_fetches: BTreeMap::new(),
+            fetch_sessions: FetchSessions::default(),
             fetches_may_complete: false,
             delayed: BTreeMap::new(),
             delayed_count: 0,
@@ -156,6 +161,17 @@ impl Cluster {
         }
     }
 
+    /// A connection to `broker` was made. False if the broker is stopped: then it is to be refused.
+    ///
+    /// Frames are taken without it too; but a broker that stops ends only the connections it knows.
+    pub fn handle_connect(&mut self, broker: BrokerId, connection: ConnectionId) -> bool {
+        let up = self.up.contains(&broker);
+        if up {
+            self.connections.insert(connection, Connection::new(broker));
+        }
+        up
+    }
+
     /// A frame, without its length, came in on a connection to `broker`.
     ///
     /// Bytes that are not a request of Kafka's end the connection, as they do at a broker.
@@ -164,7 +180,7 @@ impl Cluster {
         self.settle(now);
     }
 
-    /// The peer of a connection is gone. Its parked requests are forgotten; a group member stays until its session
+    /// A connection is gone: its peer ended it, or we did after [`Output::Close`]. Its parked requests are forgotten; a group member stays until its session
     /// ends.
     pub fn handle_disconnect(&mut self, now: Instant, connection: ConnectionId) {
         self.forget(connection);

@@ -20,6 +20,7 @@ use milena_protocol::{
 
 use super::{
     Cluster,
+    detach::Detach,
     dispatch::{Answer, Context},
     groups::{CommittedOffset, Group, Kind},
     topics::Topic,
@@ -87,7 +88,7 @@ impl Cluster {
 }
 
 fn commit(group: &mut Group, topic: &Topic, data: OffsetCommitRequestPartition) -> Result<(), ErrorCode> {
-    let metadata = data.committed_metadata.unwrap_or_default();
+    let metadata = data.committed_metadata.detached().unwrap_or_default();
     if metadata.len() > MAX_METADATA {
         return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
     }

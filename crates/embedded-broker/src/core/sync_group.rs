@@ -15,6 +15,7 @@ use milena_protocol::{
 use super::{
     Cluster, ConnectionId,
     classic_group::Waiter,
+    detach::Detach,
     dispatch::{Answer, Context},
     groups::Replies,
 };
@@ -57,7 +58,11 @@ impl Cluster {
             generation: request.generation_id,
             protocol_type: request.protocol_type,
             protocol: request.protocol_name,
-            assignments: request.assignments.into_iter().map(|one| (one.member_id, one.assignment)).collect(),
+            assignments: request
+                .assignments
+                .into_iter()
+                .map(|one| (one.member_id, one.assignment.detached()))
+                .collect(),
             waiter: Waiter { connection: cx.connection, version: cx.version },
         };
         let mut replies = Replies::new();

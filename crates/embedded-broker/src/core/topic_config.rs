@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use milena_protocol::wire::ByteString;
 
-use super::ClusterConfig;
+use super::{ClusterConfig, detach::Detach};
 
 /// Settings of Kafka 4.3.1 that are taken and have no effect here.
 const WITHOUT_EFFECT: &[&str] = &[
@@ -107,7 +107,7 @@ impl TopicConfig {
             other if WITHOUT_EFFECT.contains(&other) => {}
             _ => return Err(format!("Unknown topic config name: {name}")),
         }
-        self.set.insert(name.clone(), value.clone());
+        self.set.insert(name.detached(), value.detached());
         Ok(())
     }
 }

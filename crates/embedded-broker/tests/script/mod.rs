@@ -20,11 +20,11 @@ use milena_protocol::{
 };
 
 /// The Unix time at which every script starts, in milliseconds.
-pub const START_MS: i64 = 1_700_000_000_000;
+pub(crate) const START_MS: i64 = 1_700_000_000_000;
 
-pub struct Script {
-    pub cluster: Cluster,
-    pub now: Instant,
+pub(crate) struct Script {
+    pub(crate) cluster: Cluster,
+    pub(crate) now: Instant,
     connections: u64,
     correlation: i32,
     /// Replies not yet looked at, by connection; `None` is the end of the connection.
@@ -33,38 +33,38 @@ pub struct Script {
 
 /// A connection to a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    pub broker: BrokerId,
-    pub connection: ConnectionId,
+pub(crate) struct Peer {
+    pub(crate) broker: BrokerId,
+    pub(crate) connection: ConnectionId,
 }
 
 /// A request that was sent.
 #[derive(Clone, Copy, Debug)]
-pub struct Sent {
-    pub peer: Peer,
+pub(crate) struct Sent {
+    pub(crate) peer: Peer,
     api: ApiKey,
     version: i16,
     correlation: i32,
 }
 
 impl Script {
-    pub fn new(brokers: u16) -> Self {
+    pub(crate) fn new(brokers: u16) -> Self {
         Self::with(ClusterConfig { brokers, ..ClusterConfig::default() })
     }
 
-    pub fn with(config: ClusterConfig) -> Self {
+    pub(crate) fn with(config: ClusterConfig) -> Self {
         let now = Instant::now();
         let cluster = Cluster::new(config, now, START_MS);
         Self { cluster, now, connections: 0, correlation: 0, inbox: BTreeMap::new() }
     }
 
-    pub fn connect(&mut self, broker: i32) -> Peer {
+    pub(crate) fn connect(&mut self, broker: i32) -> Peer {
         self.connections += 1;
         Peer { broker: BrokerId(broker), connection: ConnectionId(self.connections) }
     }
 
     /// A connection to the broker that coordinates the group.
-    pub fn coordinator(&mut self, group: &str) -> Peer {
+    pub(crate) fn coordinator(&mut self, group: &str) -> Peer {
         let peer = self.connect(1);
         let request = milena_protocol::messages::FindCoordinatorRequest {
             coordinator_keys: vec![group.into()],
@@ -74,7 +74,7 @@ impl Script {
         self.connect(found.coordinators[0].node_id)
     }
 
-    pub fn send(&mut self, peer: Peer, version: i16, request: impl Into<Request>) -> Sent {
+    pub(crate) fn send(&mut self, peer: Peer, version: i16, request: impl Into<Request>) -> Sent {
         let request = request.into();
         self.correlation += 1;
         let frame = encode_request(&request, version, self.correlation, Some("script".into())).unwrap();
@@ -83,13 +83,13 @@ impl Script {
         Sent { peer, api: request.api_key(), version, correlation: self.correlation }
     }
 
-    pub fn send_bytes(&mut self, peer: Peer, frame: Bytes) {
+    pub(crate) fn send_bytes(&mut self, peer: Peer, frame: Bytes) {
         self.cluster.handle_frame(self.now, peer.broker, peer.connection, frame);
         self.collect();
     }
 
     /// The reply, if it is there. Replies come in the order of the requests.
-    pub fn reply(&mut self, sent: Sent) -> Option<Response> {
+    pub(crate) fn reply(&mut self, sent: Sent) -> Option<Response> {
         self.collect();
         let frame =
             self.inbox.get_mut(&sent.peer.connection)?.pop_front()?.expect("the connection has ended");
@@ -98,31 +98,31 @@ impl Script {
     }
 
     /// The reply as its type; it has to be there.
-    pub fn take<R: ResponseMessage>(&mut self, sent: Sent) -> R {
+    pub(crate) fn take<R: ResponseMessage>(&mut self, sent: Sent) -> R {
         let reply = self.reply(sent).unwrap_or_else(|| panic!("no reply to {:?}", sent.api));
         R::from_response(reply).unwrap()
     }
 
     /// Asks what is answered at once.
-    pub fn ask<R: RequestMessage>(&mut self, peer: Peer, version: i16, request: R) -> R::Response {
+    pub(crate) fn ask<R: RequestMessage>(&mut self, peer: Peer, version: i16, request: R) -> R::Response {
         let sent = self.send(peer, version, request);
         self.take(sent)
     }
 
     /// The next reply as it came.
-    pub fn raw(&mut self, peer: Peer) -> Option<Bytes> {
+    pub(crate) fn raw(&mut self, peer: Peer) -> Option<Bytes> {
         self.collect();
         self.inbox.get_mut(&peer.connection)?.pop_front()?
     }
 
     /// Whether the broker has ended the connection.
-    pub fn is_closed(&mut self, peer: Peer) -> bool {
+    pub(crate) fn is_closed(&mut self, peer: Peer) -> bool {
         self.collect();
         self.inbox.get(&peer.connection).is_some_and(|inbox| inbox.contains(&None))
     }
 
     /// Lets time pass, and everything happen that is due on the way.
-    pub fn advance(&mut self, by: Duration) {
+    pub(crate) fn advance(&mut self, by: Duration) {
         let end = self.now + by;
         while let Some(deadline) = self.cluster.poll_timeout().filter(|deadline| deadline.at <= end) {
             self.now = self.now.max(deadline.at);
@@ -134,16 +134,16 @@ impl Script {
         self.now = end;
     }
 
-    pub fn advance_ms(&mut self, ms: u64) {
+    pub(crate) fn advance_ms(&mut self, ms: u64) {
         self.advance(Duration::from_millis(ms));
     }
 
-    pub fn topic(&mut self, name: &str, partitions: i32) -> Uuid {
+    pub(crate) fn topic(&mut self, name: &str, partitions: i32) -> Uuid {
         self.cluster.create_topic(name, partitions).unwrap()
     }
 
     /// Produces a batch with version 9 and acks all.
-    pub fn produce(&mut self, peer: Peer, topic: &str, partition: i32, batch: Bytes) -> (i16, i64) {
+    pub(crate) fn produce(&mut self, peer: Peer, topic: &str, partition: i32, batch: Bytes) -> (i16, i64) {
         let response = self.ask(peer, 9, produce_request(topic, Uuid::ZERO, partition, batch));
         let partition = &response.responses[0].partition_responses[0];
         (partition.error_code, partition.base_offset)
@@ -164,7 +164,7 @@ impl Script {
     }
 }
 
-pub fn produce_request(topic: &str, topic_id: Uuid, partition: i32, batch: Bytes) -> ProduceRequest {
+pub(crate) fn produce_request(topic: &str, topic_id: Uuid, partition: i32, batch: Bytes) -> ProduceRequest {
     let data = PartitionProduceData { index: partition, records: Some(batch), ..Default::default() };
     ProduceRequest {
         acks: -1,
@@ -180,11 +180,11 @@ pub fn produce_request(topic: &str, topic_id: Uuid, partition: i32, batch: Bytes
 }
 
 /// A batch of these values, a millisecond apart.
-pub fn batch(values: &[&str]) -> Bytes {
+pub(crate) fn batch(values: &[&str]) -> Bytes {
     stamped(values, ProducerStamp::NONE)
 }
 
-pub fn stamped(values: &[&str], stamp: ProducerStamp) -> Bytes {
+pub(crate) fn stamped(values: &[&str], stamp: ProducerStamp) -> Bytes {
     let mut builder = BatchBuilder::new(1 << 20);
     for (at, value) in (0..).zip(values) {
         builder.append(START_MS + at, None, Some(value.as_bytes()), []).unwrap();

@@ -61,8 +61,11 @@ fn a_fenced_batch_that_is_not_written_goes_out_under_a_new_id_after_a_pause() {
         assert_eq!(request.batches[0].producer_id, 999 + asked);
         assert_eq!(request.batches[0].base_sequence, 0);
     }
+    let _behind = script.enqueue(0, "behind");
+    script.no_request();
     script.answer(&request, &[Said::written(1)]);
     assert_eq!(delivery.result().unwrap().unwrap().offset, Some(1));
+    assert_eq!(script.only_request().batches[0].base_sequence, 1);
 }
 
 /// P7.
@@ -150,4 +153,67 @@ fn the_first_batch_to_a_topic_made_anew_goes_alone() {
     script.answer(&again, &[Said::written(0)]);
     assert_eq!(delivery.result().unwrap().unwrap().offset, Some(0));
     assert_eq!(script.only_request().batches[0].base_sequence, 2);
+}
+
+/// A misspelt topic must not be asked for every second for as long as the producer lives.
+#[test]
+fn a_topic_that_stays_unknown_is_asked_for_no_longer_than_somebody_wants_it() {
+    let mut script = Script::without_metadata(config(), 1);
+    script.topic_exists = false;
+    for minute in 0..10 {
+        script.run_to(minute * 60_000);
+        assert!(script.try_enqueue(0, "record").is_err());
+        script.drain();
+    }
+    let asked = script.metadata_asked;
+    script.run_to(10 * 60_000);
+    assert!(script.metadata_asked > asked + 30, "somebody wants it");
+    script.run_to(15 * 60_000);
+    let asked = script.metadata_asked;
+    script.run_to(60 * 60_000);
+    assert!(script.metadata_asked < asked + 15, "{}", script.metadata_asked - asked);
+    // Wanted again, and there.
+    script.topic_exists = true;
+    assert!(script.try_enqueue(0, "record").is_err());
+    script.drain();
+    script.settle(0, 0);
+}
+
+/// A topic that was deleted and made again takes records again.
+#[test]
+fn a_topic_forgotten_while_it_was_gone_is_found_again_when_a_record_waits_for_it() {
+    let mut script = Script::new(config(), 1);
+    script.settle(0, 0);
+    script.topic_exists = false;
+    script.run_to(20 * 60_000);
+    let asked = script.metadata_asked;
+    let delivery = script.enqueue(0, "record");
+    script.wait(60_000);
+    script.no_request();
+    assert!(script.metadata_asked > asked + 30, "{}", script.metadata_asked - asked);
+    script.topic_exists = true;
+    script.wait(2_000);
+    let request = script.only_request();
+    script.answer(&request, &[Said::written(0)]);
+    assert!(delivery.result().unwrap().is_ok());
+}
+
+/// Neither waits for the other: without a topic no id is asked for, and without an id nothing is sent.
+#[test]
+fn a_topic_forgotten_before_there_was_an_id_is_found_again_when_a_record_waits_for_it() {
+    let mut script = Script::without_metadata(config(), 1);
+    script.grants_ids = false;
+    assert!(script.try_enqueue(0, "first").is_err());
+    script.drain();
+    script.topic_exists = false;
+    script.run_to(20 * 60_000);
+    script.fail_id_request(FailureKind::Unanswered);
+    script.run_to(21 * 60_000);
+    let delivery = script.enqueue(0, "record");
+    script.topic_exists = true;
+    script.grants_ids = true;
+    script.wait(5_000);
+    let request = script.only_request();
+    script.answer(&request, &[Said::written(0)]);
+    assert!(delivery.result().unwrap().is_ok());
 }

@@ -74,6 +74,23 @@ fn batches_that_are_given_up_free_their_memory() {
     }
 }
 
+#[test]
+fn a_request_is_no_larger_than_it_may_be_though_single_records_are_larger_than_a_batch() {
+    let mut script = Script::new(ProducerConfig { max_request_size: 10_000, batch_size: 500, ..config() }, 3);
+    for partition in 0..3 {
+        script.settle(partition, 0);
+    }
+    let large = "x".repeat(6_000);
+    let _deliveries = [0, 1, 2].map(|partition| script.offer(Some(partition), &large).unwrap());
+    script.drain();
+    for _ in 0..3 {
+        assert_eq!(script.next_request().unwrap().batches.len(), 1);
+    }
+    let _deliveries = [0, 1, 2].map(|partition| script.offer(Some(partition), "small").unwrap());
+    script.drain();
+    assert_eq!(script.only_request().batches.len(), 3);
+}
+
 /// P19.
 #[test]
 fn records_without_a_key_leave_a_partition_that_has_stopped() {

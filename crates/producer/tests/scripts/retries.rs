@@ -113,7 +113,10 @@ fn after_a_disconnect_everything_in_flight_goes_out_again_in_order() {
     let mut script = Script::new(config(), 1);
     let (requests, deliveries) = pipeline(&mut script, 4);
     script.fail_all(&requests, FailureKind::Unanswered);
-    script.wait(2_000);
+    // One pause, the shortest: a connection has failed once, however much was on it.
+    script.wait(79);
+    script.no_request();
+    script.wait(42);
     for (number, first_try) in requests.iter().enumerate() {
         let again = script.only_request();
         assert_eq!(again.batches, first_try.batches, "batch {number}");
@@ -288,6 +291,7 @@ fn a_delivery_that_times_out_in_flight_is_possibly_written_and_new_batches_wait_
     let error = deliveries[0].result().unwrap().unwrap_err();
     assert_eq!(error.certainty, Certainty::MaybeWritten);
     assert!(matches!(error.cause, ProduceFailure::DeliveryTimeout { .. }), "{error}");
+    assert!(error.to_string().contains("the leader has not answered"), "{error}");
     let newer = script.enqueue(0, "newer");
     script.no_request();
     // It lands after all, and the numbers go on.
@@ -318,4 +322,36 @@ fn a_batch_behind_one_that_expired_in_its_pause_goes_out_when_the_pause_ends() {
     assert_eq!(request.batches[0].base_sequence, 1);
     script.answer(&request, &[Said::written(1)]);
     assert_eq!(offset(&newest), Some(1));
+}
+
+/// The try that was not answered may arrive when the number before it has been taken by another batch.
+#[test]
+fn a_batch_behind_a_hole_with_an_unanswered_try_goes_out_under_a_new_id() {
+    let mut script = Script::new(config(), 1);
+    let (requests, deliveries) = pipeline(&mut script, 2);
+    script.answer(&requests[0], &[Said::code(ErrorCode::INVALID_RECORD)]);
+    script.fail(&requests[1], FailureKind::Unanswered);
+    assert_eq!(script.ids_asked, 2);
+    script.wait(150);
+    let again = script.only_request();
+    assert_eq!((again.batches[0].producer_id, again.batches[0].base_sequence), (1001, 0));
+    script.answer(&again, &[Said::written(1)]);
+    assert_eq!(offset(&deliveries[1]), Some(1));
+}
+
+/// P14: a leader that steps down may have passed the batch on.
+#[test]
+fn a_batch_a_former_leader_refused_and_nobody_took_is_possibly_written() {
+    for (code, certainty) in [
+        (ErrorCode::NOT_LEADER_OR_FOLLOWER, Certainty::MaybeWritten),
+        (ErrorCode::REQUEST_TIMED_OUT, Certainty::MaybeWritten),
+        (ErrorCode::NOT_ENOUGH_REPLICAS, Certainty::NotWritten),
+    ] {
+        let mut script = Script::new(config(), 1);
+        let (requests, deliveries) = pipeline(&mut script, 1);
+        script.run_to(119_990);
+        script.answer(&requests[0], &[Said::code(code)]);
+        script.run_to(120_001);
+        assert_eq!(deliveries[0].result().unwrap().unwrap_err().certainty, certainty, "{code}");
+    }
 }

@@ -1,0 +1,119 @@
+//! librdkafka, as kcat, against the embedded broker.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests state their expectations by unwrapping"
+)]
+
+use std::time::Duration;
+
+use milena_embedded_broker::{EmbeddedBroker, core::BrokerId};
+use protocol_tests::external::{self, PATIENCE, lines, numbers, run, sorted, spawn};
+use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
+
+fn kcat(broker: &EmbeddedBroker) -> Command {
+    external::kcat(&broker.bootstrap())
+}
+
+async fn orders(partitions: i32) -> EmbeddedBroker {
+    EmbeddedBroker::builder().brokers(3).topic("orders", partitions).start().await.unwrap()
+}
+
+fn written(broker: &EmbeddedBroker, partitions: i32) -> i64 {
+    broker.with_cluster(|cluster, _| {
+        (0..partitions).map(|partition| cluster.offsets("orders", partition).unwrap().end).sum()
+    })
+}
+
+#[tokio::test]
+#[ignore = "needs kcat"]
+async fn kcat_sees_the_cluster() {
+    let broker = orders(6).await;
+    let listed = run(kcat(&broker).arg("-L"), "").await;
+    assert!(listed.contains("3 brokers:"), "{listed}");
+    assert!(listed.contains("topic \"orders\" with 6 partitions:"), "{listed}");
+    assert!(listed.contains("partition 1, leader 2, replicas: 2,3,1, isrs: 2,3,1"), "{listed}");
+}
+
+#[tokio::test]
+#[ignore = "needs kcat"]
+async fn kcat_reads_what_it_wrote_with_every_codec() {
+    for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+        let broker = orders(6).await;
+        let mut producer = kcat(&broker);
+        producer.args(["-P", "-t", "orders", "-X", "enable.idempotence=true", "-z", codec]);
+        run(&mut producer, &numbers(0..5_000)).await;
+        assert_eq!(written(&broker, 6), 5_000, "{codec}");
+        let read = run(kcat(&broker).args(["-C", "-t", "orders", "-e", "-q"]), "").await;
+        assert_eq!(sorted(&read), (0..5_000).collect::<Vec<_>>(), "{codec}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs kcat"]
+async fn kcat_shares_a_group_and_goes_on_where_it_stopped() {
+    let broker = orders(6).await;
+    let mut producer = kcat(&broker);
+    producer.args(["-P", "-t", "orders", "-p", "-1"]);
+    run(&mut producer, &numbers(0..600)).await;
+    let group = || {
+        let mut command = kcat(&broker);
+        command.args(["-G", "shared", "-q", "-X", "auto.offset.reset=earliest"]);
+        command
+    };
+    let read = run(group().args(["-e", "orders"]), "").await;
+    assert_eq!(sorted(&read), (0..600).collect::<Vec<_>>());
+    run(&mut producer, &numbers(600..700)).await;
+    let read = run(group().args(["-e", "orders"]), "").await;
+    assert_eq!(sorted(&read), (600..700).collect::<Vec<_>>());
+    let (mut one, mut other) =
+        (spawn(group().arg("-u").arg("orders")), spawn(group().arg("-u").arg("orders")));
+    // Both are in the group once each has got something of what goes to every partition.
+    let mut feeding = (700..).step_by(100);
+    let feed = async {
+        loop {
+            let from: u32 = feeding.next().unwrap();
+            run(&mut producer, &numbers(from..from + 100)).await;
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        _ = feed => {}
+        _ = async { tokio::join!(lines(&mut one, 100), lines(&mut other, 100)) } => {}
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs kcat"]
+async fn kcat_survives_a_broker_that_stops_and_a_leader_that_moves() {
+    let broker = orders(3).await;
+    let mut child = spawn(kcat(&broker).args([
+        "-P",
+        "-t",
+        "orders",
+        "-X",
+        "enable.idempotence=true",
+        "-X",
+        "linger.ms=1",
+    ]));
+    let mut stdin = child.stdin.take().unwrap();
+    for round in 0..30u32 {
+        stdin.write_all(numbers(round * 100..(round + 1) * 100).as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        match round {
+            5 => broker.stop_broker(BrokerId(2)),
+            10 => broker.start_broker(BrokerId(2)),
+            15 => broker
+                .with_cluster(|cluster, now| cluster.move_leader(now, "orders", 0, BrokerId(2)).unwrap()),
+            20 => broker.stop_broker(BrokerId(3)),
+            _ => {}
+        }
+    }
+    drop(stdin);
+    let output = timeout(PATIENCE, child.wait_with_output()).await.expect("kcat hangs").unwrap();
+    assert!(output.status.success());
+    broker.start_broker(BrokerId(3));
+    let read = run(kcat(&broker).args(["-C", "-t", "orders", "-e", "-q"]), "").await;
+    assert_eq!(sorted(&read), (0..3_000).collect::<Vec<_>>(), "each once: nothing lost, nothing twice");
+}
