@@ -139,10 +139,12 @@ impl Client {
     }
 
     fn produce(&mut self, leader: &str, what: &str, acks: i16, records: Bytes) {
-        let partition_data = vec![PartitionProduceData { records: Some(records), ..Default::default() }];
-        let topic_data =
-            vec![TopicProduceData { name: self.topic.as_str().into(), partition_data, ..Default::default() }];
-        let request = ProduceRequest { acks, timeout_ms: 10_000, topic_data, ..Default::default() };
+        let partition_data =
+            vec![PartitionProduceData { records: Some(records), ..Default::default() }].into();
+        let topic =
+            TopicProduceData { name: self.topic.as_str().into(), partition_data, ..Default::default() };
+        let request =
+            ProduceRequest { acks, timeout_ms: 10_000, topic_data: vec![topic].into(), ..Default::default() };
         let response = self.ask_at(leader, 9, request);
         let partition = &response.responses[0].partition_responses[0];
         let (code, offset) = (partition.error_code, partition.base_offset);
@@ -227,7 +229,7 @@ impl Client {
             };
             let request = FetchRequest { min_bytes: 1, topics: vec![topic], ..Default::default() };
             let response = self.ask_at(&leader, 12, request);
-            let data = &response.responses[0].partitions[0];
+            let data = response.responses.get(0).unwrap().partitions.get(0).unwrap();
             let (code, offset) = (data.error_code, data.high_watermark);
             self.note(what, code, offset);
         }

@@ -51,8 +51,16 @@ fn values(data: &PartitionData) -> Vec<String> {
     values
 }
 
+/// What was read of the partition at `index` of the first topic.
+fn answer_of(response: &FetchResponse, index: usize) -> PartitionData {
+    response.responses.get(0).unwrap().partitions.get(index).unwrap()
+}
+
 fn lens(response: &FetchResponse) -> Vec<usize> {
-    response.responses[0]
+    response
+        .responses
+        .get(0)
+        .unwrap()
         .partitions
         .iter()
         .map(|data| Batches::new(data.records.clone().unwrap()).count())
@@ -75,7 +83,7 @@ fn a_fetch_waits_for_data_and_is_answered_when_it_comes() {
     assert_eq!(script.reply(sent), None);
     script.produce(producer, "orders", 0, batch(&["a"]));
     let response: FetchResponse = script.take(sent);
-    let data = &response.responses[0].partitions[0];
+    let data = &answer_of(&response, 0);
     assert_eq!((values(data), data.high_watermark, data.last_stable_offset), (vec!["a".to_owned()], 1, 1));
 }
 
@@ -88,7 +96,7 @@ fn a_fetch_without_data_is_answered_when_its_time_is_over() {
     assert_eq!(script.reply(sent), None);
     script.advance_ms(1);
     let response: FetchResponse = script.take(sent);
-    assert!(values(&response.responses[0].partitions[0]).is_empty());
+    assert!(values(&answer_of(&response, 0)).is_empty());
     assert_eq!(script.cluster.poll_timeout(), None);
 }
 
@@ -147,8 +155,7 @@ fn a_reply_is_a_slice_of_the_log() {
     for _ in 0..100 {
         script.produce(peer, "orders", 0, batch(&["a"]));
     }
-    let mut read =
-        || script.ask(peer, 12, fetch(&[(0, 0)])).responses[0].partitions[0].records.clone().unwrap();
+    let mut read = || answer_of(&script.ask(peer, 12, fetch(&[(0, 0)])), 0).records.unwrap();
     let first = read();
     assert_eq!((Batches::new(first.clone()).count(), first), (100, read()));
 }
@@ -158,7 +165,7 @@ fn reading_from_inside_a_batch_begins_with_that_batch() {
     let (mut script, peer) = orders(1);
     script.produce(peer, "orders", 0, batch(&["a", "b", "c"]));
     script.produce(peer, "orders", 0, batch(&["d"]));
-    let mut read = |offset| values(&script.ask(peer, 12, fetch(&[(0, offset)])).responses[0].partitions[0]);
+    let mut read = |offset| values(&answer_of(&script.ask(peer, 12, fetch(&[(0, offset)])), 0));
     assert_eq!(read(1), ["a", "b", "c", "d"]);
     assert_eq!(read(3), ["d"]);
 }
@@ -170,7 +177,7 @@ fn errors_are_told_without_waiting() {
     let mut code = |partition, offset, epoch| {
         let mut request = fetch(&[(partition, offset)]);
         request.topics[0].partitions[0].current_leader_epoch = epoch;
-        ErrorCode(script.ask(peer, 12, request).responses[0].partitions[0].error_code)
+        ErrorCode(answer_of(&script.ask(peer, 12, request), 0).error_code)
     };
     assert_eq!(code(0, 1, -1), ErrorCode::OFFSET_OUT_OF_RANGE);
     assert_eq!(code(0, -1, -1), ErrorCode::OFFSET_OUT_OF_RANGE);
@@ -193,10 +200,10 @@ fn a_new_leader_ends_the_wait_and_is_named() {
     assert_eq!(script.reply(sent), None);
     script.cluster.move_leader(script.now, "orders", 0, BrokerId(2)).unwrap();
     let response: FetchResponse = script.take(sent);
-    let data = &response.responses[0].partitions[0];
+    let data = &answer_of(&response, 0);
     assert_eq!(ErrorCode(data.error_code), ErrorCode::NOT_LEADER_OR_FOLLOWER);
     assert_eq!((data.current_leader.leader_id, data.current_leader.leader_epoch), (2, 1));
-    assert_eq!(response.node_endpoints[0].port, 9093);
+    assert_eq!(response.node_endpoints.get(0).unwrap().port, 9093);
 }
 
 #[test]
@@ -211,7 +218,7 @@ fn catching_up_over_many_small_reads_gives_every_record_once() {
     let (mut next, mut requests) = (0, 0);
     while next < 400 {
         let response = script.ask(peer, 12, fetch(&[(0, next)]));
-        let read = values(&response.responses[0].partitions[0]);
+        let read = values(&answer_of(&response, 0));
         for value in &read {
             assert!(value.starts_with(&format!("{next}-")), "{value} at {next}");
             next += 1;
@@ -227,8 +234,8 @@ fn in_session(id: i32, epoch: i32, offsets: &[(i32, i64)]) -> FetchRequest {
 }
 
 fn told(response: &FetchResponse) -> Vec<(i32, usize)> {
-    let partitions = response.responses.iter().flat_map(|topic| &topic.partitions);
-    partitions.map(|data| (data.partition_index, values(data).len())).collect()
+    let partitions = response.responses.iter().flat_map(|topic| topic.partitions.into_vec());
+    partitions.map(|data| (data.partition_index, values(&data).len())).collect()
 }
 
 #[test]
@@ -267,7 +274,7 @@ fn an_error_in_a_session_is_told_until_it_is_over_and_then_its_end() {
     let id = script.ask(peer, 12, in_session(0, 0, &[(0, 0), (1, 0)])).session_id;
     for epoch in 1..3 {
         let failed = script.ask(peer, 12, in_session(id, epoch, &[]));
-        let data = &failed.responses[0].partitions;
+        let data = failed.responses.get(0).unwrap().partitions.into_vec();
         assert_eq!(data.iter().map(|data| data.partition_index).collect::<Vec<_>>(), [1]);
         assert_eq!(ErrorCode(data[0].error_code), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     }
@@ -323,7 +330,7 @@ fn a_fault_reaches_every_partition_of_the_session() {
     };
     let answer = fault(&mut script, 1, ErrorCode::NOT_LEADER_OR_FOLLOWER);
     let codes: Vec<_> =
-        answer.responses[0].partitions.iter().map(|data| ErrorCode(data.error_code)).collect();
+        answer.responses.get(0).unwrap().partitions.iter().map(|data| ErrorCode(data.error_code)).collect();
     assert_eq!(codes, [ErrorCode::NOT_LEADER_OR_FOLLOWER; 2]);
     let answer = fault(&mut script, 2, ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
     assert_eq!(ErrorCode(answer.error_code), ErrorCode::FETCH_SESSION_ID_NOT_FOUND);

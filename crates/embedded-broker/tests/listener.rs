@@ -57,9 +57,10 @@ fn produce(value: &[u8]) -> ProduceRequest {
     let mut batch = BatchBuilder::new(16 << 20);
     batch.append(0, None, Some(value), []).unwrap();
     let records = batch.compress(Compression::None).unwrap().stamp(ProducerStamp::NONE);
-    let partition_data = vec![PartitionProduceData { records: Some(records), ..Default::default() }];
-    let topic_data = vec![TopicProduceData { name: "orders".into(), partition_data, ..Default::default() }];
-    ProduceRequest { acks: 1, topic_data, ..Default::default() }
+    let data = PartitionProduceData { records: Some(records), ..Default::default() };
+    let partition_data = vec![data].into();
+    let topic = TopicProduceData { name: "orders".into(), partition_data, ..Default::default() };
+    ProduceRequest { acks: 1, topic_data: vec![topic].into(), ..Default::default() }
 }
 
 fn fetch(max_wait_ms: i32) -> FetchRequest {
@@ -69,8 +70,8 @@ fn fetch(max_wait_ms: i32) -> FetchRequest {
 }
 
 fn fetched(response: Response) -> Bytes {
-    let Response::Fetch(FetchResponse { mut responses, .. }) = response else { panic!("not a fetch") };
-    responses.remove(0).partitions.remove(0).records.unwrap()
+    let Response::Fetch(FetchResponse { responses, .. }) = response else { panic!("not a fetch") };
+    responses.get(0).unwrap().partitions.get(0).unwrap().records.unwrap()
 }
 
 async fn one_topic() -> EmbeddedBroker {

@@ -70,7 +70,7 @@ fn acks_0_is_not_answered_and_its_error_ends_the_connection() {
     assert_eq!(script.reply(sent), None);
     assert_eq!(script.cluster.offsets("orders", 0), Some(0..1));
     assert_eq!(script.produce(peer, "orders", 0, batch(&["b"])), (0, 1), "the connection goes on");
-    request.topic_data[0].name = "other".into();
+    request.topic_data.edit(|topics| topics[0].name = "other".into());
     script.send(peer, 9, request);
     assert!(script.is_closed(peer));
 }

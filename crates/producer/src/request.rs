@@ -10,6 +10,7 @@ use milena_protocol::{
         ProduceRequest, ProduceResponse,
         produce::{PartitionProduceData, TopicProduceData},
     },
+    wire::ByteString,
 };
 
 use crate::partition_queue::Answer;
@@ -32,28 +33,22 @@ pub(crate) fn build(
     timeout: Duration,
     metadata: &Metadata,
 ) -> (ProduceRequest, i16) {
-    let mut topics: Vec<TopicProduceData> = Vec::new();
-    let mut by_id = true;
+    let mut topics: BTreeMap<ByteString, Vec<PartitionProduceData>> = BTreeMap::new();
     for BatchToSend { partition: TopicPartition { topic, partition }, bytes } in batches {
         let data = PartitionProduceData { index: partition, records: Some(bytes), ..Default::default() };
-        match topics.iter_mut().find(|known| known.name == topic) {
-            Some(known) => known.partition_data.push(data),
-            None => {
-                let topic_id = metadata.topic_id(&topic);
-                by_id &= !topic_id.is_zero();
-                topics.push(TopicProduceData {
-                    name: topic,
-                    topic_id,
-                    partition_data: vec![data],
-                    ..Default::default()
-                });
-            }
-        }
+        topics.entry(topic).or_default().push(data);
     }
+    let by_id = topics.keys().all(|topic| !metadata.topic_id(topic).is_zero());
+    let topic_data = topics.into_iter().map(|(name, data)| TopicProduceData {
+        topic_id: metadata.topic_id(&name),
+        name,
+        partition_data: data.into(),
+        ..Default::default()
+    });
     let request = ProduceRequest {
         acks: ALL,
         timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
-        topic_data: topics,
+        topic_data: topic_data.collect(),
         ..Default::default()
     };
     (request, if by_id { i16::MAX } else { BY_NAME })

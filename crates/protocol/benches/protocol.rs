@@ -78,7 +78,8 @@ fn frames(criterion: &mut Criterion) {
         ..Default::default()
     };
     let request =
-        ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic], ..Default::default() }.into();
+        ProduceRequest { acks: -1, timeout_ms: 30_000, topic_data: vec![topic].into(), ..Default::default() }
+            .into();
     group.bench_function("encode a produce request of ten 16 KiB batches", |bencher| {
         bencher.iter(|| encode_request(black_box(&request), 13, 7, None).unwrap());
     });

@@ -190,9 +190,12 @@ mod tests {
                 ProducerStamp { producer_id: 1, producer_epoch: 0, base_sequence, transactional: false };
             let records = builder.compress(Compression::None).unwrap().stamp(stamp);
             let data = PartitionProduceData { index: 0, records: Some(records), ..Default::default() };
-            let topic =
-                TopicProduceData { name: "letters".into(), partition_data: vec![data], ..Default::default() };
-            let request = ProduceRequest { topic_data: vec![topic], ..Default::default() };
+            let topic = TopicProduceData {
+                name: "letters".into(),
+                partition_data: vec![data].into(),
+                ..Default::default()
+            };
+            let request = ProduceRequest { topic_data: vec![topic].into(), ..Default::default() };
             let id = self.ids.allocate();
             let violations = self.rules.sends(
                 id,

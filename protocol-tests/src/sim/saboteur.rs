@@ -12,7 +12,7 @@ use milena_protocol::{
     ErrorCode,
     messages::{
         ProduceRequest, ProduceResponse, Request, Response,
-        produce::{PartitionProduceResponse, TopicProduceResponse},
+        produce::{PartitionProduceData, PartitionProduceResponse, TopicProduceData, TopicProduceResponse},
     },
     records::{Batches, ProducerStamp, restamp},
     wire::{ByteString, Uuid},
@@ -98,12 +98,16 @@ impl Saboteur {
         self.requests += 1;
         match bug {
             Bug::DropsBatch if self.requests.is_multiple_of(10) => {
-                let Some(topic) = request.topic_data.first_mut() else { return };
-                let Some(data) = topic.partition_data.pop() else { return };
+                let popped = request.topic_data.edit(|topics| {
+                    let topic = topics.first_mut()?;
+                    let data = topic.partition_data.edit(Vec::pop)?;
+                    Some((topic.clone(), data))
+                });
+                let Some((topic, data)) = popped else { return };
                 let told =
                     PartitionProduceResponse { index: data.index, base_offset: 0, ..Default::default() };
                 let told = TopicProduceResponse {
-                    name: topic.name.clone(),
+                    name: topic.name,
                     topic_id: topic.topic_id,
                     partition_responses: vec![told],
                     ..Default::default()
@@ -111,19 +115,19 @@ impl Saboteur {
                 self.dropped.insert(id, told);
             }
             Bug::SwapsPartitions if self.requests.is_multiple_of(5) => {
-                for topic in &mut request.topic_data {
-                    if let [first, second, ..] = topic.partition_data.as_mut_slice() {
+                each_topic(request, |_, partitions| {
+                    if let [first, second, ..] = partitions {
                         std::mem::swap(&mut first.records, &mut second.records);
                     }
-                }
+                });
             }
             Bug::RetriesWithNewSequence | Bug::RetriesWithoutIdentity | Bug::KeepsProducerId => {
-                for topic in &mut request.topic_data {
-                    for data in &mut topic.partition_data {
-                        let partition = (topic.name.clone(), topic.topic_id, data.index);
+                each_topic(request, |(name, id), partitions| {
+                    for data in partitions {
+                        let partition = (name.clone(), id, data.index);
                         data.records = data.records.take().map(|batch| self.restamped(bug, partition, batch));
                     }
-                }
+                });
             }
             _ => {}
         }
@@ -220,4 +224,16 @@ impl Machine for Saboteur {
     fn poll_timeout(&self) -> Option<Deadline> {
         self.producer.poll_timeout()
     }
+}
+
+/// Changes what a request sends to each topic, which comes with its name and id.
+fn each_topic(
+    request: &mut ProduceRequest,
+    mut change: impl FnMut((&ByteString, Uuid), &mut [PartitionProduceData]),
+) {
+    request.topic_data.edit(|topics| {
+        for TopicProduceData { name, topic_id, partition_data, .. } in topics {
+            partition_data.edit(|partitions| change((name, *topic_id), partitions));
+        }
+    });
 }

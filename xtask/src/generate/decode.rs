@@ -122,11 +122,11 @@ fn tags(message: &Message<'_>, layout: &Layout<'_>, flexible: &Test, body: &mut 
 fn read_field(message: &Message<'_>, layout: &Layout<'_>, field: &Field, reader: &str) -> String {
     let in_tag = reader == "field";
     let flexible = if in_tag { "true" } else { message.flexible_argument(field, layout.valid) };
-    let required = read_call(&field.type_, flexible, "");
+    let required = read_call(message, &field.type_, flexible, "");
     if !field.is_optional() {
         return format!("{reader}.{required}?");
     }
-    let nullable = read_call(&field.type_, flexible, "nullable_");
+    let nullable = read_call(message, &field.type_, flexible, "nullable_");
     match field.nullable.test(field.versions.and(layout.valid)) {
         Test::Always => format!("{reader}.{nullable}?"),
         Test::Never => format!("Some({reader}.{required}?)"),
@@ -136,7 +136,7 @@ fn read_field(message: &Message<'_>, layout: &Layout<'_>, field: &Field, reader:
     }
 }
 
-fn read_call(type_: &Type, flexible: &str, nullable: &str) -> String {
+fn read_call(message: &Message<'_>, type_: &Type, flexible: &str, nullable: &str) -> String {
     match type_ {
         Type::Bool => "bool()".to_owned(),
         Type::Fixed(number) => format!("{number}()"),
@@ -146,6 +146,7 @@ fn read_call(type_: &Type, flexible: &str, nullable: &str) -> String {
         Type::Array(element) => match element.as_ref() {
             Type::Fixed(_) | Type::Bool => format!("{nullable}packed({flexible})"),
             Type::String => format!("{nullable}strings({flexible})"),
+            _ if message.is_hot() => format!("{nullable}listed({flexible}, version)"),
             _ => format!("{nullable}structs({flexible}, version)"),
         },
     }

@@ -54,8 +54,9 @@ fn ambiguous_names(schemas: &[&Schema]) -> BTreeSet<String> {
 /// The imports a file needs. What the code uses depends on the features, so it comes in one glob, which is used whatever
 /// they are.
 fn imports(code: &str) -> String {
-    let types =
-        ["ByteString", "Packed", "UnknownTags", "Uuid"].into_iter().filter(|name| names_it(code, name));
+    let types = ["ByteString", "Listed", "Packed", "UnknownTags", "Uuid"]
+        .into_iter()
+        .filter(|name| names_it(code, name));
     let types = types.collect::<Vec<_>>().join(", ");
     let bytes = if names_it(code, "Bytes") { "use bytes::Bytes;\n\n" } else { "" };
     let attribute = if code.contains("#[cfg(feature") {

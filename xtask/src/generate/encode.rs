@@ -126,10 +126,12 @@ fn write_field(message: &Message<'_>, layout: &Layout<'_>, field: &Field, writer
             Type::Bool | Type::Fixed(_) => place,
             _ => format!("&{place}"),
         };
-        return format!("{writer}.{}", write_call(&field.type_, flexible, "", &value));
+        return format!("{writer}.{}", write_call(message, &field.type_, flexible, "", &value));
     }
     let borrowed = match &field.type_ {
-        Type::Array(element) if !matches!(element.as_ref(), Type::Fixed(_) | Type::Bool) => {
+        Type::Array(element)
+            if !message.is_hot() && !matches!(element.as_ref(), Type::Fixed(_) | Type::Bool) =>
+        {
             format!("{place}.as_deref()")
         }
         _ => format!("{place}.as_ref()"),
@@ -139,8 +141,8 @@ fn write_field(message: &Message<'_>, layout: &Layout<'_>, field: &Field, writer
         layout.rust_name,
         names::camel_case(&field.name)
     );
-    let nullable = write_call(&field.type_, flexible, "nullable_", &borrowed);
-    let plain = write_call(&field.type_, flexible, "", &required);
+    let nullable = write_call(message, &field.type_, flexible, "nullable_", &borrowed);
+    let plain = write_call(message, &field.type_, flexible, "", &required);
     match field.nullable.test(field.versions.and(layout.valid)) {
         Test::Always => format!("{writer}.{nullable}"),
         Test::Never => format!("{writer}.{plain}"),
@@ -150,7 +152,7 @@ fn write_field(message: &Message<'_>, layout: &Layout<'_>, field: &Field, writer
     }
 }
 
-fn write_call(type_: &Type, flexible: &str, nullable: &str, value: &str) -> String {
+fn write_call(message: &Message<'_>, type_: &Type, flexible: &str, nullable: &str, value: &str) -> String {
     match type_ {
         Type::Bool => format!("bool({value})"),
         Type::Fixed(number) => format!("{number}({value})"),
@@ -160,6 +162,7 @@ fn write_call(type_: &Type, flexible: &str, nullable: &str, value: &str) -> Stri
         Type::Array(element) => match element.as_ref() {
             Type::Fixed(_) | Type::Bool => format!("{nullable}packed({flexible}, {value})"),
             Type::String => format!("{nullable}strings({flexible}, {value})"),
+            _ if message.is_hot() => format!("{nullable}listed({flexible}, version, {value})"),
             _ => format!("{nullable}structs({flexible}, version, {value})"),
         },
     }

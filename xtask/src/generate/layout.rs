@@ -8,6 +8,9 @@ use super::{
     versions::Versions,
 };
 
+/// The messages that are large and hot on the side that reads them: what they list is not built but read in place.
+const HOT: [&str; 2] = ["FetchResponse", "ProduceRequest"];
+
 /// A structure to be written: the message itself or one inside it.
 pub(crate) struct Layout<'s> {
     /// The name in Rust, unique within the file.
@@ -96,6 +99,11 @@ impl<'s> Message<'s> {
         }
     }
 
+    /// True when the arrays of structures stay in the frame.
+    pub(crate) fn is_hot(&self) -> bool {
+        HOT.contains(&self.schema.name.as_str())
+    }
+
     /// The Rust type, not yet optional.
     fn plain_type(&self, type_: &Type) -> String {
         match type_ {
@@ -107,6 +115,7 @@ impl<'s> Message<'s> {
             Type::Structure(name) => self.rust_structure(name),
             Type::Array(element) => match element.as_ref() {
                 Type::Fixed(_) => format!("Packed<{}>", self.plain_type(element)),
+                Type::Structure(name) if self.is_hot() => format!("Listed<{}>", self.rust_structure(name)),
                 other => format!("Vec<{}>", self.plain_type(other)),
             },
         }

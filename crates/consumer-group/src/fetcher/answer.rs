@@ -75,7 +75,7 @@ impl Fetcher {
                 let Some(wanted) = asked.with.partitions.get(&partition) else { continue };
                 if seen.insert(partition.clone()) {
                     fetched |=
-                        self.apply_partition(now, shared, cursors, asked.broker, &partition, *wanted, data);
+                        self.apply_partition(now, shared, cursors, asked.broker, &partition, *wanted, &data);
                 }
             }
         }

@@ -11,6 +11,7 @@ use std::collections::{BTreeSet, VecDeque};
 use milena_protocol::{
     messages::fetch::AbortedTransaction,
     records::{Batch, BatchError, ControlKind, ControlRecord, ReadOptions},
+    wire::Listed,
 };
 
 /// Goes through the batches of one partition of one answer, in the order of the log.
@@ -24,7 +25,7 @@ pub(super) struct Isolation {
 
 impl Isolation {
     /// `aborted` as the answer lists it: null, and in no matter which order.
-    pub(super) fn new(aborted: Option<&Vec<AbortedTransaction>>) -> Self {
+    pub(super) fn new(aborted: Option<&Listed<AbortedTransaction>>) -> Self {
         let listed = aborted.into_iter().flatten();
         let mut ahead: Vec<_> = listed.map(|entry| (entry.first_offset, entry.producer_id)).collect();
         ahead.sort_unstable();

@@ -148,7 +148,7 @@ fn aborted_records_are_seen_only_under_read_uncommitted() {
     for (config, expected) in [(config(), vec![0, 1, 3]), (read_committed(), vec![3])] {
         let mut script = Script::reading(config, &[0]);
         let (id, _) = script.fetch_of(1);
-        let answer = PartitionData { aborted_transactions: Some(aborted.clone()), ..data(0, &log) };
+        let answer = PartitionData { aborted_transactions: Some(aborted.clone().into()), ..data(0, &log) };
         script.answer(id, fetched([answer]));
         assert_eq!(script.taken(10), [(0, expected)]);
         assert_eq!(script.position(0), Some(5));
@@ -503,7 +503,8 @@ fn without_a_topic_id_older_versions_are_asked_for() {
     let outgoing = script.next(ApiKey::Fetch);
     assert_eq!(outgoing.max_version, 12);
     let mut answer = fetched([data(0, &[at(10, 3, batch(None, 1))])]);
-    (answer.responses[0].topic_id, answer.responses[0].topic) = (Uuid::ZERO, "letters".into());
+    let by_name = |topic| FetchableTopicResponse { topic_id: Uuid::ZERO, topic: "letters".into(), ..topic };
+    answer.responses = answer.responses.iter().map(by_name).collect();
     script.answer(outgoing.id, answer);
     assert_eq!(script.taken(10), [(0, vec![10])]);
 }

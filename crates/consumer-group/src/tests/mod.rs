@@ -313,7 +313,7 @@ pub(crate) fn fetched(partitions: impl IntoIterator<Item = PartitionData>) -> Fe
         partitions: partitions.into_iter().collect(),
         ..Default::default()
     };
-    FetchResponse { responses: vec![topic], ..Default::default() }
+    FetchResponse { responses: vec![topic].into(), ..Default::default() }
 }
 
 /// What a fetch brings of a partition.

@@ -108,7 +108,7 @@ impl Log {
             partition_index: partition,
             high_watermark: self.end,
             last_stable_offset: self.end,
-            aborted_transactions: Some(aborted),
+            aborted_transactions: Some(aborted.into()),
             records: Some(bytes.into()),
             ..Default::default()
         }

@@ -148,12 +148,13 @@ impl Cluster {
             responses.push(FetchableTopicResponse {
                 topic: name.clone(),
                 topic_id: *topic_id,
-                partitions: answers,
+                partitions: answers.into(),
                 ..FetchableTopicResponse::default()
             });
         }
         let node_endpoints = leaders.into_iter().filter_map(|id| self.fetch_endpoint(id)).collect();
-        let mut response = FetchResponse { responses, node_endpoints, ..FetchResponse::default() };
+        let mut response =
+            FetchResponse { responses: responses.into(), node_endpoints, ..FetchResponse::default() };
         let answering = Answering { now, broker, by_id, slots: self.config.fetch_session_slots };
         self.fetch_sessions.answer(&answering, mode, request, &mut response);
         response

@@ -18,7 +18,7 @@ use milena_protocol::{
         FetchRequest, FetchResponse,
         fetch::{FetchPartition, FetchTopic, FetchableTopicResponse, PartitionData},
     },
-    wire::{ByteString, Uuid},
+    wire::{ByteString, Listed, Uuid},
 };
 
 use super::{BrokerId, detach::Detach, dispatch::Context};
@@ -160,7 +160,7 @@ impl FetchSessions {
             return None;
         }
         for (key, data) in keyed(response) {
-            session.tell(&key, data);
+            session.tell(&key, &data);
         }
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         self.sessions.insert(self.last_id, session);
@@ -229,11 +229,15 @@ impl Session {
 
     /// Leaves only what the client does not know yet.
     fn filter(&mut self, response: &mut FetchResponse) {
-        for topic in &mut response.responses {
-            let FetchableTopicResponse { topic: name, topic_id, partitions, .. } = topic;
-            partitions.retain(|data| self.tell(&(name.clone(), *topic_id, data.partition_index), data));
-        }
-        response.responses.retain(|topic| !topic.partitions.is_empty());
+        let topics = std::mem::take(&mut response.responses).into_vec();
+        let told = topics.into_iter().filter_map(|topic| {
+            let FetchableTopicResponse { topic: name, topic_id, partitions, .. } = &topic;
+            let key = |data: &PartitionData| (name.clone(), *topic_id, data.partition_index);
+            let partitions: Listed<_> =
+                partitions.iter().filter(|data| self.tell(&key(data), data)).collect();
+            (!partitions.is_empty()).then(|| FetchableTopicResponse { partitions, ..topic.clone() })
+        });
+        response.responses = told.collect();
     }
 
     /// Whether the client must be told this. It is taken as told.
@@ -253,11 +257,10 @@ impl Session {
     }
 }
 
-fn keyed(response: &FetchResponse) -> impl Iterator<Item = (Key, &PartitionData)> {
+fn keyed(response: &FetchResponse) -> impl Iterator<Item = (Key, PartitionData)> {
     response.responses.iter().flat_map(|topic| {
-        topic
-            .partitions
-            .iter()
-            .map(|data| ((topic.topic.clone(), topic.topic_id, data.partition_index), data))
+        let FetchableTopicResponse { topic: name, topic_id, partitions, .. } = topic;
+        let key = move |data: &PartitionData| (name.clone(), topic_id, data.partition_index);
+        partitions.into_vec().into_iter().map(move |data| (key(&data), data))
     })
 }

@@ -41,10 +41,10 @@ impl Cluster {
         let mut failed = false;
         let mut leaders = BTreeSet::new();
         let mut responses = Vec::with_capacity(request.topic_data.len());
-        for data in request.topic_data {
+        for data in &request.topic_data {
             let mut topic = self.topics.find_mut(by_id, &data.name, data.topic_id);
             let mut partition_responses = Vec::with_capacity(data.partition_data.len());
-            for partition in data.partition_data {
+            for partition in &data.partition_data {
                 let index = partition.index;
                 let appended = match (&mut topic, request.acks) {
                     _ if transactional => Err(transactions_are_missing()),

@@ -172,9 +172,10 @@ pub(crate) fn produce_request(topic: &str, topic_id: Uuid, partition: i32, batch
         topic_data: vec![TopicProduceData {
             name: topic.into(),
             topic_id,
-            partition_data: vec![data],
+            partition_data: vec![data].into(),
             ..Default::default()
-        }],
+        }]
+        .into(),
         ..Default::default()
     }
 }

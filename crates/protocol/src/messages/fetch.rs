@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 #[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
-use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
+use crate::wire::{ByteString, Listed, Packed, UnknownTags, Uuid};
 
 /// The message `FetchRequest` (API key 1), versions 4 to 18, flexible from 12.
 ///
@@ -533,11 +533,11 @@ pub struct FetchResponse {
     /// Versions 7+.
     pub session_id: i32,
     /// The response topics.
-    pub responses: Vec<FetchableTopicResponse>,
+    pub responses: Listed<FetchableTopicResponse>,
     /// Endpoints for all current-leaders enumerated in PartitionData, with errors NOT\_LEADER\_OR\_FOLLOWER & FENCED\_LEADER\_EPOCH.
     ///
     /// Versions 16+; tag 0 in versions 16+.
-    pub node_endpoints: Vec<NodeEndpoint>,
+    pub node_endpoints: Listed<NodeEndpoint>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
@@ -557,14 +557,14 @@ impl Encode for FetchResponse {
         } else {
             refuse(self.session_id != 0, "FetchResponse", "sessionId", version)?;
         }
-        writer.structs(flexible, version, &self.responses)?;
+        writer.listed(flexible, version, &self.responses)?;
         if version < 16 {
             refuse(!self.node_endpoints.is_empty(), "FetchResponse", "nodeEndpoints", version)?;
         }
         if flexible {
             writer.tags(&self.unknown_tags, |tags| {
                 if version >= 16 && !self.node_endpoints.is_empty() {
-                    tags.field(0, |field| field.structs(true, version, &self.node_endpoints))?;
+                    tags.field(0, |field| field.listed(true, version, &self.node_endpoints))?;
                 }
                 Ok(())
             })
@@ -584,13 +584,13 @@ impl Decode for FetchResponse {
         let throttle_time_ms = reader.i32()?;
         let error_code = if version >= 7 { reader.i16()? } else { 0 };
         let session_id = if version >= 7 { reader.i32()? } else { 0 };
-        let responses = reader.structs(flexible, version)?;
-        let mut node_endpoints = Vec::default();
+        let responses = reader.listed(flexible, version)?;
+        let mut node_endpoints = Listed::default();
         let unknown_tags = if flexible {
             reader.tags(|tag, field| {
                 match tag {
                     0 if version < 16 => return Err(field.error(DecodeErrorKind::UnexpectedTag(tag))),
-                    0 => node_endpoints = field.structs(true, version)?,
+                    0 => node_endpoints = field.listed(true, version)?,
                     _ => return Ok(false),
                 }
                 Ok(true)
@@ -615,7 +615,7 @@ pub struct FetchableTopicResponse {
     /// Versions 13+; left out silently elsewhere.
     pub topic_id: Uuid,
     /// The topic partitions.
-    pub partitions: Vec<PartitionData>,
+    pub partitions: Listed<PartitionData>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
@@ -631,7 +631,7 @@ impl Encode for FetchableTopicResponse {
         if version >= 13 {
             writer.uuid(self.topic_id);
         }
-        writer.structs(flexible, version, &self.partitions)?;
+        writer.listed(flexible, version, &self.partitions)?;
         if flexible { writer.unknown_tags(&self.unknown_tags) } else { writer.no_tags(&self.unknown_tags) }
     }
 }
@@ -644,7 +644,7 @@ impl Decode for FetchableTopicResponse {
         let flexible = version >= 12;
         let topic = if version <= 12 { reader.string(flexible)? } else { ByteString::default() };
         let topic_id = if version >= 13 { reader.uuid()? } else { Uuid::ZERO };
-        let partitions = reader.structs(flexible, version)?;
+        let partitions = reader.listed(flexible, version)?;
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { topic, topic_id, partitions, unknown_tags })
     }
@@ -683,7 +683,7 @@ pub struct PartitionData {
     /// The aborted transactions.
     ///
     /// Default empty, not null.
-    pub aborted_transactions: Option<Vec<AbortedTransaction>>,
+    pub aborted_transactions: Option<Listed<AbortedTransaction>>,
     /// The preferred read replica for the consumer to use on its next fetch request.
     ///
     /// Versions 11+; default -1.
@@ -709,7 +709,7 @@ impl Default for PartitionData {
             diverging_epoch: EpochEndOffset::default(),
             current_leader: LeaderIdAndEpoch::default(),
             snapshot_id: SnapshotId::default(),
-            aborted_transactions: Some(Vec::default()),
+            aborted_transactions: Some(Listed::default()),
             preferred_read_replica: -1,
             records: Some(Bytes::default()),
             unknown_tags: UnknownTags::default(),
@@ -747,7 +747,7 @@ impl Encode for PartitionData {
         if version < 12 {
             refuse(self.snapshot_id != SnapshotId::default(), "PartitionData", "snapshotId", version)?;
         }
-        writer.nullable_structs(flexible, version, self.aborted_transactions.as_deref())?;
+        writer.nullable_listed(flexible, version, self.aborted_transactions.as_ref())?;
         if version >= 11 {
             writer.i32(self.preferred_read_replica);
         } else {
@@ -787,7 +787,7 @@ impl Decode for PartitionData {
         let mut diverging_epoch = EpochEndOffset::default();
         let mut current_leader = LeaderIdAndEpoch::default();
         let mut snapshot_id = SnapshotId::default();
-        let aborted_transactions = reader.nullable_structs(flexible, version)?;
+        let aborted_transactions = reader.nullable_listed(flexible, version)?;
         let preferred_read_replica = if version >= 11 { reader.i32()? } else { -1 };
         let records = reader.nullable_bytes(flexible)?;
         let unknown_tags = if flexible {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 #[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
-use crate::wire::{ByteString, UnknownTags, Uuid};
+use crate::wire::{ByteString, Listed, UnknownTags, Uuid};
 
 /// The message `ProduceRequest` (API key 0), versions 3 to 13, flexible from 9.
 ///
@@ -45,7 +45,7 @@ pub struct ProduceRequest {
     /// The timeout to await a response in milliseconds.
     pub timeout_ms: i32,
     /// Each topic to produce to.
-    pub topic_data: Vec<TopicProduceData>,
+    pub topic_data: Listed<TopicProduceData>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
@@ -59,7 +59,7 @@ impl Encode for ProduceRequest {
         writer.nullable_string(flexible, self.transactional_id.as_ref())?;
         writer.i16(self.acks);
         writer.i32(self.timeout_ms);
-        writer.structs(flexible, version, &self.topic_data)?;
+        writer.listed(flexible, version, &self.topic_data)?;
         if flexible { writer.unknown_tags(&self.unknown_tags) } else { writer.no_tags(&self.unknown_tags) }
     }
 }
@@ -74,7 +74,7 @@ impl Decode for ProduceRequest {
         let transactional_id = reader.nullable_string(flexible)?;
         let acks = reader.i16()?;
         let timeout_ms = reader.i32()?;
-        let topic_data = reader.structs(flexible, version)?;
+        let topic_data = reader.listed(flexible, version)?;
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { transactional_id, acks, timeout_ms, topic_data, unknown_tags })
     }
@@ -93,7 +93,7 @@ pub struct TopicProduceData {
     /// Versions 13; left out silently elsewhere.
     pub topic_id: Uuid,
     /// Each partition to produce to.
-    pub partition_data: Vec<PartitionProduceData>,
+    pub partition_data: Listed<PartitionProduceData>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
@@ -109,7 +109,7 @@ impl Encode for TopicProduceData {
         if version >= 13 {
             writer.uuid(self.topic_id);
         }
-        writer.structs(flexible, version, &self.partition_data)?;
+        writer.listed(flexible, version, &self.partition_data)?;
         if flexible { writer.unknown_tags(&self.unknown_tags) } else { writer.no_tags(&self.unknown_tags) }
     }
 }
@@ -122,7 +122,7 @@ impl Decode for TopicProduceData {
         let flexible = version >= 9;
         let name = if version <= 12 { reader.string(flexible)? } else { ByteString::default() };
         let topic_id = if version >= 13 { reader.uuid()? } else { Uuid::ZERO };
-        let partition_data = reader.structs(flexible, version)?;
+        let partition_data = reader.listed(flexible, version)?;
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { name, topic_id, partition_data, unknown_tags })
     }

@@ -7,6 +7,7 @@
 //! [Protocol primitive types](https://kafka.apache.org/protocol#protocol_types), KIP-482 for the compact forms and
 //! tagged fields.
 
+mod listed;
 mod packed;
 mod reader;
 mod tags;
@@ -18,6 +19,7 @@ mod writer;
 pub(crate) mod json;
 
 pub use bytestring::ByteString;
+pub use listed::{Listed, ListedIter};
 pub use packed::{Packed, Primitive};
 pub use reader::Reader;
 pub use tags::{RawTag, UnknownTags};

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::{
-    Decode, Packed, Primitive, RawTag, UnknownTags, Uuid,
+    Decode, Listed, Packed, Primitive, RawTag, UnknownTags, Uuid,
     varint::{unzigzag, unzigzag_long},
 };
 use crate::{DecodeError, DecodeErrorKind};
@@ -25,7 +25,7 @@ const MAX_STRING: usize = i16::MAX as usize;
 ///
 /// Length arguments named `flexible` choose between the two forms of KIP-482: compact (unsigned varint, plus one) and
 /// the older fixed-size length.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader<'a> {
     frame: &'a Bytes,
     rest: &'a [u8],
@@ -291,11 +291,17 @@ impl<'a> Reader<'a> {
     /// Room for `count` elements of type `T` that take at least `min_len` bytes each: what is asked of the allocator is
     /// bounded by the bytes that are really there.
     fn elements<T>(&mut self, count: usize, min_len: usize) -> Result<Vec<T>, DecodeError> {
+        self.check_count(count, min_len)?;
+        self.headroom.charge(count.saturating_mul(size_of::<T>())).map_err(|kind| self.error(kind))?;
+        Ok(Vec::with_capacity(count))
+    }
+
+    /// Holds a count against the bytes that are left.
+    fn check_count(&self, count: usize, min_len: usize) -> Result<(), DecodeError> {
         if count.checked_mul(min_len.max(1)).is_none_or(|least| least > self.rest.len()) {
             return Err(self.error(DecodeErrorKind::ImpossibleCount { count, left: self.rest.len() }));
         }
-        self.headroom.charge(count.saturating_mul(size_of::<T>())).map_err(|kind| self.error(kind))?;
-        Ok(Vec::with_capacity(count))
+        Ok(())
     }
 
     /// An array of structures that may be null.
@@ -321,6 +327,34 @@ impl<'a> Reader<'a> {
     /// As [`nullable_structs`](Self::nullable_structs), and when it is null.
     pub fn structs<T: Decode>(&mut self, flexible: bool, version: i16) -> Result<Vec<T>, DecodeError> {
         let elements = self.nullable_structs(flexible, version)?;
+        self.required(elements)
+    }
+
+    /// An array of structures that may be null and stays in the frame: its elements are checked and not kept.
+    ///
+    /// # Errors
+    /// When the count can't be true, or an element is not what it should be.
+    pub fn nullable_listed<T: Decode>(
+        &mut self,
+        flexible: bool,
+        version: i16,
+    ) -> Result<Option<Listed<T>>, DecodeError> {
+        let Some(count) = self.nullable_len(flexible, false)? else { return Ok(None) };
+        self.check_count(count, T::MIN_LEN)?;
+        let before = self.rest;
+        for _ in 0..count {
+            T::decode(self, version)?;
+        }
+        let read = before.get(..before.len().saturating_sub(self.rest.len())).unwrap_or_default();
+        Ok(Some(Listed::from_frame(self.frame.slice_ref(read), count, version, T::decode)))
+    }
+
+    /// An array of structures that stays in the frame.
+    ///
+    /// # Errors
+    /// As [`nullable_listed`](Self::nullable_listed), and when it is null.
+    pub fn listed<T: Decode>(&mut self, flexible: bool, version: i16) -> Result<Listed<T>, DecodeError> {
+        let elements = self.nullable_listed(flexible, version)?;
         self.required(elements)
     }
 

@@ -4,7 +4,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 
 use super::{
-    Encode, Packed, Primitive, RawTag, UnknownTags, Uuid,
+    Encode, Listed, Packed, Primitive, RawTag, UnknownTags, Uuid,
     varint::{unsigned_varint_len, zigzag, zigzag_long},
 };
 use crate::EncodeError;
@@ -299,6 +299,33 @@ impl Writer {
         elements: &[T],
     ) -> Result<(), EncodeError> {
         self.nullable_structs(flexible, version, Some(elements))
+    }
+
+    /// An array of structures that may be null and may still be in the frame it came in.
+    ///
+    /// # Errors
+    /// When an element can't be written in this version.
+    pub fn nullable_listed<T: Encode + Clone>(
+        &mut self,
+        flexible: bool,
+        version: i16,
+        elements: Option<&Listed<T>>,
+    ) -> Result<(), EncodeError> {
+        self.nullable_len(flexible, false, elements.map(Listed::len))?;
+        elements.map_or(Ok(()), |elements| elements.try_each(|element| element.encode(self, version)))
+    }
+
+    /// An array of structures that may still be in the frame it came in.
+    ///
+    /// # Errors
+    /// When an element can't be written in this version.
+    pub fn listed<T: Encode + Clone>(
+        &mut self,
+        flexible: bool,
+        version: i16,
+        elements: &Listed<T>,
+    ) -> Result<(), EncodeError> {
+        self.nullable_listed(flexible, version, Some(elements))
     }
 
     /// An array of strings that may be null.

@@ -1,4 +1,5 @@
-//! What reading and writing batches asks of the allocator. One test, so that nothing else allocates meanwhile.
+//! What reading and writing batches, and the frames that carry them, asks of the allocator. One test, so that nothing
+//! else allocates meanwhile.
 #![expect(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
 
 use std::alloc::System;
@@ -7,6 +8,16 @@ use bytes::Bytes;
 use milena_protocol::records::{
     BatchBuilder, BatchErrorKind, Batches, Compression, CompressionError, HEADER_LEN, Header, ProducerStamp,
     ReadOptions,
+};
+use milena_protocol::{
+    ApiKey,
+    frame::{decode_request, decode_response, encode_request, encode_response},
+    messages::{
+        FetchResponse, ProduceRequest, Request, Response,
+        fetch::{AbortedTransaction, FetchableTopicResponse, PartitionData},
+        produce::{PartitionProduceData, TopicProduceData},
+    },
+    wire::Uuid,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -22,6 +33,7 @@ fn allocations_are_bounded() {
     reading_views_allocates_nothing();
     counts_and_lengths_size_no_allocation();
     bombs_stop_at_the_limit();
+    hot_messages_are_read_in_place();
 }
 
 /// Bytes allocated in `f`, and how often.
@@ -120,4 +132,53 @@ fn snappy_claims_size_no_allocation() {
         hostile[8..12].copy_from_slice(&length.to_be_bytes());
         read_hostile(hostile.into(), ALLOWANCE);
     }
+}
+
+/// A fetch response and a produce request of 50 partitions, decoded and walked through.
+fn hot_messages_are_read_in_place() {
+    let partition = |partition_index| PartitionData {
+        partition_index,
+        aborted_transactions: Some(vec![AbortedTransaction::default(); 3].into()),
+        records: Some(Bytes::from(vec![1; 500])),
+        ..Default::default()
+    };
+    let topic = |id| FetchableTopicResponse {
+        topic_id: Uuid::from_bytes([id; 16]),
+        partitions: (0..10).map(partition).collect(),
+        ..Default::default()
+    };
+    let response = FetchResponse { responses: (1..=5).map(topic).collect(), ..Default::default() };
+    let frame = encode_response(&response.clone().into(), 16, 7).unwrap().to_bytes().slice(4..);
+    // The share count behind `Bytes` is made with the first clone of a frame.
+    let _shared = frame.clone();
+    let read = || {
+        let Ok(Response::Fetch(read)) = decode_response(ApiKey::Fetch, 16, &frame) else { return 0 };
+        let partitions =
+            read.responses.iter().flat_map(|topic| (0..10).filter_map(move |at| topic.partitions.get(at)));
+        partitions.map(|partition| partition.records.map_or(0, |records| records.len())).sum::<usize>()
+    };
+    assert_eq!(read(), 50 * 500);
+    assert_eq!(allocated(read), (0, 0));
+    assert_eq!(decode_response(ApiKey::Fetch, 16, &frame), Ok(response.into()));
+
+    let data = |index| PartitionProduceData {
+        index,
+        records: Some(Bytes::from(vec![1; 500])),
+        ..Default::default()
+    };
+    let topic = TopicProduceData {
+        topic_id: Uuid::from_bytes([1; 16]),
+        partition_data: (0..50).map(data).collect(),
+        ..Default::default()
+    };
+    let request: Request = ProduceRequest { topic_data: vec![topic].into(), ..Default::default() }.into();
+    let frame = encode_request(&request, 13, 7, None).unwrap().to_bytes().slice(4..);
+    let _shared = frame.clone();
+    let read = || {
+        let Ok(Request::Produce(read)) = decode_request(&frame).unwrap().body else { return 0 };
+        read.topic_data.iter().map(|topic| topic.partition_data.iter().count()).sum::<usize>()
+    };
+    assert_eq!(read(), 50);
+    assert_eq!(allocated(read), (0, 0));
+    assert_eq!(decode_request(&frame).unwrap().body, Ok(request));
 }
