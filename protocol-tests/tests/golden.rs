@@ -47,10 +47,10 @@ impl Vector {
         let subject = match (line["kind"].as_str()?, name.as_str()) {
             ("request", _) => Subject::Request(api()?),
             ("response", _) => Subject::Response(api()?),
-            (_, "RequestHeader") => Subject::RequestHeader,
-            (_, "ResponseHeader") => Subject::ResponseHeader,
-            (_, "ConsumerProtocolSubscription") => Subject::Subscription,
-            (_, "ConsumerProtocolAssignment") => Subject::Assignment,
+            ("header", "RequestHeader") => Subject::RequestHeader,
+            ("header", "ResponseHeader") => Subject::ResponseHeader,
+            ("data", "ConsumerProtocolSubscription") => Subject::Subscription,
+            ("data", "ConsumerProtocolAssignment") => Subject::Assignment,
             _ => return None,
         };
         let version = i16::try_from(line["version"].as_i64()?).ok()?;
