@@ -4,4 +4,7 @@ pub mod cluster;
 pub mod external;
 pub mod golden;
 pub mod java;
+pub mod refusal;
 pub mod sim;
+pub mod subject;
+pub mod vector;
