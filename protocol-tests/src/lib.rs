@@ -5,6 +5,7 @@ pub mod external;
 pub mod golden;
 pub mod java;
 pub mod refusal;
+pub mod schema;
 pub mod sim;
 pub mod subject;
 pub mod vector;

@@ -30,8 +30,10 @@ pub enum Subject {
 pub struct Structure {
     name: &'static str,
     versions: RangeInclusive<i16>,
-    decode: fn(&mut Reader<'_>, i16) -> Result<Box<dyn Message>, DecodeError>,
+    decode: Decoder,
 }
+
+type Decoder = fn(&mut Reader<'_>, i16) -> Result<Box<dyn Message>, DecodeError>;
 
 const STRUCTURES: &[Structure] = &[
     structure::<RequestHeader>("RequestHeader", 1..=2),
