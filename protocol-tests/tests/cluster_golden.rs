@@ -2,7 +2,7 @@
 //!
 //! The seed is random unless the environment variable `MILENA_GOLDEN_SEED` names it. It needs Java and Kafka's jars, not
 //! the brokers.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test states its expectations by unwrapping")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test states its expectations by unwrapping")]
 
 use std::{env, fs, path::Path, process::Command};
 

@@ -1,79 +1,18 @@
 //! What holds for every message in every version, whatever its values: our generated code against the slow reading of
 //! the same schemas in `protocol_tests::schema`.
-//!
-//! `PROPTEST_CASES` sets how many values are tried for each message and version, `PROPTEST_RNG_SEED` repeats a run.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test states its expectations by unwrapping")]
-
-use std::env;
 
 use bytes::Bytes;
 use milena_protocol::{DecodeErrorKind, EncodeError};
-use proptest::{
-    prelude::ProptestConfig,
-    prop_assert, prop_assert_eq,
-    test_runner::{RngSeed, TestCaseError, TestRunner},
-};
+use proptest::{prop_assert, prop_assert_eq};
 use protocol_tests::{
+    cases::{for_all, subjects},
     refusal::Outcome,
     schema::{self, Field, Refusal, Schema, Structure, Type, Value, Versions},
-    subject::{Message, Subject},
 };
-
-/// Values for each message and version; there are 625 of these pairs.
-const CASES: u32 = 48;
 
 /// Bytes longer than this are not cut at every place.
 const CUTS: usize = 512;
-
-/// Every message with its schema.
-fn subjects() -> impl Iterator<Item = (Subject, Schema)> {
-    Subject::all().map(|subject| (subject, Schema::named(&subject.name())))
-}
-
-/// A message in a version, and values that it can carry.
-struct Case<'c> {
-    subject: Subject,
-    schema: &'c Schema,
-    version: i16,
-    tree: Structure,
-    /// What the schema makes of the values.
-    bytes: Bytes,
-}
-
-impl Case<'_> {
-    fn decode(&self) -> Result<Box<dyn Message>, TestCaseError> {
-        let decoded = self.subject.decode(&self.bytes, self.version);
-        decoded
-            .map_err(|error| TestCaseError::fail(format!("not decoded: {error}: {:02x?}", &self.bytes[..])))
-    }
-}
-
-/// Tries values of every message in every version, and gives the number of versions there were.
-fn for_all(check: impl Fn(&Case<'_>) -> Result<(), TestCaseError>) -> usize {
-    let number = |name| env::var(name).ok().map(|text: String| text.parse::<u64>().unwrap());
-    let seed = number("PROPTEST_RNG_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let cases = number("PROPTEST_CASES").map_or(CASES, |cases| cases.try_into().unwrap());
-    let config = ProptestConfig {
-        cases,
-        rng_seed: RngSeed::Fixed(seed),
-        failure_persistence: None,
-        ..Default::default()
-    };
-    let mut pairs = 0;
-    for (subject, schema) in subjects() {
-        for version in schema.valid.first..=schema.valid.last {
-            let outcome = TestRunner::new(config.clone()).run(&schema::strategy(&schema, version), |tree| {
-                let bytes = schema::write(&schema, &tree, version).unwrap().into();
-                check(&Case { subject, schema: &schema, version, tree, bytes })
-            });
-            if let Err(error) = outcome {
-                panic!("{} version {version}: {error}\nPROPTEST_RNG_SEED={seed}", schema.name);
-            }
-            pairs += 1;
-        }
-    }
-    pairs
-}
 
 #[test]
 fn the_schemas_versions_are_the_crates() {
