@@ -90,7 +90,7 @@ mod tests {
             bytes += super::unhex(line["hex"].as_str().unwrap()).len();
             lines += 1;
         }
-        assert!(lines >= 2660 + 4063 && bytes > 1_000_000, "{lines} lines, {bytes} bytes");
+        assert!(lines >= 2660 + 5199 && bytes > 1_000_000, "{lines} lines, {bytes} bytes");
     }
 
     #[test]
