@@ -31,5 +31,5 @@ pub mod wire;
 
 pub use api::{Message, RequestMessage, ResponseMessage};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};
-pub use error_code::ErrorCode;
+pub use error_code::{ErrorCode, ErrorSubject};
 pub use messages::ApiKey;

@@ -27,7 +27,7 @@ pub struct AlterClientQuotasRequest {
 
 #[cfg(feature = "client")]
 impl Encode for AlterClientQuotasRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterClientQuotasRequest", version, 0, 1)?;
         let flexible = version >= 1;
         writer.structs(flexible, version, &self.entries)?;
@@ -65,7 +65,7 @@ pub struct RequestEntryData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestEntryData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.structs(flexible, version, &self.entity)?;
         writer.structs(flexible, version, &self.ops)?;
@@ -113,7 +113,7 @@ impl Default for RequestEntityData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestEntityData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.entity_type)?;
         writer.nullable_string(flexible, self.entity_name.as_ref())?;
@@ -151,7 +151,7 @@ pub struct OpData {
 
 #[cfg(feature = "client")]
 impl Encode for OpData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.key)?;
         writer.f64(self.value);
@@ -194,7 +194,7 @@ pub struct AlterClientQuotasResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterClientQuotasResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterClientQuotasResponse", version, 0, 1)?;
         let flexible = version >= 1;
         writer.i32(self.throttle_time_ms);
@@ -247,7 +247,7 @@ impl Default for ResponseEntryData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseEntryData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.i16(self.error_code);
         writer.nullable_string(flexible, self.error_message.as_ref())?;
@@ -297,7 +297,7 @@ impl Default for ResponseEntityData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseEntityData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.entity_type)?;
         writer.nullable_string(flexible, self.entity_name.as_ref())?;

@@ -44,7 +44,7 @@ impl Default for AlterPartitionReassignmentsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for AlterPartitionReassignmentsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterPartitionReassignmentsRequest", version, 0, 1)?;
         writer.i32(self.timeout_ms);
         if version >= 1 {
@@ -93,7 +93,7 @@ pub struct ReassignableTopic {
 
 #[cfg(feature = "client")]
 impl Encode for ReassignableTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -129,7 +129,7 @@ pub struct ReassignablePartition {
 
 #[cfg(feature = "client")]
 impl Encode for ReassignablePartition {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.nullable_packed(true, self.replicas.as_ref())?;
         writer.unknown_tags(&self.unknown_tags)
@@ -191,7 +191,7 @@ impl Default for AlterPartitionReassignmentsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterPartitionReassignmentsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterPartitionReassignmentsResponse", version, 0, 1)?;
         writer.i32(self.throttle_time_ms);
         if version >= 1 {
@@ -244,7 +244,7 @@ pub struct ReassignableTopicResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ReassignableTopicResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -293,7 +293,7 @@ impl Default for ReassignablePartitionResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ReassignablePartitionResponse {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;

@@ -29,7 +29,7 @@ pub struct AlterReplicaLogDirsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for AlterReplicaLogDirsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterReplicaLogDirsRequest", version, 1, 2)?;
         let flexible = version >= 2;
         writer.structs(flexible, version, &self.dirs)?;
@@ -65,7 +65,7 @@ pub struct AlterReplicaLogDir {
 
 #[cfg(feature = "client")]
 impl Encode for AlterReplicaLogDir {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.path)?;
         writer.structs(flexible, version, &self.topics)?;
@@ -103,7 +103,7 @@ pub struct AlterReplicaLogDirTopic {
 
 #[cfg(feature = "client")]
 impl Encode for AlterReplicaLogDirTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.name)?;
         writer.packed(flexible, &self.partitions)?;
@@ -146,7 +146,7 @@ pub struct AlterReplicaLogDirsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterReplicaLogDirsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterReplicaLogDirsResponse", version, 1, 2)?;
         let flexible = version >= 2;
         writer.i32(self.throttle_time_ms);
@@ -186,7 +186,7 @@ pub struct AlterReplicaLogDirTopicResult {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterReplicaLogDirTopicResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.topic_name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -222,7 +222,7 @@ pub struct AlterReplicaLogDirPartitionResult {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterReplicaLogDirPartitionResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i32(self.partition_index);
         writer.i16(self.error_code);

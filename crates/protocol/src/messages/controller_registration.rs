@@ -30,7 +30,7 @@ pub struct ControllerRegistrationRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ControllerRegistrationRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ControllerRegistrationRequest", version, 0, 0)?;
         writer.i32(self.controller_id);
         writer.uuid(self.incarnation_id);
@@ -76,7 +76,7 @@ pub struct Listener {
 
 #[cfg(feature = "client")]
 impl Encode for Listener {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.string(true, &self.host)?;
         writer.u16(self.port);
@@ -116,7 +116,7 @@ pub struct Feature {
 
 #[cfg(feature = "client")]
 impl Encode for Feature {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.i16(self.min_supported_version);
         writer.i16(self.max_supported_version);
@@ -169,7 +169,7 @@ impl Default for ControllerRegistrationResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ControllerRegistrationResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ControllerRegistrationResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);

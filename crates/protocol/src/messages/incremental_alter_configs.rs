@@ -27,7 +27,7 @@ pub struct IncrementalAlterConfigsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for IncrementalAlterConfigsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("IncrementalAlterConfigsRequest", version, 0, 1)?;
         let flexible = version >= 1;
         writer.structs(flexible, version, &self.resources)?;
@@ -67,7 +67,7 @@ pub struct AlterConfigsResource {
 
 #[cfg(feature = "client")]
 impl Encode for AlterConfigsResource {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.i8(self.resource_type);
         writer.string(flexible, &self.resource_name)?;
@@ -120,7 +120,7 @@ impl Default for AlterableConfig {
 
 #[cfg(feature = "client")]
 impl Encode for AlterableConfig {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.name)?;
         writer.i8(self.config_operation);
@@ -163,7 +163,7 @@ pub struct IncrementalAlterConfigsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for IncrementalAlterConfigsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("IncrementalAlterConfigsResponse", version, 0, 1)?;
         let flexible = version >= 1;
         writer.i32(self.throttle_time_ms);
@@ -219,7 +219,7 @@ impl Default for AlterConfigsResourceResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterConfigsResourceResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.i16(self.error_code);
         writer.nullable_string(flexible, self.error_message.as_ref())?;

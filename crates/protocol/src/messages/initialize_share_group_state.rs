@@ -24,7 +24,7 @@ pub struct InitializeShareGroupStateRequest {
 
 #[cfg(feature = "client")]
 impl Encode for InitializeShareGroupStateRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("InitializeShareGroupStateRequest", version, 0, 0)?;
         writer.string(true, &self.group_id)?;
         writer.structs(true, version, &self.topics)?;
@@ -60,7 +60,7 @@ pub struct InitializeStateData {
 
 #[cfg(feature = "client")]
 impl Encode for InitializeStateData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -96,7 +96,7 @@ pub struct PartitionData {
 
 #[cfg(feature = "client")]
 impl Encode for PartitionData {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition);
         writer.i32(self.state_epoch);
         writer.i64(self.start_offset);
@@ -135,7 +135,7 @@ pub struct InitializeShareGroupStateResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for InitializeShareGroupStateResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("InitializeShareGroupStateResponse", version, 0, 0)?;
         writer.structs(true, version, &self.results)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -169,7 +169,7 @@ pub struct InitializeStateResult {
 
 #[cfg(feature = "broker")]
 impl Encode for InitializeStateResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -205,7 +205,7 @@ pub struct PartitionResult {
 
 #[cfg(feature = "broker")]
 impl Encode for PartitionResult {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition);
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;
