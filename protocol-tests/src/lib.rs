@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod external;
+pub mod fuzz;
 pub mod golden;
 pub mod java;
 pub mod sim;
