@@ -67,6 +67,14 @@ pub enum DecodeErrorKind {
     /// No message is known by this API key.
     #[error("the API key {0} is not known")]
     UnknownApiKey(i16),
+    /// The messages of this API are not compiled in.
+    #[error("the messages of {message} need the feature `{feature}`")]
+    MissingFeature {
+        /// The API's name.
+        message: &'static str,
+        /// The Cargo feature of this crate.
+        feature: &'static str,
+    },
 }
 
 /// A value that can't be written in the version asked for.

@@ -9,6 +9,8 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `ApiVersionsRequest` (API key 18), versions 0 to 4, flexible from 3.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Versions 0 through 2 of ApiVersionsRequest are the same.
 ///
@@ -63,6 +65,8 @@ impl Decode for ApiVersionsRequest {
 }
 
 /// The message `ApiVersionsResponse` (API key 18), versions 0 to 4, flexible from 3.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Version 1 adds throttle time to the response.

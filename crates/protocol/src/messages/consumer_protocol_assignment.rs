@@ -53,6 +53,8 @@ impl Decode for ConsumerProtocolAssignment {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicPartition {
     /// The topic name.
+    ///
+    /// Topic name.
     pub topic: ByteString,
     /// The list of partitions assigned to this consumer.
     pub partitions: Packed<i32>,

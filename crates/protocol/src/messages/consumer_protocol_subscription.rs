@@ -91,6 +91,8 @@ impl Decode for ConsumerProtocolSubscription {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicPartition {
     /// The topic name.
+    ///
+    /// Topic name.
     pub topic: ByteString,
     /// The partition ids.
     pub partitions: Packed<i32>,

@@ -9,6 +9,8 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 
 /// The message `CreateTopicsRequest` (API key 19), versions 2 to 7, flexible from 5.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Versions 0-1 were removed in Apache Kafka 4.0, Version 2 is the new baseline.
 ///
@@ -82,6 +84,8 @@ impl Decode for CreateTopicsRequest {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatableTopic {
     /// The topic name.
+    ///
+    /// Topic name.
     pub name: ByteString,
     /// The number of partitions to create in the topic, or -1 if we are either specifying a manual partition assignment or using the default partitions.
     pub num_partitions: i32,
@@ -132,6 +136,8 @@ pub struct CreatableReplicaAssignment {
     /// The partition index.
     pub partition_index: i32,
     /// The brokers to place the partition on.
+    ///
+    /// Broker id.
     pub broker_ids: Packed<i32>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -211,6 +217,8 @@ impl Decode for CreatableTopicConfig {
 
 /// The message `CreateTopicsResponse` (API key 19), versions 2 to 7, flexible from 5.
 ///
+/// Features: `broker` encodes it, `client` decodes it.
+///
 /// # Versions
 /// Versions 0-1 were removed in Apache Kafka 4.0, Version 2 is the new baseline.
 ///
@@ -271,6 +279,8 @@ impl Decode for CreateTopicsResponse {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatableTopicResult {
     /// The topic name.
+    ///
+    /// Topic name.
     pub name: ByteString,
     /// The unique topic ID.
     ///

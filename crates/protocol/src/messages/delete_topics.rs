@@ -9,6 +9,8 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 
 /// The message `DeleteTopicsRequest` (API key 20), versions 1 to 6, flexible from 4.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline. Versions 0, 1, 2, and 3 are the same.
 ///
@@ -26,7 +28,7 @@ pub struct DeleteTopicsRequest {
     pub topics: Vec<DeleteTopicState>,
     /// The names of the topics to delete.
     ///
-    /// Versions 1–5; left out silently elsewhere.
+    /// Topic name; versions 1–5; left out silently elsewhere.
     pub topic_names: Vec<ByteString>,
     /// The length of time in milliseconds to wait for the deletions to complete.
     pub timeout_ms: i32,
@@ -73,6 +75,8 @@ impl Decode for DeleteTopicsRequest {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteTopicState {
     /// The topic name.
+    ///
+    /// Topic name.
     pub name: Option<ByteString>,
     /// The unique topic ID.
     pub topic_id: Uuid,
@@ -103,6 +107,8 @@ impl Decode for DeleteTopicState {
 }
 
 /// The message `DeleteTopicsResponse` (API key 20), versions 1 to 6, flexible from 4.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline.
@@ -161,7 +167,7 @@ impl Decode for DeleteTopicsResponse {
 pub struct DeletableTopicResult {
     /// The topic name.
     ///
-    /// Null in versions 6; default empty, not null.
+    /// Topic name; null in versions 6; default empty, not null.
     pub name: Option<ByteString>,
     /// The unique topic ID.
     ///

@@ -9,6 +9,8 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `DescribeClusterRequest` (API key 60), versions 0 to 2, all of them flexible.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Version 1 adds EndpointType for KIP-919 support.
 ///
@@ -82,6 +84,8 @@ impl Decode for DescribeClusterRequest {
 
 /// The message `DescribeClusterResponse` (API key 60), versions 0 to 2, all of them flexible.
 ///
+/// Features: `broker` encodes it, `client` decodes it.
+///
 /// # Versions
 /// Version 1 adds the EndpointType field, and makes MISMATCHED\_ENDPOINT\_TYPE and UNSUPPORTED\_ENDPOINT\_TYPE valid top-level response error codes.
 ///
@@ -103,7 +107,7 @@ pub struct DescribeClusterResponse {
     pub cluster_id: ByteString,
     /// The ID of the controller. When handled by a controller, returns the current voter leader ID. When handled by a broker, returns a random alive broker ID as a fallback.
     ///
-    /// Default -1.
+    /// Broker id; default -1.
     pub controller_id: i32,
     /// Each broker in the response.
     pub brokers: Vec<DescribeClusterBroker>,
@@ -186,6 +190,8 @@ impl Decode for DescribeClusterResponse {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeClusterBroker {
     /// The broker ID.
+    ///
+    /// Broker id.
     pub broker_id: i32,
     /// The broker hostname.
     pub host: ByteString,

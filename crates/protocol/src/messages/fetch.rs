@@ -11,6 +11,8 @@ use crate::wire::{ByteString, Listed, Packed, UnknownTags, Uuid};
 
 /// The message `FetchRequest` (API key 1), versions 4 to 18, flexible from 12.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Versions 0-3 were removed in Apache Kafka 4.0, Version 4 is the new baseline.
 ///
@@ -54,7 +56,7 @@ pub struct FetchRequest {
     pub cluster_id: Option<ByteString>,
     /// The broker ID of the follower, of -1 if this request is from a consumer.
     ///
-    /// Versions 4–14; default -1.
+    /// Broker id; versions 4–14; default -1.
     pub replica_id: i32,
     /// The state of the replica in the follower.
     ///
@@ -218,7 +220,7 @@ impl Decode for FetchRequest {
 pub struct ReplicaState {
     /// The replica ID of the follower, or -1 if this request is from a consumer.
     ///
-    /// Default -1.
+    /// Broker id; default -1.
     pub replica_id: i32,
     /// The epoch of this follower, or -1 if not available.
     ///
@@ -262,7 +264,7 @@ impl Decode for ReplicaState {
 pub struct FetchTopic {
     /// The name of the topic to fetch.
     ///
-    /// Versions 4–12; left out silently elsewhere.
+    /// Topic name; versions 4–12; left out silently elsewhere.
     pub topic: ByteString,
     /// The unique topic ID.
     ///
@@ -443,7 +445,7 @@ impl Decode for FetchPartition {
 pub struct ForgottenTopic {
     /// The topic name.
     ///
-    /// Versions 7–12; left out silently elsewhere.
+    /// Topic name; versions 7–12; left out silently elsewhere.
     pub topic: ByteString,
     /// The unique topic ID.
     ///
@@ -486,6 +488,8 @@ impl Decode for ForgottenTopic {
 }
 
 /// The message `FetchResponse` (API key 1), versions 4 to 18, flexible from 12.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Versions 0-3 were removed in Apache Kafka 4.0, Version 4 is the new baseline.
@@ -608,7 +612,7 @@ impl Decode for FetchResponse {
 pub struct FetchableTopicResponse {
     /// The topic name.
     ///
-    /// Versions 4–12; left out silently elsewhere.
+    /// Topic name; versions 4–12; left out silently elsewhere.
     pub topic: ByteString,
     /// The unique topic ID.
     ///
@@ -686,7 +690,7 @@ pub struct PartitionData {
     pub aborted_transactions: Option<Listed<AbortedTransaction>>,
     /// The preferred read replica for the consumer to use on its next fetch request.
     ///
-    /// Versions 11+; default -1.
+    /// Broker id; versions 11+; default -1.
     pub preferred_read_replica: i32,
     /// The record data.
     ///
@@ -870,7 +874,7 @@ impl Decode for EpochEndOffset {
 pub struct LeaderIdAndEpoch {
     /// The ID of the current leader or -1 if the leader is unknown.
     ///
-    /// Default -1.
+    /// Broker id; default -1.
     pub leader_id: i32,
     /// The latest known leader epoch.
     ///
@@ -957,6 +961,8 @@ impl Decode for SnapshotId {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AbortedTransaction {
     /// The producer id associated with the aborted transaction.
+    ///
+    /// Producer id.
     pub producer_id: i64,
     /// The first offset in the aborted transaction.
     pub first_offset: i64,
@@ -993,6 +999,8 @@ impl Decode for AbortedTransaction {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct NodeEndpoint {
     /// The ID of the associated node.
+    ///
+    /// Broker id.
     pub node_id: i32,
     /// The node's hostname.
     pub host: ByteString,

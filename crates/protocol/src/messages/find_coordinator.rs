@@ -9,6 +9,8 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `FindCoordinatorRequest` (API key 10), versions 0 to 6, flexible from 3.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Version 1 adds KeyType.
 ///
@@ -82,6 +84,8 @@ impl Decode for FindCoordinatorRequest {
 
 /// The message `FindCoordinatorResponse` (API key 10), versions 0 to 6, flexible from 3.
 ///
+/// Features: `broker` encodes it, `client` decodes it.
+///
 /// # Versions
 /// Version 1 adds throttle time and error messages.
 ///
@@ -111,7 +115,7 @@ pub struct FindCoordinatorResponse {
     pub error_message: Option<ByteString>,
     /// The node id.
     ///
-    /// Versions 0–3.
+    /// Broker id; versions 0–3.
     pub node_id: i32,
     /// The host name.
     ///
@@ -224,6 +228,8 @@ pub struct Coordinator {
     /// The coordinator key.
     pub key: ByteString,
     /// The node id.
+    ///
+    /// Broker id.
     pub node_id: i32,
     /// The host name.
     pub host: ByteString,

@@ -11,6 +11,8 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `JoinGroupRequest` (API key 11), versions 0 to 9, flexible from 6.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Version 1 adds RebalanceTimeoutMs. Version 2 and 3 are the same as version 1.
 ///
@@ -29,6 +31,8 @@ use crate::wire::{ByteString, UnknownTags};
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct JoinGroupRequest {
     /// The group identifier.
+    ///
+    /// Group id.
     pub group_id: ByteString,
     /// The coordinator considers the consumer dead if it receives no heartbeat after this timeout in milliseconds.
     pub session_timeout_ms: i32,
@@ -164,6 +168,8 @@ impl Decode for JoinGroupRequestProtocol {
 }
 
 /// The message `JoinGroupResponse` (API key 11), versions 0 to 9, flexible from 6.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Version 1 is the same as version 0.

@@ -9,6 +9,8 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `LeaveGroupRequest` (API key 13), versions 0 to 5, flexible from 4.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Version 1 and 2 are the same as version 0.
 ///
@@ -21,6 +23,8 @@ use crate::wire::{ByteString, UnknownTags};
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct LeaveGroupRequest {
     /// The ID of the group to leave.
+    ///
+    /// Group id.
     pub group_id: ByteString,
     /// The member ID to remove from the group.
     ///
@@ -115,6 +119,8 @@ impl Decode for MemberIdentity {
 }
 
 /// The message `LeaveGroupResponse` (API key 13), versions 0 to 5, flexible from 4.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Version 1 adds the throttle time.

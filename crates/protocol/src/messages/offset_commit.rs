@@ -9,6 +9,8 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 
 /// The message `OffsetCommitRequest` (API key 8), versions 2 to 10, flexible from 8.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Versions 0-1 were removed in Apache Kafka 4.0, Version 2 is the new baseline.
 ///
@@ -33,6 +35,8 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetCommitRequest {
     /// The unique group identifier.
+    ///
+    /// Group id.
     pub group_id: ByteString,
     /// The generation of the group if using the classic group protocol or the member epoch if using the consumer protocol.
     ///
@@ -122,7 +126,7 @@ impl Decode for OffsetCommitRequest {
 pub struct OffsetCommitRequestTopic {
     /// The topic name.
     ///
-    /// Versions 2–9; left out silently elsewhere.
+    /// Topic name; versions 2–9; left out silently elsewhere.
     pub name: ByteString,
     /// The topic ID.
     ///
@@ -234,6 +238,8 @@ impl Decode for OffsetCommitRequestPartition {
 
 /// The message `OffsetCommitResponse` (API key 8), versions 2 to 10, flexible from 8.
 ///
+/// Features: `broker` encodes it, `client` decodes it.
+///
 /// # Versions
 /// Versions 0-1 were removed in Apache Kafka 4.0, Version 2 is the new baseline.
 ///
@@ -301,7 +307,7 @@ impl Decode for OffsetCommitResponse {
 pub struct OffsetCommitResponseTopic {
     /// The topic name.
     ///
-    /// Versions 2–9; left out silently elsewhere.
+    /// Topic name; versions 2–9; left out silently elsewhere.
     pub name: ByteString,
     /// The topic ID.
     ///

@@ -9,6 +9,8 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 
 /// The message `OffsetFetchRequest` (API key 9), versions 1 to 10, flexible from 6.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline.
 ///
@@ -34,7 +36,7 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 pub struct OffsetFetchRequest {
     /// The group to fetch offsets for.
     ///
-    /// Versions 1–7.
+    /// Group id; versions 1–7.
     pub group_id: ByteString,
     /// Each topic we would like to fetch offsets for, or null to fetch offsets for all topics.
     ///
@@ -136,6 +138,8 @@ impl Decode for OffsetFetchRequest {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchRequestTopic {
     /// The topic name.
+    ///
+    /// Topic name.
     pub name: ByteString,
     /// The partition indexes we would like to fetch offsets for.
     pub partition_indexes: Packed<i32>,
@@ -172,6 +176,8 @@ impl Decode for OffsetFetchRequestTopic {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchRequestGroup {
     /// The group ID.
+    ///
+    /// Group id.
     pub group_id: ByteString,
     /// The member id.
     ///
@@ -237,7 +243,7 @@ impl Decode for OffsetFetchRequestGroup {
 pub struct OffsetFetchRequestTopics {
     /// The topic name.
     ///
-    /// Versions 8–9; left out silently elsewhere.
+    /// Topic name; versions 8–9; left out silently elsewhere.
     pub name: ByteString,
     /// The topic ID.
     ///
@@ -278,6 +284,8 @@ impl Decode for OffsetFetchRequestTopics {
 }
 
 /// The message `OffsetFetchResponse` (API key 9), versions 1 to 10, flexible from 6.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline.
@@ -373,6 +381,8 @@ impl Decode for OffsetFetchResponse {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchResponseTopic {
     /// The topic name.
+    ///
+    /// Topic name.
     pub name: ByteString,
     /// The responses per partition.
     pub partitions: Vec<OffsetFetchResponsePartition>,
@@ -483,6 +493,8 @@ impl Decode for OffsetFetchResponsePartition {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchResponseGroup {
     /// The group ID.
+    ///
+    /// Group id.
     pub group_id: ByteString,
     /// The responses per topic.
     pub topics: Vec<OffsetFetchResponseTopics>,
@@ -522,7 +534,7 @@ impl Decode for OffsetFetchResponseGroup {
 pub struct OffsetFetchResponseTopics {
     /// The topic name.
     ///
-    /// Versions 8–9; left out silently elsewhere.
+    /// Topic name; versions 8–9; left out silently elsewhere.
     pub name: ByteString,
     /// The topic ID.
     ///

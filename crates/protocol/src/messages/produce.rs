@@ -11,6 +11,8 @@ use crate::wire::{ByteString, Listed, UnknownTags, Uuid};
 
 /// The message `ProduceRequest` (API key 0), versions 3 to 13, flexible from 9.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Versions 0-2 were removed in Apache Kafka 4.0, version 3 is the new baseline. Due to a bug in librdkafka, these versions have to be included in the api versions response (see KAFKA-18659), but are rejected otherwise. See `ApiKeys.PRODUCE\_API\_VERSIONS\_RESPONSE\_MIN\_VERSION` for more details.
 ///
@@ -39,6 +41,8 @@ use crate::wire::{ByteString, Listed, UnknownTags, Uuid};
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ProduceRequest {
     /// The transactional ID, or null if the producer is not transactional.
+    ///
+    /// Transactional id.
     pub transactional_id: Option<ByteString>,
     /// The number of acknowledgments the producer requires the leader to have received before considering a request complete. Allowed values: 0 for no acknowledgments, 1 for only the leader and -1 for the full ISR.
     pub acks: i16,
@@ -86,7 +90,7 @@ impl Decode for ProduceRequest {
 pub struct TopicProduceData {
     /// The topic name.
     ///
-    /// Versions 3–12; left out silently elsewhere.
+    /// Topic name; versions 3–12; left out silently elsewhere.
     pub name: ByteString,
     /// The unique topic ID
     ///
@@ -174,6 +178,8 @@ impl Decode for PartitionProduceData {
 }
 
 /// The message `ProduceResponse` (API key 0), versions 3 to 13, flexible from 9.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Versions 0-2 were removed in Apache Kafka 4.0, version 3 is the new baseline. Due to a bug in librdkafka, these versions have to be included in the api versions response (see KAFKA-18659), but are rejected otherwise. See `ApiKeys.PRODUCE\_API\_VERSIONS\_RESPONSE\_MIN\_VERSION` for more details.
@@ -270,7 +276,7 @@ impl Decode for ProduceResponse {
 pub struct TopicProduceResponse {
     /// The topic name.
     ///
-    /// Versions 3–12; left out silently elsewhere.
+    /// Topic name; versions 3–12; left out silently elsewhere.
     pub name: ByteString,
     /// The unique topic ID
     ///
@@ -483,7 +489,7 @@ impl Decode for BatchIndexAndErrorMessage {
 pub struct LeaderIdAndEpoch {
     /// The ID of the current leader or -1 if the leader is unknown.
     ///
-    /// Default -1.
+    /// Broker id; default -1.
     pub leader_id: i32,
     /// The latest known leader epoch.
     ///
@@ -526,6 +532,8 @@ impl Decode for LeaderIdAndEpoch {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct NodeEndpoint {
     /// The ID of the associated node.
+    ///
+    /// Broker id.
     pub node_id: i32,
     /// The node's hostname.
     pub host: ByteString,

@@ -11,6 +11,8 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `SyncGroupRequest` (API key 14), versions 0 to 5, flexible from 4.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Versions 1 and 2 are the same as version 0.
 ///
@@ -23,6 +25,8 @@ use crate::wire::{ByteString, UnknownTags};
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct SyncGroupRequest {
     /// The unique group identifier.
+    ///
+    /// Group id.
     pub group_id: ByteString,
     /// The generation of the group.
     pub generation_id: i32,
@@ -137,6 +141,8 @@ impl Decode for SyncGroupRequestAssignment {
 }
 
 /// The message `SyncGroupResponse` (API key 14), versions 0 to 5, flexible from 4.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Version 1 adds throttle time.
