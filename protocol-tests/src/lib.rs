@@ -5,4 +5,7 @@ pub mod external;
 pub mod fuzz;
 pub mod golden;
 pub mod java;
+pub mod refusal;
 pub mod sim;
+pub mod subject;
+pub mod vector;

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod cluster;
 mod generate;
+mod golden;
 mod interrupt;
 mod sim;
 mod test;
@@ -26,6 +27,8 @@ enum Command {
     Cluster(cluster::Arguments),
     /// Writes crates/protocol/src/messages/ from the vendored schemas of Apache Kafka.
     Generate(generate::Arguments),
+    /// Writes golden vectors with Kafka's own classes into fixtures/golden.
+    Golden(golden::Arguments),
     /// Simulates producers and brokers under faults; see protocol-tests/tests/simulation.rs.
     Sim(sim::Arguments),
     /// Runs every test there is and says how many passed, failed and were skipped.
@@ -49,6 +52,7 @@ fn run(command: &Command) -> anyhow::Result<bool> {
     match command {
         Command::Cluster(arguments) => cluster::run(arguments).map(|()| true),
         Command::Generate(arguments) => generate::run(arguments).map(|()| true),
+        Command::Golden(arguments) => golden::run(arguments).map(|()| true),
         Command::Sim(arguments) => sim::run(arguments).map(|()| true),
         Command::Test(arguments) => test::run(arguments),
     }

@@ -17,12 +17,12 @@ use status::{NodeState, Status};
 mod compose;
 mod docker;
 mod host_view;
-mod jars;
+pub(crate) mod jars;
 mod local;
 mod metadata;
 mod node;
 mod ports;
-mod process;
+pub(crate) mod process;
 mod properties;
 mod status;
 

@@ -1,0 +1,50 @@
+//! Fresh golden vectors every time: Kafka's own classes draw values from a seed that nobody has tried.
+//!
+//! The seed is random unless the environment variable `MILENA_GOLDEN_SEED` names it. It needs Java and Kafka's jars, not
+//! the brokers.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test states its expectations by unwrapping")]
+
+use std::{env, fs, path::Path, process::Command};
+
+use protocol_tests::{golden, refusal::Refusal, vector::Vector};
+
+#[test]
+#[ignore = "needs the cluster"]
+fn fresh_vectors_of_java_are_read_and_written_as_java_does() {
+    let seed = match env::var("MILENA_GOLDEN_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => fastrand::i64(1..i64::MAX),
+    };
+    let context = format!("MILENA_GOLDEN_SEED={seed}");
+    let folder = env::temp_dir().join(format!("milena-golden-{}", std::process::id()));
+    let xtask = env::var_os("MILENA_XTASK").unwrap_or_else(|| panic!("`cargo xtask test` sets MILENA_XTASK"));
+    let status = Command::new(xtask)
+        .args(["golden", "--seed", &seed.to_string(), "--out"])
+        .arg(&folder)
+        .status()
+        .unwrap();
+    assert!(status.success(), "xtask golden: {status}, {context}");
+    let (vectors, refusals) = check(&folder.join(format!("vectors-seed{seed}.jsonl.gz")), &context);
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!((vectors, refusals), (2500, 1345), "{context}");
+}
+
+/// How many messages and refusals there are.
+fn check(file: &Path, context: &str) -> (usize, usize) {
+    let (mut vectors, mut refusals) = (0, 0);
+    for line in golden::lines_of(file) {
+        let mismatch = if let Some(refusal) = Refusal::new(line.clone()) {
+            refusals += 1;
+            refusal.mismatch()
+        } else if let Some(vector) = Vector::new(line) {
+            vectors += 1;
+            vector.mismatch().map(|mismatch| format!("{mismatch} in {}", vector.line))
+        } else {
+            continue;
+        };
+        if let Some(mismatch) = mismatch {
+            panic!("{context}: {mismatch}");
+        }
+    }
+    (vectors, refusals)
+}
