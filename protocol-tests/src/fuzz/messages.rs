@@ -6,14 +6,12 @@ use bytes::Bytes;
 use milena_protocol::{
     ApiKey, DecodeError, EncodeError,
     frame::{LENGTH_PREFIX, correlation_id, decode_request, decode_response, frame_len},
-    messages::{
-        ConsumerProtocolAssignment, ConsumerProtocolSubscription, FetchResponse, ProduceRequest, Request,
-        RequestHeader, Response, ResponseHeader,
-    },
-    wire::{Decode, Encode, Listed, Reader, Writer},
+    messages::{FetchResponse, ProduceRequest},
+    wire::{Decode, Listed, Reader},
 };
 
 use super::heap;
+use crate::subject::Subject;
 
 /// The longest frame that the `frame` target reads.
 const LIMIT: usize = 1 << 20;
@@ -61,36 +59,25 @@ fn read_frame(frame: &Bytes, answers_to: Option<(ApiKey, i16)>) {
 
 pub(super) fn request(input: &[u8]) {
     let Some((api, version, body)) = message(input) else { return };
-    holds(&body, version, |reader| Request::decode(api, reader, version));
+    holds(Subject::Request(api), &body, version);
 }
 
 pub(super) fn response(input: &[u8]) {
     let Some((api, version, body)) = message(input) else { return };
-    holds(&body, version, |reader| Response::decode(api, reader, version));
+    holds(Subject::Response(api), &body, version);
 }
 
-pub(super) fn header(input: &[u8]) {
-    let Some((&[which, version], body)) = input.split_first_chunk() else { return };
-    let body = Bytes::copy_from_slice(body);
-    let version = version.cast_signed().into();
-    match which {
-        0 => structure::<RequestHeader>(&body, version),
-        _ => structure::<ResponseHeader>(&body, version),
-    }
-}
-
+/// The first byte says which of the structures that belong to no API: headers, what members of a group tell each other,
+/// control records.
 pub(super) fn data(input: &[u8]) {
     let Some((&[which, version], body)) = input.split_first_chunk() else { return };
-    let body = Bytes::copy_from_slice(body);
-    let version = version.cast_signed().into();
-    match which {
-        0 => structure::<ConsumerProtocolSubscription>(&body, version),
-        _ => structure::<ConsumerProtocolAssignment>(&body, version),
-    }
+    let Some(structure) = structures().nth(which.into()) else { return };
+    holds(structure, &Bytes::copy_from_slice(body), version.cast_signed().into());
 }
 
-fn structure<T: Decode + Encode + Clone + PartialEq + Debug>(body: &Bytes, version: i16) {
-    holds(body, version, |reader| T::decode(reader, version));
+/// What [`data`] can read, in its order.
+pub(super) fn structures() -> impl Iterator<Item = Subject> {
+    Subject::all().filter(|subject| matches!(subject, Subject::Structure(_)))
 }
 
 /// Every element that was counted is handed out, by every way to ask for it, and again.
@@ -100,7 +87,8 @@ pub(super) fn listed(input: &[u8]) {
     let version = version.cast_signed().into();
     let mut reader = Reader::new(&body);
     if which == 0 {
-        let Ok(fetched) = FetchResponse::decode(&mut reader, version) else { return };
+        let fetched = heap::within(heap::VIEW, || FetchResponse::decode(&mut reader, version));
+        let Ok(fetched) = fetched else { return };
         complete(&fetched.responses);
         for topic in &fetched.responses {
             complete(&topic.partitions);
@@ -108,7 +96,8 @@ pub(super) fn listed(input: &[u8]) {
             aborted.for_each(|aborted| complete(&aborted));
         }
     } else {
-        let Ok(produced) = ProduceRequest::decode(&mut reader, version) else { return };
+        let produced = heap::within(heap::VIEW, || ProduceRequest::decode(&mut reader, version));
+        let Ok(produced) = produced else { return };
         complete(&produced.topic_data);
         produced.topic_data.iter().for_each(|topic| complete(&topic.partition_data));
     }
@@ -126,43 +115,27 @@ fn complete<T: Clone + PartialEq + Debug>(listed: &Listed<T>) {
 }
 
 /// Decodes, encodes, decodes and encodes again, within the bound for owned messages.
-fn holds<T: Encode + Clone + PartialEq + Debug>(
-    body: &Bytes,
-    version: i16,
-    decode: impl Fn(&mut Reader<'_>) -> Result<T, DecodeError>,
-) {
-    let read = |bytes: &Bytes| {
-        let mut reader = Reader::new(bytes);
-        let message = decode(&mut reader)?;
-        reader.finish()?;
-        Ok(message)
-    };
-    let message = match heap::within(heap::owned(body.len()), || read(body)) {
+fn holds(subject: Subject, body: &Bytes, version: i16) {
+    let message = match heap::within(heap::owned(body.len()), || subject.decode(body, version)) {
         Ok(message) => message,
         Err(DecodeError { at, .. }) => {
             return assert!(at <= body.len(), "an error at byte {at} of {}", body.len());
         }
     };
-    let encoded = match encode(&message, version) {
+    let encoded = match message.bytes(version) {
         Ok(encoded) => encoded,
         // Readers take tags in any order, writers only in theirs.
         Err(EncodeError::UnorderedTag(_)) => return,
         Err(error) => panic!("what was decoded can't be encoded: {error}: {message:?}"),
     };
     assert!(encoded.len() <= body.len(), "{} bytes became {}: {message:?}", body.len(), encoded.len());
-    let again: Result<T, DecodeError> = read(&encoded);
+    let again = subject.decode(&encoded, version);
     let again =
         again.unwrap_or_else(|error| panic!("what was encoded can't be decoded: {error}: {message:?}"));
     // A message with NaN in it is unequal to itself.
-    if message == message.clone() {
-        assert!(again == message, "{message:?} became {again:?}");
+    if message.equals(&*message) {
+        assert!(again.equals(&*message), "{message:?} became {again:?}");
     }
-    let same = encode(&again, version).as_ref() == Ok(&encoded);
+    let same = again.bytes(version).as_ref() == Ok(&encoded);
     assert!(same, "encoding {message:?} depends on where it was decoded from");
-}
-
-fn encode<T: Encode>(message: &T, version: i16) -> Result<Bytes, EncodeError> {
-    let mut writer = Writer::new();
-    message.encode(&mut writer, version)?;
-    Ok(writer.finish().to_bytes())
 }

@@ -64,18 +64,11 @@ pub const TARGETS: &[Target] = &[
         share: 220,
     },
     Target {
-        name: "header",
-        about: "the header of a request or a response: which, version, bytes",
-        run: messages::header,
-        seeds: seeds::headers,
-        share: 60,
-    },
-    Target {
         name: "data",
-        about: "a structure inside a message, such as a member's subscription: which, version, bytes",
+        about: "a structure of no API, such as a header or a member's subscription: which, version, bytes",
         run: messages::data,
         seeds: seeds::data,
-        share: 60,
+        share: 120,
     },
     Target {
         name: "listed",

@@ -6,7 +6,7 @@ use flate2::{Compression as Level, write::GzEncoder};
 use milena_protocol::records::{BatchBuilder, Compression, HEADER_LEN, Header, ProducerStamp};
 use serde_json::Value;
 
-use super::broker::REQUEST;
+use super::{broker::REQUEST, messages::structures};
 use crate::golden;
 
 /// Seeds of `fastrand` for scripts, and how long these are.
@@ -83,15 +83,13 @@ pub(super) fn frames() -> Vec<Vec<u8>> {
     requests.chunks(2).map(stream).chain(responses).collect()
 }
 
-pub(super) fn headers() -> Vec<Vec<u8>> {
-    let which = |line: &Line| u8::from(line.name != "RequestHeader");
-    of_kind("header").map(|line| line.prefixed(&[which(line), line.version])).collect()
-}
-
 pub(super) fn data() -> Vec<Vec<u8>> {
-    let subscriptions = named("ConsumerProtocolSubscription").map(|line| line.prefixed(&[0, line.version]));
-    let assignments = named("ConsumerProtocolAssignment").map(|line| line.prefixed(&[1, line.version]));
-    subscriptions.chain(assignments).collect()
+    let seeds = structures().zip(0u8..).flat_map(|(structure, which)| {
+        let name = structure.name();
+        let golden = lines().iter().filter(move |line| line.name == name);
+        golden.map(move |line| line.prefixed(&[which, line.version]))
+    });
+    seeds.collect()
 }
 
 pub(super) fn listed() -> Vec<Vec<u8>> {
