@@ -8,6 +8,7 @@ mod catalogue;
 mod decode;
 mod document;
 mod encode;
+mod json;
 mod layout;
 mod names;
 mod role;

@@ -16,7 +16,7 @@ pub(crate) mod varint;
 mod writer;
 
 #[cfg(feature = "serde")]
-pub(crate) mod json;
+pub mod json;
 
 pub use bytestring::ByteString;
 pub use listed::{Listed, ListedIter};
