@@ -22,19 +22,31 @@ use serde_json::Value;
 /// # Panics
 /// When there is no file, or one can't be read or holds anything but JSON lines.
 pub fn lines() -> impl Iterator<Item = Value> {
-    files().into_iter().flat_map(|path| lines_of(&path))
+    lines_of(files())
 }
 
-/// Every line of one golden file.
+/// The lines whose `json` is what Kafka's `JsonConverter` printed, to the last field. The first file holds the values
+/// that the messages were made of, tagged fields at their defaults among them, which the converter leaves out.
 ///
 /// # Panics
-/// When it can't be read or holds anything but JSON lines.
-pub fn lines_of(path: &Path) -> impl Iterator<Item = Value> + use<> {
-    let path = path.to_owned();
-    open(&path).lines().enumerate().map(move |(number, line)| {
-        let line = line.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        serde_json::from_str(&line)
-            .unwrap_or_else(|error| panic!("{}, line {}: {error}", path.display(), number + 1))
+/// As [`lines`].
+pub fn lines_as_printed() -> impl Iterator<Item = Value> {
+    let made_of_values = |path: &PathBuf| path.ends_with("vectors-seed1.jsonl.gz");
+    lines_of(files().into_iter().filter(|path| !made_of_values(path)).collect())
+}
+
+/// Every line of these golden files.
+///
+/// # Panics
+/// As [`lines`].
+pub fn lines_of(files: Vec<PathBuf>) -> impl Iterator<Item = Value> {
+    files.into_iter().flat_map(|path| {
+        let reader = open(&path);
+        reader.lines().enumerate().map(move |(number, line)| {
+            let line = line.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            serde_json::from_str(&line)
+                .unwrap_or_else(|error| panic!("{}, line {}: {error}", path.display(), number + 1))
+        })
     })
 }
 

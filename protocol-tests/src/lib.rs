@@ -3,6 +3,7 @@
 pub mod cases;
 pub mod cluster;
 pub mod external;
+pub mod fuzz;
 pub mod golden;
 pub mod java;
 pub mod refusal;

@@ -4,7 +4,7 @@ use std::{any::Any, fmt::Debug, ops::RangeInclusive};
 
 use bytes::Bytes;
 use milena_protocol::{
-    ApiKey, DecodeError, EncodeError,
+    ApiKey, DecodeError, EncodeError, Json, ToJson,
     messages::{
         ConsumerProtocolAssignment, ConsumerProtocolSubscription, ControlRecordTypeSchema,
         DefaultPrincipalData, EndTxnMarker, KRaftVersionRecord, LeaderChangeMessage, Request, RequestHeader,
@@ -110,8 +110,14 @@ pub trait Message: Debug + 'static {
     /// When the version can't carry it.
     fn bytes(&self, version: i16) -> Result<Bytes, EncodeError>;
 
-    /// Its values, by the names of the schema.
-    fn json(&self) -> Value;
+    /// How many bytes it has.
+    ///
+    /// # Errors
+    /// As [`bytes`](Self::bytes).
+    fn encoded_len(&self, version: i16) -> Result<usize, EncodeError>;
+
+    /// Its values at a version, by the names of the schema.
+    fn json(&self, version: i16) -> Value;
 
     /// True when `other` is of the same type and equal.
     fn equals(&self, other: &dyn Message) -> bool;
@@ -120,15 +126,20 @@ pub trait Message: Debug + 'static {
     fn as_any(&self) -> &dyn Any;
 }
 
-impl<T: Encode + serde::Serialize + PartialEq + Debug + 'static> Message for T {
+impl<T: Encode + ToJson + PartialEq + Debug + 'static> Message for T {
     fn bytes(&self, version: i16) -> Result<Bytes, EncodeError> {
         let mut writer = Writer::new();
         self.encode(&mut writer, version)?;
         Ok(writer.finish().to_bytes())
     }
 
-    fn json(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_else(|error| format!("no JSON: {error}").into())
+    fn encoded_len(&self, version: i16) -> Result<usize, EncodeError> {
+        Encode::encoded_len(self, version)
+    }
+
+    fn json(&self, version: i16) -> Value {
+        serde_json::to_value(Json::new(self, version))
+            .unwrap_or_else(|error| format!("no JSON: {error}").into())
     }
 
     fn equals(&self, other: &dyn Message) -> bool {

@@ -1,5 +1,7 @@
 //! Every message of the protocol crate against the bytes and the values of Kafka's own classes.
 
+#![allow(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
@@ -22,6 +24,17 @@ fn every_message_equals_javas() {
         assert_eq!(seen.get(&name), Some(&subject.versions().collect()), "{name}");
     }
     assert_eq!(seen.values().map(BTreeSet::len).sum::<usize>(), 625, "messages in their versions");
+}
+
+#[test]
+fn json_is_what_kafkas_converter_prints() {
+    let mut seen: BTreeSet<(String, i16)> = BTreeSet::new();
+    for vector in golden::lines_as_printed().filter_map(Vector::new) {
+        let message = vector.subject.decode(&vector.bytes, vector.version).unwrap();
+        assert_eq!(message.json(vector.version), vector.line["json"], "{}", vector.line);
+        seen.insert((vector.subject.name(), vector.version));
+    }
+    assert_eq!(seen.len(), 625, "messages in their versions");
 }
 
 #[test]

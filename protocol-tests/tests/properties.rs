@@ -25,9 +25,10 @@ fn the_schemas_versions_are_the_crates() {
 fn values_are_read_and_written_as_the_schemas_say() {
     let pairs = for_all(|case| {
         let message = case.decode()?;
-        prop_assert_eq!(message.json(), case.tree.to_json(case.schema));
+        prop_assert_eq!(message.json(case.version), case.tree.to_json(case.schema, case.version));
         let bytes = message.bytes(case.version);
         prop_assert_eq!(bytes.as_ref(), Ok(&case.bytes));
+        prop_assert_eq!(message.encoded_len(case.version), Ok(case.bytes.len()));
         let again = case.subject.decode(&bytes.unwrap(), case.version).unwrap();
         prop_assert!(message.equals(again.as_ref()), "{:?} is not {:?}", message, again);
         Ok(())
@@ -60,7 +61,12 @@ fn another_version_carries_the_value_or_refuses_it_by_name() {
                 Err(Refusal::Null(field)) => Outcome::Null(field),
                 Err(Refusal::Tags) => Outcome::Tags,
             };
-            prop_assert_eq!(Outcome::from(message.bytes(version)), expected, "in version {}", version);
+            let written = message.bytes(version);
+            prop_assert_eq!(
+                message.encoded_len(version),
+                written.as_ref().map(Bytes::len).map_err(|error| *error)
+            );
+            prop_assert_eq!(Outcome::from(written), expected, "in version {}", version);
         }
         Ok(())
     });

@@ -8,10 +8,12 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod cluster;
+mod fuzz;
 mod generate;
 mod golden;
 mod interrupt;
 mod sim;
+mod smoke;
 mod test;
 
 #[derive(Parser)]
@@ -25,12 +27,16 @@ struct Arguments {
 enum Command {
     /// Starts, stops and breaks the Kafka cluster of docker-compose.kraft.yml.
     Cluster(cluster::Arguments),
+    /// Throws what coverage leads to at everything that reads frames; needs a nightly toolchain.
+    Fuzz(fuzz::Arguments),
     /// Writes crates/protocol/src/messages/ from the vendored schemas of Apache Kafka.
     Generate(generate::Arguments),
     /// Writes golden vectors with Kafka's own classes into fixtures/golden.
     Golden(golden::Arguments),
     /// Simulates producers and brokers under faults; see protocol-tests/tests/simulation.rs.
     Sim(sim::Arguments),
+    /// Throws ten million mutations of golden frames at everything that reads frames.
+    Smoke(smoke::Arguments),
     /// Runs every test there is and says how many passed, failed and were skipped.
     Test(test::Arguments),
 }
@@ -51,9 +57,11 @@ fn main() -> ExitCode {
 fn run(command: &Command) -> anyhow::Result<bool> {
     match command {
         Command::Cluster(arguments) => cluster::run(arguments).map(|()| true),
+        Command::Fuzz(arguments) => fuzz::run(arguments),
         Command::Generate(arguments) => generate::run(arguments).map(|()| true),
         Command::Golden(arguments) => golden::run(arguments).map(|()| true),
         Command::Sim(arguments) => sim::run(arguments).map(|()| true),
+        Command::Smoke(arguments) => smoke::run(arguments),
         Command::Test(arguments) => test::run(arguments),
     }
 }

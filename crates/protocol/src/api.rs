@@ -118,10 +118,14 @@ macro_rules! apis {
         }
 
         #[cfg(feature = "serde")]
-        impl serde::Serialize for Request {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl crate::wire::json::ToJson for Request {
+            fn to_json<S: serde::Serializer>(
+                &self,
+                style: crate::wire::json::Style,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
                 match self {
-                    $($(#[cfg(feature = $feature)])? Self::$api(body) => body.serialize(serializer),)*
+                    $($(#[cfg(feature = $feature)])? Self::$api(body) => body.to_json(style, serializer),)*
                 }
             }
         }
@@ -185,10 +189,14 @@ macro_rules! apis {
         }
 
         #[cfg(feature = "serde")]
-        impl serde::Serialize for Response {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        impl crate::wire::json::ToJson for Response {
+            fn to_json<S: serde::Serializer>(
+                &self,
+                style: crate::wire::json::Style,
+                serializer: S,
+            ) -> Result<S::Ok, S::Error> {
                 match self {
-                    $($(#[cfg(feature = $feature)])? Self::$api(body) => body.serialize(serializer),)*
+                    $($(#[cfg(feature = $feature)])? Self::$api(body) => body.to_json(style, serializer),)*
                 }
             }
         }

@@ -12,7 +12,7 @@
 //!   its like).
 //! - `controller` adds those that controllers send each other, or that brokers send to them (Vote, BrokerHeartbeat, …).
 //! - `unstable` adds the versions whose format may still change in a later Kafka. Without it they are unknown versions.
-//! - `serde` makes every message serialisable, with the field names of the schemas.
+//! - `serde` adds `Json`, which serialises every message, at a version, as Java's `JsonConverter` prints it.
 //!
 //! [`ApiKey`] knows every API whatever the features. A feature only adds: the two directions are chosen by `client`
 //! and `broker` for the messages of controllers too.
@@ -33,3 +33,5 @@ pub use api::{Message, RequestMessage, ResponseMessage};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};
 pub use error_code::{ErrorCode, ErrorSubject};
 pub use messages::ApiKey;
+#[cfg(feature = "serde")]
+pub use wire::json::{Json, ToJson};

@@ -5,22 +5,26 @@ use serde_json::Value as Json;
 use super::{Field, Schema, Structure, Type, Value};
 
 impl Structure {
-    /// Every field by its name; unknown tagged fields are not shown.
+    /// Every field of the version by its name, a tagged one only if it holds something; unknown tagged fields are not
+    /// shown.
     #[must_use]
-    pub fn to_json(&self, schema: &Schema) -> Json {
-        self.with_names(schema, &schema.fields)
+    pub fn to_json(&self, schema: &Schema, version: i16) -> Json {
+        self.with_names(schema, &schema.fields, version)
     }
 
-    fn with_names(&self, schema: &Schema, fields: &[Field]) -> Json {
+    fn with_names(&self, schema: &Schema, fields: &[Field], version: i16) -> Json {
         let values = fields.iter().zip(&self.fields);
-        Json::Object(
-            values.map(|(field, value)| (field.name.clone(), value.to_json(schema, field))).collect(),
-        )
+        let shown = values.filter(|(field, value)| {
+            let is_written = !field.tagged.contain(version) || **value != schema.default_of(field);
+            field.versions.contain(version) && is_written
+        });
+        let named = shown.map(|(field, value)| (field.name.clone(), value.to_json(schema, field, version)));
+        Json::Object(named.collect())
     }
 }
 
 impl Value {
-    fn to_json(&self, schema: &Schema, field: &Field) -> Json {
+    fn to_json(&self, schema: &Schema, field: &Field, version: i16) -> Json {
         match self {
             Self::Null => Json::Null,
             Self::Bool(value) => (*value).into(),
@@ -29,9 +33,11 @@ impl Value {
             Self::Uuid(bytes) => base64(bytes, "-_").trim_end_matches('=').into(),
             Self::Text(text) => text.as_str().into(),
             Self::Bytes(bytes) => base64(bytes, "+/").into(),
-            Self::Array(elements) => elements.iter().map(|element| element.to_json(schema, field)).collect(),
+            Self::Array(elements) => {
+                elements.iter().map(|element| element.to_json(schema, field, version)).collect()
+            }
             Self::Structure(structure) => match &field.element {
-                Type::Structure(name) => structure.with_names(schema, schema.structure(name)),
+                Type::Structure(name) => structure.with_names(schema, schema.structure(name), version),
                 other => format!("a structure in a field of {other:?}").into(),
             },
         }

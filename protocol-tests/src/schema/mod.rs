@@ -173,6 +173,8 @@ impl Type {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const LETTER: &str = r#"// licence
@@ -219,11 +221,11 @@ mod tests {
     }
 
     #[test]
-    fn defaults_are_the_schemas() {
+    fn json_shows_what_a_version_has() {
         let schema = Schema::parse(LETTER).unwrap();
-        assert_eq!(
-            schema.default_value().to_json(&schema),
-            serde_json::json!({"to": "", "pages": [], "seal": 7})
-        );
+        let json = |letter: Structure, version| letter.to_json(&schema, version);
+        assert_eq!(json(schema.default_value(), 0), json!({"to": ""}));
+        assert_eq!(json(schema.default_value(), 2), json!({"to": "", "pages": []}));
+        assert_eq!(json(letter(&[5], 9), 2), json!({"to": "me", "pages": [{"number": 5}], "seal": 9}));
     }
 }

@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, fmt::Write};
 
 use super::{
-    decode, encode,
+    decode, encode, json,
     layout::{self, Layout, Message},
     names,
     role::Role,
-    schema::{Field, Kind, Schema, Type},
+    schema::{Field, Kind, Schema},
     versions::Test,
 };
 
@@ -27,6 +27,7 @@ pub(crate) fn write(title: &str, schemas: &[&Schema]) -> Result<String, std::fmt
             let (encodes, decodes) = gates(schema.kind);
             encode::write(&message, layout, encodes, &mut structures)?;
             decode::write(&message, layout, decodes, &mut structures)?;
+            json::write(&message, layout, &mut structures)?;
         }
     }
     let mut out = MARK.to_owned();
@@ -84,7 +85,6 @@ fn structure(message: &Message<'_>, layout: &Layout<'_>, out: &mut String) -> st
     writeln!(
         out,
         "#[derive(Clone, Debug, PartialEq{})]
-        #[cfg_attr(feature = \"serde\", derive(serde::Serialize), serde(rename_all = \"camelCase\"))]
         pub struct {name} {{",
         if default_is_derived { ", Default" } else { "" }
     )?;
@@ -94,7 +94,7 @@ fn structure(message: &Message<'_>, layout: &Layout<'_>, out: &mut String) -> st
     if tagged {
         writeln!(
             out,
-            "/// Tagged fields this schema does not know.\n#[cfg_attr(feature = \"serde\", serde(skip))]
+            "/// Tagged fields this schema does not know.
             pub unknown_tags: UnknownTags,"
         )?;
     }
@@ -205,26 +205,5 @@ fn field_declaration(
         let notes: Vec<String> = first.into_iter().chain(rest.iter().cloned()).collect();
         writeln!(out, "///\n/// {}.", notes.join("; "))?;
     }
-    serde_attributes(field, out)?;
     writeln!(out, "pub {}: {},", field.rust_name(), message.rust_type(field))
-}
-
-fn serde_attributes(field: &Field, out: &mut String) -> std::fmt::Result {
-    let mut attributes = Vec::new();
-    let json_name = names::camel_case(&field.name);
-    if names::serde_camel_case(&field.rust_name()) != json_name {
-        attributes.push(format!("rename = {json_name:?}"));
-    }
-    let with = match (&field.type_, field.is_optional()) {
-        (Type::Bytes | Type::Records, false) => Some("bytes"),
-        (Type::Bytes | Type::Records, true) => Some("nullable_bytes"),
-        _ => None,
-    };
-    if let Some(with) = with {
-        attributes.push(format!("serialize_with = \"crate::wire::json::{with}\""));
-    }
-    if attributes.is_empty() {
-        return Ok(());
-    }
-    writeln!(out, "#[cfg_attr(feature = \"serde\", serde({}))]", attributes.join(", "))
 }

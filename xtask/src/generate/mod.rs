@@ -9,6 +9,7 @@ mod check;
 mod decode;
 mod document;
 mod encode;
+mod json;
 mod layout;
 mod names;
 mod role;

@@ -40,16 +40,6 @@ pub(crate) fn spaced(name: &str) -> String {
     snake_case(name).replace('_', " ")
 }
 
-/// What serde's `rename_all = "camelCase"` makes of a Rust field.
-pub(crate) fn serde_camel_case(field: &str) -> String {
-    let mut words = field.split('_');
-    let first = words.next().unwrap_or_default().to_owned();
-    words.fold(first, |name, word| {
-        let mut letters = word.chars();
-        name + &letters.next().map(|l| l.to_uppercase().to_string() + letters.as_str()).unwrap_or_default()
-    })
-}
-
 /// A text of the schema as one rustdoc line.
 pub(crate) fn doc_text(text: &str) -> String {
     let words = text.split_whitespace().map(|word| {
@@ -82,7 +72,6 @@ mod tests {
         }
         assert_eq!(camel_case("ErrorCode"), "errorCode");
         assert_eq!(spaced("transactionalId"), "transactional id");
-        assert_eq!(serde_camel_case("error_code"), "errorCode");
     }
 
     #[test]

@@ -20,7 +20,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 4 adds support for new error code TRANSACTION\_ABORTABLE (KIP-890).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AddOffsetsToTxnRequest {
     /// The transactional id corresponding to the transaction.
     ///
@@ -37,7 +36,6 @@ pub struct AddOffsetsToTxnRequest {
     /// Group id.
     pub group_id: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -70,6 +68,15 @@ impl Decode for AddOffsetsToTxnRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AddOffsetsToTxnRequest, this, version;
+    "transactionalId" transactional_id;
+    "producerId" producer_id;
+    "producerEpoch" producer_epoch;
+    "groupId" group_id;
+    unknown_tags
+}
+
 /// The message `AddOffsetsToTxnResponse` (API key 25), versions 0 to 4, flexible from 3.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -83,14 +90,12 @@ impl Decode for AddOffsetsToTxnRequest {
 ///
 /// Version 4 adds support for new error code TRANSACTION\_ABORTABLE (KIP-890).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AddOffsetsToTxnResponse {
     /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The response error code, or 0 if there was no error.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -117,4 +122,11 @@ impl Decode for AddOffsetsToTxnResponse {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { throttle_time_ms, error_code, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AddOffsetsToTxnResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    unknown_tags
 }

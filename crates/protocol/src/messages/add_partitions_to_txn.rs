@@ -22,7 +22,6 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Version 5 adds support for new error code TRANSACTION\_ABORTABLE (KIP-890). Versions 3 and below will be exclusively used by clients and versions 4 and above will be used by brokers.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AddPartitionsToTxnRequest {
     /// List of transactions to add partitions to.
     ///
@@ -45,7 +44,6 @@ pub struct AddPartitionsToTxnRequest {
     /// Versions 0–3.
     pub v3_and_below_topics: Vec<AddPartitionsToTxnTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -129,9 +127,18 @@ impl Decode for AddPartitionsToTxnRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AddPartitionsToTxnRequest, this, version;
+    "transactions" transactions if version >= 4;
+    "v3AndBelowTransactionalId" v3_and_below_transactional_id if version <= 3;
+    "v3AndBelowProducerId" v3_and_below_producer_id if version <= 3;
+    "v3AndBelowProducerEpoch" v3_and_below_producer_epoch if version <= 3;
+    "v3AndBelowTopics" v3_and_below_topics if version <= 3;
+    unknown_tags
+}
+
 /// Part of [`AddPartitionsToTxnRequest`], versions 4+.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AddPartitionsToTxnTransaction {
     /// The transactional id corresponding to the transaction.
     ///
@@ -148,7 +155,6 @@ pub struct AddPartitionsToTxnTransaction {
     /// The partitions to add to the transaction.
     pub topics: Vec<AddPartitionsToTxnTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -179,9 +185,18 @@ impl Decode for AddPartitionsToTxnTransaction {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AddPartitionsToTxnTransaction, this, version;
+    "transactionalId" transactional_id;
+    "producerId" producer_id;
+    "producerEpoch" producer_epoch;
+    "verifyOnly" verify_only;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`AddPartitionsToTxnRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AddPartitionsToTxnTopic {
     /// The name of the topic.
     ///
@@ -190,7 +205,6 @@ pub struct AddPartitionsToTxnTopic {
     /// The partition indexes to add to the transaction.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -217,6 +231,13 @@ impl Decode for AddPartitionsToTxnTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AddPartitionsToTxnTopic, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// The message `AddPartitionsToTxnResponse` (API key 24), versions 0 to 5, flexible from 3.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -232,7 +253,6 @@ impl Decode for AddPartitionsToTxnTopic {
 ///
 /// Version 5 adds support for new error code TRANSACTION\_ABORTABLE (KIP-890).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AddPartitionsToTxnResponse {
     /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -249,7 +269,6 @@ pub struct AddPartitionsToTxnResponse {
     /// Versions 0–3.
     pub results_by_topic_v3_and_below: Vec<AddPartitionsToTxnTopicResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -310,9 +329,17 @@ impl Decode for AddPartitionsToTxnResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AddPartitionsToTxnResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code if version >= 4;
+    "resultsByTransaction" results_by_transaction if version >= 4;
+    "resultsByTopicV3AndBelow" results_by_topic_v3_and_below if version <= 3;
+    unknown_tags
+}
+
 /// Part of [`AddPartitionsToTxnResponse`], versions 4+.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AddPartitionsToTxnResult {
     /// The transactional id corresponding to the transaction.
     ///
@@ -321,7 +348,6 @@ pub struct AddPartitionsToTxnResult {
     /// The results for each topic.
     pub topic_results: Vec<AddPartitionsToTxnTopicResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -346,9 +372,15 @@ impl Decode for AddPartitionsToTxnResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AddPartitionsToTxnResult, this, version;
+    "transactionalId" transactional_id;
+    "topicResults" topic_results;
+    unknown_tags
+}
+
 /// Part of [`AddPartitionsToTxnResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AddPartitionsToTxnTopicResult {
     /// The topic name.
     ///
@@ -357,7 +389,6 @@ pub struct AddPartitionsToTxnTopicResult {
     /// The results for each partition.
     pub results_by_partition: Vec<AddPartitionsToTxnPartitionResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -384,16 +415,21 @@ impl Decode for AddPartitionsToTxnTopicResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AddPartitionsToTxnTopicResult, this, version;
+    "name" name;
+    "resultsByPartition" results_by_partition;
+    unknown_tags
+}
+
 /// Part of [`AddPartitionsToTxnResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AddPartitionsToTxnPartitionResult {
     /// The partition indexes.
     pub partition_index: i32,
     /// The response error code.
     pub partition_error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -418,4 +454,11 @@ impl Decode for AddPartitionsToTxnPartitionResult {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { partition_index, partition_error_code, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AddPartitionsToTxnPartitionResult, this, version;
+    "partitionIndex" partition_index;
+    "partitionErrorCode" partition_error_code;
+    unknown_tags
 }

@@ -14,7 +14,6 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 /// # Versions
 /// Version 1 adds the AckWhenCommitted field.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AddRaftVoterRequest {
     /// The cluster id.
     ///
@@ -33,7 +32,6 @@ pub struct AddRaftVoterRequest {
     /// Versions 1; default true.
     pub ack_when_committed: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -94,9 +92,19 @@ impl Decode for AddRaftVoterRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AddRaftVoterRequest, this, version;
+    "clusterId" cluster_id;
+    "timeoutMs" timeout_ms;
+    "voterId" voter_id;
+    "voterDirectoryId" voter_directory_id;
+    "listeners" listeners;
+    "ackWhenCommitted" ack_when_committed if version >= 1;
+    unknown_tags
+}
+
 /// Part of [`AddRaftVoterRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Listener {
     /// The name of the endpoint.
     pub name: ByteString,
@@ -105,7 +113,6 @@ pub struct Listener {
     /// The port.
     pub port: u16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -132,6 +139,14 @@ impl Decode for Listener {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Listener, this, version;
+    "name" name;
+    "host" host;
+    "port" port;
+    unknown_tags
+}
+
 /// The message `AddRaftVoterResponse` (API key 80), versions 0 to 1, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -139,7 +154,6 @@ impl Decode for Listener {
 /// # Versions
 /// Version 1 is the same as version 0
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AddRaftVoterResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -150,7 +164,6 @@ pub struct AddRaftVoterResponse {
     /// Default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -188,4 +201,12 @@ impl Decode for AddRaftVoterResponse {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { throttle_time_ms, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AddRaftVoterResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

@@ -11,7 +11,6 @@ use crate::wire::codec::*;
 ///
 /// Features: needs `controller`; `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AllocateProducerIdsRequest {
     /// The ID of the requesting broker.
     ///
@@ -22,7 +21,6 @@ pub struct AllocateProducerIdsRequest {
     /// Default -1.
     pub broker_epoch: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -55,11 +53,17 @@ impl Decode for AllocateProducerIdsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AllocateProducerIdsRequest, this, version;
+    "brokerId" broker_id;
+    "brokerEpoch" broker_epoch;
+    unknown_tags
+}
+
 /// The message `AllocateProducerIdsResponse` (API key 67), version 0, all of them flexible.
 ///
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AllocateProducerIdsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -72,7 +76,6 @@ pub struct AllocateProducerIdsResponse {
     /// The number of producer IDs in this range.
     pub producer_id_len: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -101,4 +104,13 @@ impl Decode for AllocateProducerIdsResponse {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { throttle_time_ms, error_code, producer_id_start, producer_id_len, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AllocateProducerIdsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "producerIdStart" producer_id_start;
+    "producerIdLen" producer_id_len;
+    unknown_tags
 }

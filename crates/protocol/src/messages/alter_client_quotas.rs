@@ -14,14 +14,12 @@ use crate::wire::{ByteString, UnknownTags};
 /// # Versions
 /// Version 1 enables flexible versions.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterClientQuotasRequest {
     /// The quota configuration entries to alter.
     pub entries: Vec<RequestEntryData>,
     /// Whether the alteration should be validated, but not performed.
     pub validate_only: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -50,16 +48,21 @@ impl Decode for AlterClientQuotasRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterClientQuotasRequest, this, version;
+    "entries" entries;
+    "validateOnly" validate_only;
+    unknown_tags
+}
+
 /// Part of [`AlterClientQuotasRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestEntryData {
     /// The quota entity to alter.
     pub entity: Vec<RequestEntityData>,
     /// An individual quota configuration entry to alter.
     pub ops: Vec<OpData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -86,9 +89,15 @@ impl Decode for RequestEntryData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestEntryData, this, version;
+    "entity" entity;
+    "ops" ops;
+    unknown_tags
+}
+
 /// Part of [`AlterClientQuotasRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestEntityData {
     /// The entity type.
     pub entity_type: ByteString,
@@ -97,7 +106,6 @@ pub struct RequestEntityData {
     /// Default empty, not null.
     pub entity_name: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -134,9 +142,15 @@ impl Decode for RequestEntityData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestEntityData, this, version;
+    "entityType" entity_type;
+    "entityName" entity_name;
+    unknown_tags
+}
+
 /// Part of [`AlterClientQuotasRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OpData {
     /// The quota configuration key.
     pub key: ByteString,
@@ -145,7 +159,6 @@ pub struct OpData {
     /// Whether the quota configuration value should be removed, otherwise set.
     pub remove: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -174,6 +187,14 @@ impl Decode for OpData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OpData, this, version;
+    "key" key;
+    "value" value;
+    "remove" remove;
+    unknown_tags
+}
+
 /// The message `AlterClientQuotasResponse` (API key 49), versions 0 to 1, flexible from 1.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -181,14 +202,12 @@ impl Decode for OpData {
 /// # Versions
 /// Version 1 enables flexible versions.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterClientQuotasResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The quota configuration entries to alter.
     pub entries: Vec<ResponseEntryData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -217,9 +236,15 @@ impl Decode for AlterClientQuotasResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterClientQuotasResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "entries" entries;
+    unknown_tags
+}
+
 /// Part of [`AlterClientQuotasResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseEntryData {
     /// The error code, or `0` if the quota alteration succeeded.
     pub error_code: i16,
@@ -230,7 +255,6 @@ pub struct ResponseEntryData {
     /// The quota entity to alter.
     pub entity: Vec<ResponseEntityData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -270,9 +294,16 @@ impl Decode for ResponseEntryData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseEntryData, this, version;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "entity" entity;
+    unknown_tags
+}
+
 /// Part of [`AlterClientQuotasResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseEntityData {
     /// The entity type.
     pub entity_type: ByteString,
@@ -281,7 +312,6 @@ pub struct ResponseEntityData {
     /// Default empty, not null.
     pub entity_name: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -316,4 +346,11 @@ impl Decode for ResponseEntityData {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { entity_type, entity_name, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseEntityData, this, version;
+    "entityType" entity_type;
+    "entityName" entity_name;
+    unknown_tags
 }

@@ -16,14 +16,12 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 2 enables flexible versions.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterConfigsRequest {
     /// The updates for each resource.
     pub resources: Vec<AlterConfigsResource>,
     /// True if we should validate the request, but not change the configurations.
     pub validate_only: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -52,9 +50,15 @@ impl Decode for AlterConfigsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterConfigsRequest, this, version;
+    "resources" resources;
+    "validateOnly" validate_only;
+    unknown_tags
+}
+
 /// Part of [`AlterConfigsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterConfigsResource {
     /// The resource type.
     pub resource_type: i8,
@@ -63,7 +67,6 @@ pub struct AlterConfigsResource {
     /// The configurations.
     pub configs: Vec<AlterableConfig>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -92,9 +95,16 @@ impl Decode for AlterConfigsResource {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterConfigsResource, this, version;
+    "resourceType" resource_type;
+    "resourceName" resource_name;
+    "configs" configs;
+    unknown_tags
+}
+
 /// Part of [`AlterConfigsRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterableConfig {
     /// The configuration key name.
     pub name: ByteString,
@@ -103,7 +113,6 @@ pub struct AlterableConfig {
     /// Default empty, not null.
     pub value: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -140,6 +149,13 @@ impl Decode for AlterableConfig {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterableConfig, this, version;
+    "name" name;
+    "value" value;
+    unknown_tags
+}
+
 /// The message `AlterConfigsResponse` (API key 33), versions 0 to 2, flexible from 2.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -149,14 +165,12 @@ impl Decode for AlterableConfig {
 ///
 /// Version 2 enables flexible versions.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterConfigsResponse {
     /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The responses for each resource.
     pub responses: Vec<AlterConfigsResourceResponse>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -185,9 +199,15 @@ impl Decode for AlterConfigsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterConfigsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "responses" responses;
+    unknown_tags
+}
+
 /// Part of [`AlterConfigsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterConfigsResourceResponse {
     /// The resource error code.
     pub error_code: i16,
@@ -200,7 +220,6 @@ pub struct AlterConfigsResourceResponse {
     /// The resource name.
     pub resource_name: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -241,4 +260,13 @@ impl Decode for AlterConfigsResourceResponse {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { error_code, error_message, resource_type, resource_name, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterConfigsResourceResponse, this, version;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "resourceType" resource_type;
+    "resourceName" resource_name;
+    unknown_tags
 }

@@ -20,7 +20,6 @@ use crate::wire::{Packed, UnknownTags, Uuid};
 ///
 /// Version 3 adds the NewIsrEpochs field and deprecates the NewIsr field (KIP-903).
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterPartitionRequest {
     /// The ID of the requesting broker.
     ///
@@ -33,7 +32,6 @@ pub struct AlterPartitionRequest {
     /// The topics to alter ISRs for.
     pub topics: Vec<RequestTopicData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -68,16 +66,22 @@ impl Decode for AlterPartitionRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterPartitionRequest, this, version;
+    "brokerId" broker_id;
+    "brokerEpoch" broker_epoch;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`AlterPartitionRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestTopicData {
     /// The ID of the topic to alter ISRs for.
     pub topic_id: Uuid,
     /// The partitions to alter ISRs for.
     pub partitions: Vec<RequestPartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -102,9 +106,15 @@ impl Decode for RequestTopicData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestTopicData, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`AlterPartitionRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestPartitionData {
     /// The partition index.
     pub partition_index: i32,
@@ -123,7 +133,6 @@ pub struct RequestPartitionData {
     /// The expected epoch of the partition which is being updated.
     pub partition_epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -177,9 +186,19 @@ impl Decode for RequestPartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestPartitionData, this, version;
+    "partitionIndex" partition_index;
+    "leaderEpoch" leader_epoch;
+    "newIsr" new_isr if version <= 2;
+    "newIsrWithEpochs" new_isr_with_epochs if version >= 3;
+    "leaderRecoveryState" leader_recovery_state;
+    "partitionEpoch" partition_epoch;
+    unknown_tags
+}
+
 /// Part of [`AlterPartitionRequest`], versions 3.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct BrokerState {
     /// The ID of the broker.
     ///
@@ -190,7 +209,6 @@ pub struct BrokerState {
     /// Default -1.
     pub broker_epoch: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -221,6 +239,13 @@ impl Decode for BrokerState {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { BrokerState, this, version;
+    "brokerId" broker_id;
+    "brokerEpoch" broker_epoch;
+    unknown_tags
+}
+
 /// The message `AlterPartitionResponse` (API key 56), versions 2 to 3, all of them flexible.
 ///
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
@@ -234,7 +259,6 @@ impl Decode for BrokerState {
 ///
 /// Version 3 is the same as version 2 (KIP-903).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterPartitionResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -243,7 +267,6 @@ pub struct AlterPartitionResponse {
     /// The responses for each topic.
     pub topics: Vec<ResponseTopicData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -272,16 +295,22 @@ impl Decode for AlterPartitionResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterPartitionResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`AlterPartitionResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseTopicData {
     /// The ID of the topic.
     pub topic_id: Uuid,
     /// The responses for each partition.
     pub partitions: Vec<ResponsePartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -306,9 +335,15 @@ impl Decode for ResponseTopicData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseTopicData, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`AlterPartitionResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponsePartitionData {
     /// The partition index.
     pub partition_index: i32,
@@ -329,7 +364,6 @@ pub struct ResponsePartitionData {
     /// The current epoch for the partition for KRaft controllers.
     pub partition_epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -371,4 +405,16 @@ impl Decode for ResponsePartitionData {
             unknown_tags,
         })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponsePartitionData, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch;
+    "isr" isr;
+    "leaderRecoveryState" leader_recovery_state;
+    "partitionEpoch" partition_epoch;
+    unknown_tags
 }

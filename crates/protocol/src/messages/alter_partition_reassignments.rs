@@ -14,7 +14,6 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 /// # Versions
 /// Version 1 adds the ability to allow/disallow changing the replication factor as part of the request.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterPartitionReassignmentsRequest {
     /// The time in ms to wait for the request to complete.
     ///
@@ -27,7 +26,6 @@ pub struct AlterPartitionReassignmentsRequest {
     /// The topics to reassign.
     pub topics: Vec<ReassignableTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -76,9 +74,16 @@ impl Decode for AlterPartitionReassignmentsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterPartitionReassignmentsRequest, this, version;
+    "timeoutMs" timeout_ms;
+    "allowReplicationFactorChange" allow_replication_factor_change if version >= 1;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`AlterPartitionReassignmentsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReassignableTopic {
     /// The topic name.
     ///
@@ -87,7 +92,6 @@ pub struct ReassignableTopic {
     /// The partitions to reassign.
     pub partitions: Vec<ReassignablePartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -112,9 +116,15 @@ impl Decode for ReassignableTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReassignableTopic, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`AlterPartitionReassignmentsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReassignablePartition {
     /// The partition index.
     pub partition_index: i32,
@@ -123,7 +133,6 @@ pub struct ReassignablePartition {
     /// Broker id.
     pub replicas: Option<Packed<i32>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -148,6 +157,13 @@ impl Decode for ReassignablePartition {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReassignablePartition, this, version;
+    "partitionIndex" partition_index;
+    "replicas" replicas;
+    unknown_tags
+}
+
 /// The message `AlterPartitionReassignmentsResponse` (API key 45), versions 0 to 1, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -155,7 +171,6 @@ impl Decode for ReassignablePartition {
 /// # Versions
 /// Version 1 adds the ability to allow/disallow changing the replication factor as part of the request.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterPartitionReassignmentsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -172,7 +187,6 @@ pub struct AlterPartitionReassignmentsResponse {
     /// The responses to topics to reassign.
     pub responses: Vec<ReassignableTopicResponse>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -227,9 +241,18 @@ impl Decode for AlterPartitionReassignmentsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterPartitionReassignmentsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "allowReplicationFactorChange" allow_replication_factor_change if version >= 1;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "responses" responses;
+    unknown_tags
+}
+
 /// Part of [`AlterPartitionReassignmentsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReassignableTopicResponse {
     /// The topic name.
     ///
@@ -238,7 +261,6 @@ pub struct ReassignableTopicResponse {
     /// The responses to partitions to reassign.
     pub partitions: Vec<ReassignablePartitionResponse>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -263,9 +285,15 @@ impl Decode for ReassignableTopicResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReassignableTopicResponse, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`AlterPartitionReassignmentsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReassignablePartitionResponse {
     /// The partition index.
     pub partition_index: i32,
@@ -276,7 +304,6 @@ pub struct ReassignablePartitionResponse {
     /// Default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -312,4 +339,12 @@ impl Decode for ReassignablePartitionResponse {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { partition_index, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReassignablePartitionResponse, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

@@ -18,12 +18,10 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Version 2 enables flexible versions.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterReplicaLogDirsRequest {
     /// The alterations to make for each directory.
     pub dirs: Vec<AlterReplicaLogDir>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -50,16 +48,20 @@ impl Decode for AlterReplicaLogDirsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterReplicaLogDirsRequest, this, version;
+    "dirs" dirs;
+    unknown_tags
+}
+
 /// Part of [`AlterReplicaLogDirsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterReplicaLogDir {
     /// The absolute directory path.
     pub path: ByteString,
     /// The topics to add to the directory.
     pub topics: Vec<AlterReplicaLogDirTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -86,9 +88,15 @@ impl Decode for AlterReplicaLogDir {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterReplicaLogDir, this, version;
+    "path" path;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`AlterReplicaLogDirsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterReplicaLogDirTopic {
     /// The topic name.
     ///
@@ -97,7 +105,6 @@ pub struct AlterReplicaLogDirTopic {
     /// The partition indexes.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -124,6 +131,13 @@ impl Decode for AlterReplicaLogDirTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterReplicaLogDirTopic, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// The message `AlterReplicaLogDirsResponse` (API key 34), versions 1 to 2, flexible from 2.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -133,14 +147,12 @@ impl Decode for AlterReplicaLogDirTopic {
 ///
 /// Version 2 enables flexible versions.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterReplicaLogDirsResponse {
     /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The results for each topic.
     pub results: Vec<AlterReplicaLogDirTopicResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -169,9 +181,15 @@ impl Decode for AlterReplicaLogDirsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterReplicaLogDirsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "results" results;
+    unknown_tags
+}
+
 /// Part of [`AlterReplicaLogDirsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterReplicaLogDirTopicResult {
     /// The name of the topic.
     ///
@@ -180,7 +198,6 @@ pub struct AlterReplicaLogDirTopicResult {
     /// The results for each partition.
     pub partitions: Vec<AlterReplicaLogDirPartitionResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -207,16 +224,21 @@ impl Decode for AlterReplicaLogDirTopicResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterReplicaLogDirTopicResult, this, version;
+    "topicName" topic_name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`AlterReplicaLogDirsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterReplicaLogDirPartitionResult {
     /// The partition index.
     pub partition_index: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -241,4 +263,11 @@ impl Decode for AlterReplicaLogDirPartitionResult {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { partition_index, error_code, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterReplicaLogDirPartitionResult, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    unknown_tags
 }

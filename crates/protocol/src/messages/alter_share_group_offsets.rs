@@ -11,7 +11,6 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterShareGroupOffsetsRequest {
     /// The group identifier.
     ///
@@ -20,7 +19,6 @@ pub struct AlterShareGroupOffsetsRequest {
     /// The topics to alter offsets for.
     pub topics: Vec<AlterShareGroupOffsetsRequestTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -47,9 +45,15 @@ impl Decode for AlterShareGroupOffsetsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterShareGroupOffsetsRequest, this, version;
+    "groupId" group_id;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`AlterShareGroupOffsetsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterShareGroupOffsetsRequestTopic {
     /// The topic name.
     ///
@@ -58,7 +62,6 @@ pub struct AlterShareGroupOffsetsRequestTopic {
     /// Each partition to alter offsets for.
     pub partitions: Vec<AlterShareGroupOffsetsRequestPartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -83,16 +86,21 @@ impl Decode for AlterShareGroupOffsetsRequestTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterShareGroupOffsetsRequestTopic, this, version;
+    "topicName" topic_name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`AlterShareGroupOffsetsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterShareGroupOffsetsRequestPartition {
     /// The partition index.
     pub partition_index: i32,
     /// The share-partition start offset.
     pub start_offset: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -117,6 +125,13 @@ impl Decode for AlterShareGroupOffsetsRequestPartition {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterShareGroupOffsetsRequestPartition, this, version;
+    "partitionIndex" partition_index;
+    "startOffset" start_offset;
+    unknown_tags
+}
+
 /// The message `AlterShareGroupOffsetsResponse` (API key 91), version 0, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -124,7 +139,6 @@ impl Decode for AlterShareGroupOffsetsRequestPartition {
 /// # Versions
 /// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - NON\_EMPTY\_GROUP (version 0+) - KAFKA\_STORAGE\_ERROR (version 0+) - INVALID\_REQUEST (version 0+) - UNKNOWN\_SERVER\_ERROR (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterShareGroupOffsetsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -135,7 +149,6 @@ pub struct AlterShareGroupOffsetsResponse {
     /// The results for each topic.
     pub responses: Vec<AlterShareGroupOffsetsResponseTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -166,9 +179,17 @@ impl Decode for AlterShareGroupOffsetsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterShareGroupOffsetsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "responses" responses;
+    unknown_tags
+}
+
 /// Part of [`AlterShareGroupOffsetsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterShareGroupOffsetsResponseTopic {
     /// The topic name.
     ///
@@ -179,7 +200,6 @@ pub struct AlterShareGroupOffsetsResponseTopic {
     /// Partitions
     pub partitions: Vec<AlterShareGroupOffsetsResponsePartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -206,9 +226,16 @@ impl Decode for AlterShareGroupOffsetsResponseTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterShareGroupOffsetsResponseTopic, this, version;
+    "topicName" topic_name;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`AlterShareGroupOffsetsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterShareGroupOffsetsResponsePartition {
     /// The partition index.
     pub partition_index: i32,
@@ -217,7 +244,6 @@ pub struct AlterShareGroupOffsetsResponsePartition {
     /// The error message, or null if there was no error.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -242,4 +268,12 @@ impl Decode for AlterShareGroupOffsetsResponsePartition {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { partition_index, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterShareGroupOffsetsResponsePartition, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

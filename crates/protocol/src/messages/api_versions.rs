@@ -18,7 +18,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 4 fixes KAFKA-17011, which blocked SupportedFeatures.MinVersion in the response from being 0.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ApiVersionsRequest {
     /// The name of the client.
     ///
@@ -29,7 +28,6 @@ pub struct ApiVersionsRequest {
     /// Versions 3+; left out silently elsewhere.
     pub client_software_version: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -64,6 +62,13 @@ impl Decode for ApiVersionsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ApiVersionsRequest, this, version;
+    "clientSoftwareName" client_software_name if version >= 3;
+    "clientSoftwareVersion" client_software_version if version >= 3;
+    unknown_tags
+}
+
 /// The message `ApiVersionsResponse` (API key 18), versions 0 to 4, flexible from 3.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -79,7 +84,6 @@ impl Decode for ApiVersionsRequest {
 ///
 /// Version 4 fixes KAFKA-17011, which blocked SupportedFeatures.MinVersion from being 0.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ApiVersionsResponse {
     /// The top-level error code.
     pub error_code: i16,
@@ -106,7 +110,6 @@ pub struct ApiVersionsResponse {
     /// Versions 3+; tag 3 in versions 3+; left out silently elsewhere.
     pub zk_migration_ready: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -204,9 +207,20 @@ impl Decode for ApiVersionsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ApiVersionsResponse, this, version;
+    "errorCode" error_code;
+    "apiKeys" api_keys;
+    "throttleTimeMs" throttle_time_ms if version >= 1;
+    "supportedFeatures" supported_features if version >= 3 && !this.supported_features.is_empty();
+    "finalizedFeaturesEpoch" finalized_features_epoch if version >= 3 && this.finalized_features_epoch != -1;
+    "finalizedFeatures" finalized_features if version >= 3 && !this.finalized_features.is_empty();
+    "zkMigrationReady" zk_migration_ready if version >= 3 && this.zk_migration_ready;
+    unknown_tags
+}
+
 /// Part of [`ApiVersionsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ApiVersion {
     /// The API index.
     pub api_key: i16,
@@ -215,7 +229,6 @@ pub struct ApiVersion {
     /// The maximum supported version, inclusive.
     pub max_version: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -244,9 +257,16 @@ impl Decode for ApiVersion {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ApiVersion, this, version;
+    "apiKey" api_key;
+    "minVersion" min_version;
+    "maxVersion" max_version;
+    unknown_tags
+}
+
 /// Part of [`ApiVersionsResponse`], versions 3+.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct SupportedFeatureKey {
     /// The name of the feature.
     pub name: ByteString,
@@ -255,7 +275,6 @@ pub struct SupportedFeatureKey {
     /// The maximum supported version for the feature.
     pub max_version: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -282,9 +301,16 @@ impl Decode for SupportedFeatureKey {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { SupportedFeatureKey, this, version;
+    "name" name;
+    "minVersion" min_version;
+    "maxVersion" max_version;
+    unknown_tags
+}
+
 /// Part of [`ApiVersionsResponse`], versions 3+.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct FinalizedFeatureKey {
     /// The name of the feature.
     pub name: ByteString,
@@ -293,7 +319,6 @@ pub struct FinalizedFeatureKey {
     /// The cluster-wide finalized min version level for the feature.
     pub min_version_level: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -318,4 +343,12 @@ impl Decode for FinalizedFeatureKey {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { name, max_version_level, min_version_level, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { FinalizedFeatureKey, this, version;
+    "name" name;
+    "maxVersionLevel" max_version_level;
+    "minVersionLevel" min_version_level;
+    unknown_tags
 }

@@ -11,7 +11,6 @@ use crate::wire::{UnknownTags, Uuid};
 ///
 /// Features: needs `controller`; `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AssignReplicasToDirsRequest {
     /// The ID of the requesting broker.
     ///
@@ -24,7 +23,6 @@ pub struct AssignReplicasToDirsRequest {
     /// The directories to which replicas should be assigned.
     pub directories: Vec<RequestDirectoryData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -64,16 +62,22 @@ impl Decode for AssignReplicasToDirsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AssignReplicasToDirsRequest, this, version;
+    "brokerId" broker_id;
+    "brokerEpoch" broker_epoch;
+    "directories" directories;
+    unknown_tags
+}
+
 /// Part of [`AssignReplicasToDirsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestDirectoryData {
     /// The ID of the directory.
     pub id: Uuid,
     /// The topics assigned to the directory.
     pub topics: Vec<RequestTopicData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -98,16 +102,21 @@ impl Decode for RequestDirectoryData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestDirectoryData, this, version;
+    "id" id;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`AssignReplicasToDirsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestTopicData {
     /// The ID of the assigned topic.
     pub topic_id: Uuid,
     /// The partitions assigned to the directory.
     pub partitions: Vec<RequestPartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -132,14 +141,19 @@ impl Decode for RequestTopicData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestTopicData, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`AssignReplicasToDirsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestPartitionData {
     /// The partition index.
     pub partition_index: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -162,11 +176,16 @@ impl Decode for RequestPartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestPartitionData, this, version;
+    "partitionIndex" partition_index;
+    unknown_tags
+}
+
 /// The message `AssignReplicasToDirsResponse` (API key 73), version 0, all of them flexible.
 ///
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AssignReplicasToDirsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -175,7 +194,6 @@ pub struct AssignReplicasToDirsResponse {
     /// The list of directories and their assigned partitions.
     pub directories: Vec<ResponseDirectoryData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -204,16 +222,22 @@ impl Decode for AssignReplicasToDirsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AssignReplicasToDirsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "directories" directories;
+    unknown_tags
+}
+
 /// Part of [`AssignReplicasToDirsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseDirectoryData {
     /// The ID of the directory.
     pub id: Uuid,
     /// The list of topics and their assigned partitions.
     pub topics: Vec<ResponseTopicData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -238,16 +262,21 @@ impl Decode for ResponseDirectoryData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseDirectoryData, this, version;
+    "id" id;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`AssignReplicasToDirsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseTopicData {
     /// The ID of the assigned topic.
     pub topic_id: Uuid,
     /// The list of assigned partitions.
     pub partitions: Vec<ResponsePartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -272,16 +301,21 @@ impl Decode for ResponseTopicData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseTopicData, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`AssignReplicasToDirsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponsePartitionData {
     /// The partition index.
     pub partition_index: i32,
     /// The partition level error code.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -304,4 +338,11 @@ impl Decode for ResponsePartitionData {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { partition_index, error_code, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponsePartitionData, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    unknown_tags
 }

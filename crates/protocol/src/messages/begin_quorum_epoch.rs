@@ -14,7 +14,6 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 /// # Versions
 /// Version 1 adds flexible versions, voter key and leader endpoints (KIP-853)
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct BeginQuorumEpochRequest {
     /// The cluster id.
     pub cluster_id: Option<ByteString>,
@@ -29,7 +28,6 @@ pub struct BeginQuorumEpochRequest {
     /// Versions 1; left out silently elsewhere.
     pub leader_endpoints: Vec<LeaderEndpoint>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -78,9 +76,17 @@ impl Decode for BeginQuorumEpochRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { BeginQuorumEpochRequest, this, version;
+    "clusterId" cluster_id;
+    "voterId" voter_id if version >= 1;
+    "topics" topics;
+    "leaderEndpoints" leader_endpoints if version >= 1;
+    unknown_tags
+}
+
 /// Part of [`BeginQuorumEpochRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestTopicData {
     /// The topic name.
     ///
@@ -89,7 +95,6 @@ pub struct RequestTopicData {
     /// The partitions.
     pub partitions: Vec<RequestPartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -116,9 +121,15 @@ impl Decode for RequestTopicData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestTopicData, this, version;
+    "topicName" topic_name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`BeginQuorumEpochRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestPartitionData {
     /// The partition index.
     pub partition_index: i32,
@@ -133,7 +144,6 @@ pub struct RequestPartitionData {
     /// The epoch of the newly elected leader.
     pub leader_epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -166,9 +176,17 @@ impl Decode for RequestPartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestPartitionData, this, version;
+    "partitionIndex" partition_index;
+    "voterDirectoryId" voter_directory_id if version >= 1;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch;
+    unknown_tags
+}
+
 /// Part of [`BeginQuorumEpochRequest`], versions 1.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct LeaderEndpoint {
     /// The name of the endpoint.
     pub name: ByteString,
@@ -177,7 +195,6 @@ pub struct LeaderEndpoint {
     /// The node's port.
     pub port: u16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -204,6 +221,14 @@ impl Decode for LeaderEndpoint {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { LeaderEndpoint, this, version;
+    "name" name;
+    "host" host;
+    "port" port;
+    unknown_tags
+}
+
 /// The message `BeginQuorumEpochResponse` (API key 53), versions 0 to 1, flexible from 1.
 ///
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
@@ -211,7 +236,6 @@ impl Decode for LeaderEndpoint {
 /// # Versions
 /// Version 1 adds flexible versions and leader endpoint (KIP-853)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct BeginQuorumEpochResponse {
     /// The top level error code.
     pub error_code: i16,
@@ -222,7 +246,6 @@ pub struct BeginQuorumEpochResponse {
     /// Versions 1; tag 0 in versions 1.
     pub node_endpoints: Vec<NodeEndpoint>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -274,9 +297,16 @@ impl Decode for BeginQuorumEpochResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { BeginQuorumEpochResponse, this, version;
+    "errorCode" error_code;
+    "topics" topics;
+    "nodeEndpoints" node_endpoints if version >= 1 && !this.node_endpoints.is_empty();
+    unknown_tags
+}
+
 /// Part of [`BeginQuorumEpochResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseTopicData {
     /// The topic name.
     ///
@@ -285,7 +315,6 @@ pub struct ResponseTopicData {
     /// The partition data.
     pub partitions: Vec<ResponsePartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -312,9 +341,15 @@ impl Decode for ResponseTopicData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseTopicData, this, version;
+    "topicName" topic_name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`BeginQuorumEpochResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponsePartitionData {
     /// The partition index.
     pub partition_index: i32,
@@ -327,7 +362,6 @@ pub struct ResponsePartitionData {
     /// The latest known leader epoch.
     pub leader_epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -358,9 +392,17 @@ impl Decode for ResponsePartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponsePartitionData, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch;
+    unknown_tags
+}
+
 /// Part of [`BeginQuorumEpochResponse`], versions 1.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct NodeEndpoint {
     /// The ID of the associated node.
     ///
@@ -371,7 +413,6 @@ pub struct NodeEndpoint {
     /// The node's port.
     pub port: u16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -396,4 +437,12 @@ impl Decode for NodeEndpoint {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { node_id, host, port, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { NodeEndpoint, this, version;
+    "nodeId" node_id;
+    "host" host;
+    "port" port;
+    unknown_tags
 }

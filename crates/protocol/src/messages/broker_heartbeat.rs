@@ -11,7 +11,6 @@ use crate::wire::{Packed, UnknownTags, Uuid};
 ///
 /// Features: needs `controller`; `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct BrokerHeartbeatRequest {
     /// The broker ID.
     ///
@@ -36,7 +35,6 @@ pub struct BrokerHeartbeatRequest {
     /// Versions 2; tag 1 in versions 2.
     pub cordoned_log_dirs: Option<Packed<Uuid>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -118,11 +116,22 @@ impl Decode for BrokerHeartbeatRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { BrokerHeartbeatRequest, this, version;
+    "brokerId" broker_id;
+    "brokerEpoch" broker_epoch;
+    "currentMetadataOffset" current_metadata_offset;
+    "wantFence" want_fence;
+    "wantShutDown" want_shut_down;
+    "offlineLogDirs" offline_log_dirs if version >= 1 && !this.offline_log_dirs.is_empty();
+    "cordonedLogDirs" cordoned_log_dirs if version >= 2 && this.cordoned_log_dirs.is_some();
+    unknown_tags
+}
+
 /// The message `BrokerHeartbeatResponse` (API key 63), versions 0 to 2, all of them flexible.
 ///
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct BrokerHeartbeatResponse {
     /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -137,7 +146,6 @@ pub struct BrokerHeartbeatResponse {
     /// True if the broker should proceed with its shutdown.
     pub should_shut_down: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -181,4 +189,14 @@ impl Decode for BrokerHeartbeatResponse {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { throttle_time_ms, error_code, is_caught_up, is_fenced, should_shut_down, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { BrokerHeartbeatResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "isCaughtUp" is_caught_up;
+    "isFenced" is_fenced;
+    "shouldShutDown" should_shut_down;
+    unknown_tags
 }

@@ -11,7 +11,6 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 ///
 /// Features: needs `controller`; `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct BrokerRegistrationRequest {
     /// The broker ID.
     ///
@@ -42,7 +41,6 @@ pub struct BrokerRegistrationRequest {
     /// Versions 3+; left out silently elsewhere; default -1.
     pub previous_broker_epoch: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -119,9 +117,22 @@ impl Decode for BrokerRegistrationRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { BrokerRegistrationRequest, this, version;
+    "brokerId" broker_id;
+    "clusterId" cluster_id;
+    "incarnationId" incarnation_id;
+    "listeners" listeners;
+    "features" features;
+    "rack" rack;
+    "isMigratingZkBroker" is_migrating_zk_broker if version >= 1;
+    "logDirs" log_dirs if version >= 2;
+    "previousBrokerEpoch" previous_broker_epoch if version >= 3;
+    unknown_tags
+}
+
 /// Part of [`BrokerRegistrationRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Listener {
     /// The name of the endpoint.
     pub name: ByteString,
@@ -132,7 +143,6 @@ pub struct Listener {
     /// The security protocol.
     pub security_protocol: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -161,9 +171,17 @@ impl Decode for Listener {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Listener, this, version;
+    "name" name;
+    "host" host;
+    "port" port;
+    "securityProtocol" security_protocol;
+    unknown_tags
+}
+
 /// Part of [`BrokerRegistrationRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Feature {
     /// The feature name.
     pub name: ByteString,
@@ -172,7 +190,6 @@ pub struct Feature {
     /// The maximum supported feature level.
     pub max_supported_version: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -199,11 +216,18 @@ impl Decode for Feature {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Feature, this, version;
+    "name" name;
+    "minSupportedVersion" min_supported_version;
+    "maxSupportedVersion" max_supported_version;
+    unknown_tags
+}
+
 /// The message `BrokerRegistrationResponse` (API key 62), versions 0 to 4, all of them flexible.
 ///
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct BrokerRegistrationResponse {
     /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -214,7 +238,6 @@ pub struct BrokerRegistrationResponse {
     /// Default -1.
     pub broker_epoch: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -247,4 +270,12 @@ impl Decode for BrokerRegistrationResponse {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { throttle_time_ms, error_code, broker_epoch, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { BrokerRegistrationResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "brokerEpoch" broker_epoch;
+    unknown_tags
 }

@@ -14,7 +14,6 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 /// # Versions
 /// Version 1 adds MemberType field to ConsumerGroupDescribeResponse (KIP-1099). For ConsumerGroupDescribeRequest, version 1 is same as version 0.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ConsumerGroupDescribeRequest {
     /// The ids of the groups to describe.
     ///
@@ -23,7 +22,6 @@ pub struct ConsumerGroupDescribeRequest {
     /// Whether to include authorized operations.
     pub include_authorized_operations: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -50,6 +48,13 @@ impl Decode for ConsumerGroupDescribeRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ConsumerGroupDescribeRequest, this, version;
+    "groupIds" group_ids;
+    "includeAuthorizedOperations" include_authorized_operations;
+    unknown_tags
+}
+
 /// The message `ConsumerGroupDescribeResponse` (API key 69), versions 0 to 1, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -59,14 +64,12 @@ impl Decode for ConsumerGroupDescribeRequest {
 ///
 /// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - INVALID\_REQUEST (version 0+) - INVALID\_GROUP\_ID (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ConsumerGroupDescribeResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each described group.
     pub groups: Vec<DescribedGroup>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -93,9 +96,15 @@ impl Decode for ConsumerGroupDescribeResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ConsumerGroupDescribeResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "groups" groups;
+    unknown_tags
+}
+
 /// Part of [`ConsumerGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribedGroup {
     /// The describe error, or 0 if there was no error.
     pub error_code: i16,
@@ -120,7 +129,6 @@ pub struct DescribedGroup {
     /// Default i32::MIN.
     pub authorized_operations: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -187,9 +195,22 @@ impl Decode for DescribedGroup {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribedGroup, this, version;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "groupId" group_id;
+    "groupState" group_state;
+    "groupEpoch" group_epoch;
+    "assignmentEpoch" assignment_epoch;
+    "assignorName" assignor_name;
+    "members" members;
+    "authorizedOperations" authorized_operations;
+    unknown_tags
+}
+
 /// Part of [`ConsumerGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Member {
     /// The member ID.
     pub member_id: ByteString,
@@ -218,7 +239,6 @@ pub struct Member {
     /// Versions 1; left out silently elsewhere; default -1.
     pub member_type: i8,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -295,9 +315,24 @@ impl Decode for Member {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Member, this, version;
+    "memberId" member_id;
+    "instanceId" instance_id;
+    "rackId" rack_id;
+    "memberEpoch" member_epoch;
+    "clientId" client_id;
+    "clientHost" client_host;
+    "subscribedTopicNames" subscribed_topic_names;
+    "subscribedTopicRegex" subscribed_topic_regex;
+    "assignment" assignment;
+    "targetAssignment" target_assignment;
+    "memberType" member_type if version >= 1;
+    unknown_tags
+}
+
 /// Part of [`ConsumerGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicPartitions {
     /// The topic ID.
     pub topic_id: Uuid,
@@ -308,7 +343,6 @@ pub struct TopicPartitions {
     /// The partitions.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -335,14 +369,20 @@ impl Decode for TopicPartitions {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicPartitions, this, version;
+    "topicId" topic_id;
+    "topicName" topic_name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`ConsumerGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Assignment {
     /// The assigned topic-partitions to the member.
     pub topic_partitions: Vec<TopicPartitions>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -363,4 +403,10 @@ impl Decode for Assignment {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { topic_partitions, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Assignment, this, version;
+    "topicPartitions" topic_partitions;
+    unknown_tags
 }

@@ -14,7 +14,6 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 /// # Versions
 /// Version 1 adds SubscribedTopicRegex (KIP-848), and requires the consumer to generate their own Member ID (KIP-1082)
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ConsumerGroupHeartbeatRequest {
     /// The group identifier.
     ///
@@ -45,7 +44,6 @@ pub struct ConsumerGroupHeartbeatRequest {
     /// null if it didn't change since the last heartbeat; the partitions owned by the member.
     pub topic_partitions: Option<Vec<RequestTopicPartitions>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -127,16 +125,29 @@ impl Decode for ConsumerGroupHeartbeatRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ConsumerGroupHeartbeatRequest, this, version;
+    "groupId" group_id;
+    "memberId" member_id;
+    "memberEpoch" member_epoch;
+    "instanceId" instance_id;
+    "rackId" rack_id;
+    "rebalanceTimeoutMs" rebalance_timeout_ms;
+    "subscribedTopicNames" subscribed_topic_names;
+    "subscribedTopicRegex" subscribed_topic_regex if version >= 1;
+    "serverAssignor" server_assignor;
+    "topicPartitions" topic_partitions;
+    unknown_tags
+}
+
 /// Part of [`ConsumerGroupHeartbeatRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestTopicPartitions {
     /// The topic ID.
     pub topic_id: Uuid,
     /// The partitions.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -161,6 +172,13 @@ impl Decode for RequestTopicPartitions {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestTopicPartitions, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// The message `ConsumerGroupHeartbeatResponse` (API key 68), versions 0 to 1, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -168,7 +186,6 @@ impl Decode for RequestTopicPartitions {
 /// # Versions
 /// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - INVALID\_REQUEST (version 0+) - UNKNOWN\_MEMBER\_ID (version 0+) - FENCED\_MEMBER\_EPOCH (version 0+) - UNSUPPORTED\_ASSIGNOR (version 0+) - UNRELEASED\_INSTANCE\_ID (version 0+) - GROUP\_MAX\_SIZE\_REACHED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+) - INVALID\_REGULAR\_EXPRESSION (version 1+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ConsumerGroupHeartbeatResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -185,7 +202,6 @@ pub struct ConsumerGroupHeartbeatResponse {
     /// null if not provided; the assignment otherwise.
     pub assignment: Option<Assignment>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -231,14 +247,24 @@ impl Decode for ConsumerGroupHeartbeatResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ConsumerGroupHeartbeatResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "memberId" member_id;
+    "memberEpoch" member_epoch;
+    "heartbeatIntervalMs" heartbeat_interval_ms;
+    "assignment" assignment;
+    unknown_tags
+}
+
 /// Part of [`ConsumerGroupHeartbeatResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Assignment {
     /// The partitions assigned to the member that can be used immediately.
     pub topic_partitions: Vec<ResponseTopicPartitions>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -261,16 +287,20 @@ impl Decode for Assignment {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Assignment, this, version;
+    "topicPartitions" topic_partitions;
+    unknown_tags
+}
+
 /// Part of [`ConsumerGroupHeartbeatResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseTopicPartitions {
     /// The topic ID.
     pub topic_id: Uuid,
     /// The partitions.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -293,4 +323,11 @@ impl Decode for ResponseTopicPartitions {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { topic_id, partitions, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseTopicPartitions, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
 }

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 use crate::wire::{ByteString, Packed};
 
@@ -19,12 +20,10 @@ use crate::wire::{ByteString, Packed};
 ///
 /// Version 3 adds rack id to ConsumerProtocolSubscription.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ConsumerProtocolAssignment {
     /// The list of topics and partitions assigned to this consumer.
     pub assigned_partitions: Vec<TopicPartition>,
     /// User data.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::nullable_bytes"))]
     pub user_data: Option<Bytes>,
 }
 
@@ -48,9 +47,14 @@ impl Decode for ConsumerProtocolAssignment {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ConsumerProtocolAssignment, this, version;
+    "assignedPartitions" assigned_partitions;
+    "userData" user_data;
+}
+
 /// Part of [`ConsumerProtocolAssignment`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicPartition {
     /// The topic name.
     ///
@@ -76,4 +80,10 @@ impl Decode for TopicPartition {
         let partitions = reader.packed(false)?;
         Ok(Self { topic, partitions })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicPartition, this, version;
+    "topic" topic;
+    "partitions" partitions;
 }

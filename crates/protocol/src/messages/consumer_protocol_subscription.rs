@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 use crate::wire::{ByteString, Packed};
 
@@ -21,12 +22,10 @@ use crate::wire::{ByteString, Packed};
 ///
 /// Version 3 adds rack id to enable rack-aware assignment.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ConsumerProtocolSubscription {
     /// The topics that the member wants to consume.
     pub topics: Vec<ByteString>,
     /// User data that will be passed back to the consumer.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::nullable_bytes"))]
     pub user_data: Option<Bytes>,
     /// The partitions that the member owns.
     ///
@@ -86,9 +85,17 @@ impl Decode for ConsumerProtocolSubscription {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ConsumerProtocolSubscription, this, version;
+    "topics" topics;
+    "userData" user_data;
+    "ownedPartitions" owned_partitions if version >= 1;
+    "generationId" generation_id if version >= 2;
+    "rackId" rack_id if version >= 3;
+}
+
 /// Part of [`ConsumerProtocolSubscription`], versions 1+.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicPartition {
     /// The topic name.
     ///
@@ -114,4 +121,10 @@ impl Decode for TopicPartition {
         let partitions = reader.packed(false)?;
         Ok(Self { topic, partitions })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicPartition, this, version;
+    "topic" topic;
+    "partitions" partitions;
 }

@@ -3,11 +3,11 @@
 
 //! The structure `ControlRecordTypeSchema`.
 
+#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 
 /// The message `ControlRecordTypeSchema`, version 0, none of them flexible.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ControlRecordTypeSchema {
     /// The type of the control record, such as commit or abort
     pub type_: i16,
@@ -29,4 +29,9 @@ impl Decode for ControlRecordTypeSchema {
         let type_ = reader.i16()?;
         Ok(Self { type_ })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ControlRecordTypeSchema, this, version;
+    "type" type_;
 }

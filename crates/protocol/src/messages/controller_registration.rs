@@ -11,7 +11,6 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Features: needs `controller`; `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ControllerRegistrationRequest {
     /// The ID of the controller to register.
     pub controller_id: i32,
@@ -24,7 +23,6 @@ pub struct ControllerRegistrationRequest {
     /// The features on this controller.
     pub features: Vec<Feature>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -57,9 +55,18 @@ impl Decode for ControllerRegistrationRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ControllerRegistrationRequest, this, version;
+    "controllerId" controller_id;
+    "incarnationId" incarnation_id;
+    "zkMigrationReady" zk_migration_ready;
+    "listeners" listeners;
+    "features" features;
+    unknown_tags
+}
+
 /// Part of [`ControllerRegistrationRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Listener {
     /// The name of the endpoint.
     pub name: ByteString,
@@ -70,7 +77,6 @@ pub struct Listener {
     /// The security protocol.
     pub security_protocol: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -99,9 +105,17 @@ impl Decode for Listener {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Listener, this, version;
+    "name" name;
+    "host" host;
+    "port" port;
+    "securityProtocol" security_protocol;
+    unknown_tags
+}
+
 /// Part of [`ControllerRegistrationRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Feature {
     /// The feature name.
     pub name: ByteString,
@@ -110,7 +124,6 @@ pub struct Feature {
     /// The maximum supported feature level.
     pub max_supported_version: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -137,11 +150,18 @@ impl Decode for Feature {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Feature, this, version;
+    "name" name;
+    "minSupportedVersion" min_supported_version;
+    "maxSupportedVersion" max_supported_version;
+    unknown_tags
+}
+
 /// The message `ControllerRegistrationResponse` (API key 70), version 0, all of them flexible.
 ///
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ControllerRegistrationResponse {
     /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -152,7 +172,6 @@ pub struct ControllerRegistrationResponse {
     /// Default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -190,4 +209,12 @@ impl Decode for ControllerRegistrationResponse {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { throttle_time_ms, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ControllerRegistrationResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

@@ -20,12 +20,10 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 3 adds user resource type.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreateAclsRequest {
     /// The ACLs that we want to create.
     pub creations: Vec<AclCreation>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -52,9 +50,14 @@ impl Decode for CreateAclsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreateAclsRequest, this, version;
+    "creations" creations;
+    unknown_tags
+}
+
 /// Part of [`CreateAclsRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AclCreation {
     /// The type of the resource.
     pub resource_type: i8,
@@ -73,7 +76,6 @@ pub struct AclCreation {
     /// The permission type for the ACL (allow, deny, etc.).
     pub permission_type: i8,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -134,6 +136,18 @@ impl Decode for AclCreation {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AclCreation, this, version;
+    "resourceType" resource_type;
+    "resourceName" resource_name;
+    "resourcePatternType" resource_pattern_type;
+    "principal" principal;
+    "host" host;
+    "operation" operation;
+    "permissionType" permission_type;
+    unknown_tags
+}
+
 /// The message `CreateAclsResponse` (API key 30), versions 1 to 3, flexible from 2.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -145,14 +159,12 @@ impl Decode for AclCreation {
 ///
 /// Version 3 adds user resource type.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreateAclsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The results for each ACL creation.
     pub results: Vec<AclCreationResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -181,9 +193,15 @@ impl Decode for CreateAclsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreateAclsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "results" results;
+    unknown_tags
+}
+
 /// Part of [`CreateAclsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AclCreationResult {
     /// The result error, or zero if there was no error.
     pub error_code: i16,
@@ -192,7 +210,6 @@ pub struct AclCreationResult {
     /// Default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -227,4 +244,11 @@ impl Decode for AclCreationResult {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AclCreationResult, this, version;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

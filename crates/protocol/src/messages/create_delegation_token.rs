@@ -22,7 +22,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 3 adds owner principal
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreateDelegationTokenRequest {
     /// The principal type of the owner of the token. If it's null it defaults to the token request principal.
     ///
@@ -37,7 +36,6 @@ pub struct CreateDelegationTokenRequest {
     /// The maximum lifetime of the token in milliseconds, or -1 to use the server side default.
     pub max_lifetime_ms: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -102,16 +100,23 @@ impl Decode for CreateDelegationTokenRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreateDelegationTokenRequest, this, version;
+    "ownerPrincipalType" owner_principal_type if version >= 3;
+    "ownerPrincipalName" owner_principal_name if version >= 3;
+    "renewers" renewers;
+    "maxLifetimeMs" max_lifetime_ms;
+    unknown_tags
+}
+
 /// Part of [`CreateDelegationTokenRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatableRenewers {
     /// The type of the Kafka principal.
     pub principal_type: ByteString,
     /// The name of the Kafka principal.
     pub principal_name: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -138,6 +143,13 @@ impl Decode for CreatableRenewers {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreatableRenewers, this, version;
+    "principalType" principal_type;
+    "principalName" principal_name;
+    unknown_tags
+}
+
 /// The message `CreateDelegationTokenResponse` (API key 38), versions 1 to 3, flexible from 2.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -151,7 +163,6 @@ impl Decode for CreatableRenewers {
 ///
 /// Version 3 adds token requester details
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreateDelegationTokenResponse {
     /// The top-level error, or zero if there was no error.
     pub error_code: i16,
@@ -176,12 +187,10 @@ pub struct CreateDelegationTokenResponse {
     /// The token UUID.
     pub token_id: ByteString,
     /// HMAC of the delegation token.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub hmac: Bytes,
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -259,4 +268,20 @@ impl Decode for CreateDelegationTokenResponse {
             unknown_tags,
         })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreateDelegationTokenResponse, this, version;
+    "errorCode" error_code;
+    "principalType" principal_type;
+    "principalName" principal_name;
+    "tokenRequesterPrincipalType" token_requester_principal_type if version >= 3;
+    "tokenRequesterPrincipalName" token_requester_principal_name if version >= 3;
+    "issueTimestampMs" issue_timestamp_ms;
+    "expiryTimestampMs" expiry_timestamp_ms;
+    "maxTimestampMs" max_timestamp_ms;
+    "tokenId" token_id;
+    "hmac" hmac;
+    "throttleTimeMs" throttle_time_ms;
+    unknown_tags
 }

@@ -18,7 +18,6 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Version 3 is identical to version 2 but may return a THROTTLING\_QUOTA\_EXCEEDED error in the response if the partitions creation is throttled (KIP-599).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatePartitionsRequest {
     /// Each topic that we want to create new partitions inside.
     pub topics: Vec<CreatePartitionsTopic>,
@@ -27,7 +26,6 @@ pub struct CreatePartitionsRequest {
     /// If true, then validate the request, but don't actually increase the number of partitions.
     pub validate_only: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -58,9 +56,16 @@ impl Decode for CreatePartitionsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreatePartitionsRequest, this, version;
+    "topics" topics;
+    "timeoutMs" timeout_ms;
+    "validateOnly" validate_only;
+    unknown_tags
+}
+
 /// Part of [`CreatePartitionsRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatePartitionsTopic {
     /// The topic name.
     ///
@@ -73,7 +78,6 @@ pub struct CreatePartitionsTopic {
     /// Default empty, not null.
     pub assignments: Option<Vec<CreatePartitionsAssignment>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -113,16 +117,22 @@ impl Decode for CreatePartitionsTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreatePartitionsTopic, this, version;
+    "name" name;
+    "count" count;
+    "assignments" assignments;
+    unknown_tags
+}
+
 /// Part of [`CreatePartitionsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatePartitionsAssignment {
     /// The assigned broker IDs.
     ///
     /// Broker id.
     pub broker_ids: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -147,6 +157,12 @@ impl Decode for CreatePartitionsAssignment {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreatePartitionsAssignment, this, version;
+    "brokerIds" broker_ids;
+    unknown_tags
+}
+
 /// The message `CreatePartitionsResponse` (API key 37), versions 0 to 3, flexible from 2.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -158,14 +174,12 @@ impl Decode for CreatePartitionsAssignment {
 ///
 /// Version 3 is identical to version 2 but may return a THROTTLING\_QUOTA\_EXCEEDED error in the response if the partitions creation is throttled (KIP-599).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatePartitionsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The partition creation results for each topic.
     pub results: Vec<CreatePartitionsTopicResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -194,9 +208,15 @@ impl Decode for CreatePartitionsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreatePartitionsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "results" results;
+    unknown_tags
+}
+
 /// Part of [`CreatePartitionsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatePartitionsTopicResult {
     /// The topic name.
     ///
@@ -207,7 +227,6 @@ pub struct CreatePartitionsTopicResult {
     /// The result message, or null if there was no error.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -234,4 +253,12 @@ impl Decode for CreatePartitionsTopicResult {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { name, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreatePartitionsTopicResult, this, version;
+    "name" name;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

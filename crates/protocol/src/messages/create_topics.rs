@@ -26,7 +26,6 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 ///
 /// Version 7 is the same as version 6.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreateTopicsRequest {
     /// The topics to create.
     pub topics: Vec<CreatableTopic>,
@@ -37,7 +36,6 @@ pub struct CreateTopicsRequest {
     /// If true, check that the topics can be created as specified, but don't create anything.
     pub validate_only: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -79,9 +77,16 @@ impl Decode for CreateTopicsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreateTopicsRequest, this, version;
+    "topics" topics;
+    "timeoutMs" timeout_ms;
+    "validateOnly" validate_only;
+    unknown_tags
+}
+
 /// Part of [`CreateTopicsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatableTopic {
     /// The topic name.
     ///
@@ -96,7 +101,6 @@ pub struct CreatableTopic {
     /// The custom topic configurations to set.
     pub configs: Vec<CreatableTopicConfig>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -129,9 +133,18 @@ impl Decode for CreatableTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreatableTopic, this, version;
+    "name" name;
+    "numPartitions" num_partitions;
+    "replicationFactor" replication_factor;
+    "assignments" assignments;
+    "configs" configs;
+    unknown_tags
+}
+
 /// Part of [`CreateTopicsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatableReplicaAssignment {
     /// The partition index.
     pub partition_index: i32,
@@ -140,7 +153,6 @@ pub struct CreatableReplicaAssignment {
     /// Broker id.
     pub broker_ids: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -167,9 +179,15 @@ impl Decode for CreatableReplicaAssignment {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreatableReplicaAssignment, this, version;
+    "partitionIndex" partition_index;
+    "brokerIds" broker_ids;
+    unknown_tags
+}
+
 /// Part of [`CreateTopicsRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatableTopicConfig {
     /// The configuration name.
     pub name: ByteString,
@@ -178,7 +196,6 @@ pub struct CreatableTopicConfig {
     /// Default empty, not null.
     pub value: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -215,6 +232,13 @@ impl Decode for CreatableTopicConfig {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreatableTopicConfig, this, version;
+    "name" name;
+    "value" value;
+    unknown_tags
+}
+
 /// The message `CreateTopicsResponse` (API key 19), versions 2 to 7, flexible from 5.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -238,14 +262,12 @@ impl Decode for CreatableTopicConfig {
 ///
 /// Version 7 returns the topic ID of the newly created topic if creation is successful.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreateTopicsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Results for each topic we tried to create.
     pub topics: Vec<CreatableTopicResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -274,9 +296,15 @@ impl Decode for CreateTopicsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreateTopicsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`CreateTopicsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatableTopicResult {
     /// The topic name.
     ///
@@ -309,7 +337,6 @@ pub struct CreatableTopicResult {
     /// Versions 5+; left out silently elsewhere; default empty, not null.
     pub configs: Option<Vec<CreatableTopicConfigs>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -404,9 +431,21 @@ impl Decode for CreatableTopicResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreatableTopicResult, this, version;
+    "name" name;
+    "topicId" topic_id if version >= 7;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "topicConfigErrorCode" topic_config_error_code if version >= 5 && this.topic_config_error_code != 0;
+    "numPartitions" num_partitions if version >= 5;
+    "replicationFactor" replication_factor if version >= 5;
+    "configs" configs if version >= 5;
+    unknown_tags
+}
+
 /// Part of [`CreateTopicsResponse`], versions 5+.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatableTopicConfigs {
     /// The configuration name.
     pub name: ByteString,
@@ -423,7 +462,6 @@ pub struct CreatableTopicConfigs {
     /// True if this configuration is sensitive.
     pub is_sensitive: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -465,4 +503,14 @@ impl Decode for CreatableTopicConfigs {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { name, value, read_only, config_source, is_sensitive, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CreatableTopicConfigs, this, version;
+    "name" name;
+    "value" value;
+    "readOnly" read_only;
+    "configSource" config_source;
+    "isSensitive" is_sensitive;
+    unknown_tags
 }

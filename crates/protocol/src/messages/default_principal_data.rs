@@ -3,6 +3,7 @@
 
 //! The structure `DefaultPrincipalData`.
 
+#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 use crate::wire::{ByteString, UnknownTags};
 
@@ -11,7 +12,6 @@ use crate::wire::{ByteString, UnknownTags};
 /// # Versions
 /// The encoding format for default Kafka principal in org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DefaultPrincipalData {
     /// The principal type.
     pub type_: ByteString,
@@ -20,7 +20,6 @@ pub struct DefaultPrincipalData {
     /// Whether the principal was authenticated by a delegation token on the forwarding broker.
     pub token_authenticated: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -45,4 +44,12 @@ impl Decode for DefaultPrincipalData {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { type_, name, token_authenticated, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DefaultPrincipalData, this, version;
+    "type" type_;
+    "name" name;
+    "tokenAuthenticated" token_authenticated;
+    unknown_tags
 }

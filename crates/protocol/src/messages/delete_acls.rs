@@ -20,12 +20,10 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 3 adds the user resource type.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteAclsRequest {
     /// The filters to use when deleting ACLs.
     pub filters: Vec<DeleteAclsFilter>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -52,9 +50,14 @@ impl Decode for DeleteAclsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteAclsRequest, this, version;
+    "filters" filters;
+    unknown_tags
+}
+
 /// Part of [`DeleteAclsRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteAclsFilter {
     /// The resource type.
     pub resource_type_filter: i8,
@@ -79,7 +82,6 @@ pub struct DeleteAclsFilter {
     /// The permission type.
     pub permission_type: i8,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -140,6 +142,18 @@ impl Decode for DeleteAclsFilter {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteAclsFilter, this, version;
+    "resourceTypeFilter" resource_type_filter;
+    "resourceNameFilter" resource_name_filter;
+    "patternTypeFilter" pattern_type_filter;
+    "principalFilter" principal_filter;
+    "hostFilter" host_filter;
+    "operation" operation;
+    "permissionType" permission_type;
+    unknown_tags
+}
+
 /// The message `DeleteAclsResponse` (API key 31), versions 1 to 3, flexible from 2.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -153,14 +167,12 @@ impl Decode for DeleteAclsFilter {
 ///
 /// Version 3 adds the user resource type.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteAclsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The results for each filter.
     pub filter_results: Vec<DeleteAclsFilterResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -189,9 +201,15 @@ impl Decode for DeleteAclsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteAclsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "filterResults" filter_results;
+    unknown_tags
+}
+
 /// Part of [`DeleteAclsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteAclsFilterResult {
     /// The error code, or 0 if the filter succeeded.
     pub error_code: i16,
@@ -202,7 +220,6 @@ pub struct DeleteAclsFilterResult {
     /// The ACLs which matched this filter.
     pub matching_acls: Vec<DeleteAclsMatchingAcl>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -242,9 +259,16 @@ impl Decode for DeleteAclsFilterResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteAclsFilterResult, this, version;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "matchingAcls" matching_acls;
+    unknown_tags
+}
+
 /// Part of [`DeleteAclsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteAclsMatchingAcl {
     /// The deletion error code, or 0 if the deletion succeeded.
     pub error_code: i16,
@@ -269,7 +293,6 @@ pub struct DeleteAclsMatchingAcl {
     /// The ACL permission type.
     pub permission_type: i8,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -336,4 +359,18 @@ impl Decode for DeleteAclsMatchingAcl {
             unknown_tags,
         })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteAclsMatchingAcl, this, version;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "resourceType" resource_type;
+    "resourceName" resource_name;
+    "patternType" pattern_type;
+    "principal" principal;
+    "host" host;
+    "operation" operation;
+    "permissionType" permission_type;
+    unknown_tags
 }

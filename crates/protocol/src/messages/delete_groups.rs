@@ -16,14 +16,12 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 2 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteGroupsRequest {
     /// The group names to delete.
     ///
     /// Group id.
     pub groups_names: Vec<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -50,6 +48,12 @@ impl Decode for DeleteGroupsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteGroupsRequest, this, version;
+    "groupsNames" groups_names;
+    unknown_tags
+}
+
 /// The message `DeleteGroupsResponse` (API key 42), versions 0 to 2, flexible from 2.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -59,14 +63,12 @@ impl Decode for DeleteGroupsRequest {
 ///
 /// Version 2 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteGroupsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The deletion results.
     pub results: Vec<DeletableGroupResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -95,9 +97,15 @@ impl Decode for DeleteGroupsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteGroupsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "results" results;
+    unknown_tags
+}
+
 /// Part of [`DeleteGroupsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeletableGroupResult {
     /// The group id.
     ///
@@ -106,7 +114,6 @@ pub struct DeletableGroupResult {
     /// The deletion error, or 0 if the deletion succeeded.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -131,4 +138,11 @@ impl Decode for DeletableGroupResult {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { group_id, error_code, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeletableGroupResult, this, version;
+    "groupId" group_id;
+    "errorCode" error_code;
+    unknown_tags
 }

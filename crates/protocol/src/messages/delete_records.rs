@@ -16,14 +16,12 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 2 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteRecordsRequest {
     /// Each topic that we want to delete records from.
     pub topics: Vec<DeleteRecordsTopic>,
     /// How long to wait for the deletion to complete, in milliseconds.
     pub timeout_ms: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -52,9 +50,15 @@ impl Decode for DeleteRecordsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteRecordsRequest, this, version;
+    "topics" topics;
+    "timeoutMs" timeout_ms;
+    unknown_tags
+}
+
 /// Part of [`DeleteRecordsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteRecordsTopic {
     /// The topic name.
     ///
@@ -63,7 +67,6 @@ pub struct DeleteRecordsTopic {
     /// Each partition that we want to delete records from.
     pub partitions: Vec<DeleteRecordsPartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -90,16 +93,21 @@ impl Decode for DeleteRecordsTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteRecordsTopic, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`DeleteRecordsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteRecordsPartition {
     /// The partition index.
     pub partition_index: i32,
     /// The deletion offset. -1 means that records should be truncated to the high watermark.
     pub offset: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -126,6 +134,13 @@ impl Decode for DeleteRecordsPartition {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteRecordsPartition, this, version;
+    "partitionIndex" partition_index;
+    "offset" offset;
+    unknown_tags
+}
+
 /// The message `DeleteRecordsResponse` (API key 21), versions 0 to 2, flexible from 2.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -135,14 +150,12 @@ impl Decode for DeleteRecordsPartition {
 ///
 /// Version 2 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteRecordsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each topic that we wanted to delete records from.
     pub topics: Vec<DeleteRecordsTopicResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -171,9 +184,15 @@ impl Decode for DeleteRecordsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteRecordsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`DeleteRecordsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteRecordsTopicResult {
     /// The topic name.
     ///
@@ -182,7 +201,6 @@ pub struct DeleteRecordsTopicResult {
     /// Each partition that we wanted to delete records from.
     pub partitions: Vec<DeleteRecordsPartitionResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -209,9 +227,15 @@ impl Decode for DeleteRecordsTopicResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteRecordsTopicResult, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`DeleteRecordsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteRecordsPartitionResult {
     /// The partition index.
     pub partition_index: i32,
@@ -220,7 +244,6 @@ pub struct DeleteRecordsPartitionResult {
     /// The deletion error code, or 0 if the deletion succeeded.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -247,4 +270,12 @@ impl Decode for DeleteRecordsPartitionResult {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { partition_index, low_watermark, error_code, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteRecordsPartitionResult, this, version;
+    "partitionIndex" partition_index;
+    "lowWatermark" low_watermark;
+    "errorCode" error_code;
+    unknown_tags
 }

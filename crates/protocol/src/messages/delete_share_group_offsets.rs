@@ -11,7 +11,6 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteShareGroupOffsetsRequest {
     /// The group identifier.
     ///
@@ -20,7 +19,6 @@ pub struct DeleteShareGroupOffsetsRequest {
     /// The topics to delete offsets for.
     pub topics: Vec<DeleteShareGroupOffsetsRequestTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -47,16 +45,21 @@ impl Decode for DeleteShareGroupOffsetsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteShareGroupOffsetsRequest, this, version;
+    "groupId" group_id;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`DeleteShareGroupOffsetsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteShareGroupOffsetsRequestTopic {
     /// The topic name.
     ///
     /// Topic name.
     pub topic_name: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -79,6 +82,12 @@ impl Decode for DeleteShareGroupOffsetsRequestTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteShareGroupOffsetsRequestTopic, this, version;
+    "topicName" topic_name;
+    unknown_tags
+}
+
 /// The message `DeleteShareGroupOffsetsResponse` (API key 92), version 0, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -86,7 +95,6 @@ impl Decode for DeleteShareGroupOffsetsRequestTopic {
 /// # Versions
 /// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - NON\_EMPTY\_GROUP (version 0+) - KAFKA\_STORAGE\_ERROR (version 0+) - INVALID\_REQUEST (version 0+) - UNKNOWN\_SERVER\_ERROR (version 0+) - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteShareGroupOffsetsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -97,7 +105,6 @@ pub struct DeleteShareGroupOffsetsResponse {
     /// The results for each topic.
     pub responses: Vec<DeleteShareGroupOffsetsResponseTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -128,9 +135,17 @@ impl Decode for DeleteShareGroupOffsetsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteShareGroupOffsetsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "responses" responses;
+    unknown_tags
+}
+
 /// Part of [`DeleteShareGroupOffsetsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteShareGroupOffsetsResponseTopic {
     /// The topic name.
     ///
@@ -143,7 +158,6 @@ pub struct DeleteShareGroupOffsetsResponseTopic {
     /// The topic-level error message, or null if there was no error.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -170,4 +184,13 @@ impl Decode for DeleteShareGroupOffsetsResponseTopic {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { topic_name, topic_id, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteShareGroupOffsetsResponseTopic, this, version;
+    "topicName" topic_name;
+    "topicId" topic_id;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

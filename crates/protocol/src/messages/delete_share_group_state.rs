@@ -11,14 +11,12 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Features: needs `broker`; `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteShareGroupStateRequest {
     /// The group identifier.
     pub group_id: ByteString,
     /// The data for the topics.
     pub topics: Vec<DeleteStateData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -45,16 +43,21 @@ impl Decode for DeleteShareGroupStateRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteShareGroupStateRequest, this, version;
+    "groupId" group_id;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`DeleteShareGroupStateRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteStateData {
     /// The topic identifier.
     pub topic_id: Uuid,
     /// The data for the partitions.
     pub partitions: Vec<PartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -79,14 +82,19 @@ impl Decode for DeleteStateData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteStateData, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`DeleteShareGroupStateRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionData {
     /// The partition index.
     pub partition: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -109,6 +117,12 @@ impl Decode for PartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionData, this, version;
+    "partition" partition;
+    unknown_tags
+}
+
 /// The message `DeleteShareGroupStateResponse` (API key 86), version 0, all of them flexible.
 ///
 /// Features: needs `broker`; `broker` encodes it, `client` decodes it.
@@ -116,12 +130,10 @@ impl Decode for PartitionData {
 /// # Versions
 /// - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+) - FENCED\_STATE\_EPOCH (version 0+) - INVALID\_REQUEST (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteShareGroupStateResponse {
     /// The delete results.
     pub results: Vec<DeleteStateResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -146,16 +158,20 @@ impl Decode for DeleteShareGroupStateResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteShareGroupStateResponse, this, version;
+    "results" results;
+    unknown_tags
+}
+
 /// Part of [`DeleteShareGroupStateResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteStateResult {
     /// The topic identifier.
     pub topic_id: Uuid,
     /// The results for the partitions.
     pub partitions: Vec<PartitionResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -180,9 +196,15 @@ impl Decode for DeleteStateResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteStateResult, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`DeleteShareGroupStateResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionResult {
     /// The partition index.
     pub partition: i32,
@@ -191,7 +213,6 @@ pub struct PartitionResult {
     /// The error message, or null if there was no error.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -216,4 +237,12 @@ impl Decode for PartitionResult {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { partition, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionResult, this, version;
+    "partition" partition;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

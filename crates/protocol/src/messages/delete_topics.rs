@@ -20,7 +20,6 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Version 6 reorganizes topics, adds topic IDs and allows topic names to be null.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteTopicsRequest {
     /// The name or topic ID of the topic.
     ///
@@ -33,7 +32,6 @@ pub struct DeleteTopicsRequest {
     /// The length of time in milliseconds to wait for the deletions to complete.
     pub timeout_ms: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -70,9 +68,16 @@ impl Decode for DeleteTopicsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteTopicsRequest, this, version;
+    "topics" topics if version >= 6;
+    "topicNames" topic_names if version <= 5;
+    "timeoutMs" timeout_ms;
+    unknown_tags
+}
+
 /// Part of [`DeleteTopicsRequest`], versions 6.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteTopicState {
     /// The topic name.
     ///
@@ -81,7 +86,6 @@ pub struct DeleteTopicState {
     /// The unique topic ID.
     pub topic_id: Uuid,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -106,6 +110,13 @@ impl Decode for DeleteTopicState {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteTopicState, this, version;
+    "name" name;
+    "topicId" topic_id;
+    unknown_tags
+}
+
 /// The message `DeleteTopicsResponse` (API key 20), versions 1 to 6, flexible from 4.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -125,14 +136,12 @@ impl Decode for DeleteTopicState {
 ///
 /// Version 6 adds topic ID to responses. An UNSUPPORTED\_VERSION error code will be returned when attempting to delete using topic IDs when IBP \< 2.8. UNKNOWN\_TOPIC\_ID error code will be returned when IBP is at least 2.8, but the topic ID was not found.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteTopicsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The results for each topic we tried to delete.
     pub responses: Vec<DeletableTopicResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -161,9 +170,15 @@ impl Decode for DeleteTopicsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeleteTopicsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "responses" responses;
+    unknown_tags
+}
+
 /// Part of [`DeleteTopicsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeletableTopicResult {
     /// The topic name.
     ///
@@ -180,7 +195,6 @@ pub struct DeletableTopicResult {
     /// Versions 5+; left out silently elsewhere.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -230,4 +244,13 @@ impl Decode for DeletableTopicResult {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { name, topic_id, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DeletableTopicResult, this, version;
+    "name" name;
+    "topicId" topic_id if version >= 6;
+    "errorCode" error_code;
+    "errorMessage" error_message if version >= 5;
+    unknown_tags
 }

@@ -20,7 +20,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 3 adds user resource type.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeAclsRequest {
     /// The resource type.
     pub resource_type_filter: i8,
@@ -45,7 +44,6 @@ pub struct DescribeAclsRequest {
     /// The permission type to match.
     pub permission_type: i8,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -108,6 +106,18 @@ impl Decode for DescribeAclsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeAclsRequest, this, version;
+    "resourceTypeFilter" resource_type_filter;
+    "resourceNameFilter" resource_name_filter;
+    "patternTypeFilter" pattern_type_filter;
+    "principalFilter" principal_filter;
+    "hostFilter" host_filter;
+    "operation" operation;
+    "permissionType" permission_type;
+    unknown_tags
+}
+
 /// The message `DescribeAclsResponse` (API key 29), versions 1 to 3, flexible from 2.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -121,7 +131,6 @@ impl Decode for DescribeAclsRequest {
 ///
 /// Version 3 adds user resource type.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeAclsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -134,7 +143,6 @@ pub struct DescribeAclsResponse {
     /// Each Resource that is referenced in an ACL.
     pub resources: Vec<DescribeAclsResource>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -179,9 +187,17 @@ impl Decode for DescribeAclsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeAclsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "resources" resources;
+    unknown_tags
+}
+
 /// Part of [`DescribeAclsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeAclsResource {
     /// The resource type.
     pub resource_type: i8,
@@ -194,7 +210,6 @@ pub struct DescribeAclsResource {
     /// The ACLs.
     pub acls: Vec<AclDescription>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -237,9 +252,17 @@ impl Decode for DescribeAclsResource {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeAclsResource, this, version;
+    "resourceType" resource_type;
+    "resourceName" resource_name;
+    "patternType" pattern_type;
+    "acls" acls;
+    unknown_tags
+}
+
 /// Part of [`DescribeAclsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AclDescription {
     /// The ACL principal.
     pub principal: ByteString,
@@ -250,7 +273,6 @@ pub struct AclDescription {
     /// The ACL permission type.
     pub permission_type: i8,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -279,4 +301,13 @@ impl Decode for AclDescription {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { principal, host, operation, permission_type, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AclDescription, this, version;
+    "principal" principal;
+    "host" host;
+    "operation" operation;
+    "permissionType" permission_type;
+    unknown_tags
 }

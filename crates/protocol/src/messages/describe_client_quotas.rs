@@ -14,14 +14,12 @@ use crate::wire::{ByteString, UnknownTags};
 /// # Versions
 /// Version 1 enables flexible versions.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeClientQuotasRequest {
     /// Filter components to apply to quota entities.
     pub components: Vec<ComponentData>,
     /// Whether the match is strict, i.e. should exclude entities with unspecified entity types.
     pub strict: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -50,9 +48,15 @@ impl Decode for DescribeClientQuotasRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeClientQuotasRequest, this, version;
+    "components" components;
+    "strict" strict;
+    unknown_tags
+}
+
 /// Part of [`DescribeClientQuotasRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ComponentData {
     /// The entity type that the filter component applies to.
     pub entity_type: ByteString,
@@ -63,7 +67,6 @@ pub struct ComponentData {
     /// Default empty, not null.
     pub match_: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -103,6 +106,14 @@ impl Decode for ComponentData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ComponentData, this, version;
+    "entityType" entity_type;
+    "matchType" match_type;
+    "match" match_;
+    unknown_tags
+}
+
 /// The message `DescribeClientQuotasResponse` (API key 48), versions 0 to 1, flexible from 1.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -110,7 +121,6 @@ impl Decode for ComponentData {
 /// # Versions
 /// Version 1 enables flexible versions.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeClientQuotasResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -125,7 +135,6 @@ pub struct DescribeClientQuotasResponse {
     /// Default empty, not null.
     pub entries: Option<Vec<EntryData>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -170,16 +179,23 @@ impl Decode for DescribeClientQuotasResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeClientQuotasResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "entries" entries;
+    unknown_tags
+}
+
 /// Part of [`DescribeClientQuotasResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct EntryData {
     /// The quota entity description.
     pub entity: Vec<EntityData>,
     /// The quota values for the entity.
     pub values: Vec<ValueData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -206,9 +222,15 @@ impl Decode for EntryData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { EntryData, this, version;
+    "entity" entity;
+    "values" values;
+    unknown_tags
+}
+
 /// Part of [`DescribeClientQuotasResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct EntityData {
     /// The entity type.
     pub entity_type: ByteString,
@@ -217,7 +239,6 @@ pub struct EntityData {
     /// Default empty, not null.
     pub entity_name: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -254,16 +275,21 @@ impl Decode for EntityData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { EntityData, this, version;
+    "entityType" entity_type;
+    "entityName" entity_name;
+    unknown_tags
+}
+
 /// Part of [`DescribeClientQuotasResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ValueData {
     /// The quota configuration key.
     pub key: ByteString,
     /// The quota configuration value.
     pub value: f64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -288,4 +314,11 @@ impl Decode for ValueData {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { key, value, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ValueData, this, version;
+    "key" key;
+    "value" value;
+    unknown_tags
 }

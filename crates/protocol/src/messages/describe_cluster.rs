@@ -16,7 +16,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 2 adds IncludeFencedBrokers for KIP-1073 support.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeClusterRequest {
     /// Whether to include cluster authorized operations.
     pub include_cluster_authorized_operations: bool,
@@ -29,7 +28,6 @@ pub struct DescribeClusterRequest {
     /// Versions 2.
     pub include_fenced_brokers: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -82,6 +80,14 @@ impl Decode for DescribeClusterRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeClusterRequest, this, version;
+    "includeClusterAuthorizedOperations" include_cluster_authorized_operations;
+    "endpointType" endpoint_type if version >= 1;
+    "includeFencedBrokers" include_fenced_brokers if version >= 2;
+    unknown_tags
+}
+
 /// The message `DescribeClusterResponse` (API key 60), versions 0 to 2, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -91,7 +97,6 @@ impl Decode for DescribeClusterRequest {
 ///
 /// Version 2 adds IsFenced field to Brokers for KIP-1073 support.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeClusterResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -116,7 +121,6 @@ pub struct DescribeClusterResponse {
     /// Default i32::MIN.
     pub cluster_authorized_operations: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -185,9 +189,21 @@ impl Decode for DescribeClusterResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeClusterResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "endpointType" endpoint_type if version >= 1;
+    "clusterId" cluster_id;
+    "controllerId" controller_id;
+    "brokers" brokers;
+    "clusterAuthorizedOperations" cluster_authorized_operations;
+    unknown_tags
+}
+
 /// Part of [`DescribeClusterResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeClusterBroker {
     /// The broker ID.
     ///
@@ -204,7 +220,6 @@ pub struct DescribeClusterBroker {
     /// Versions 2.
     pub is_fenced: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -237,4 +252,14 @@ impl Decode for DescribeClusterBroker {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { broker_id, host, port, rack, is_fenced, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeClusterBroker, this, version;
+    "brokerId" broker_id;
+    "host" host;
+    "port" port;
+    "rack" rack;
+    "isFenced" is_fenced if version >= 2;
+    unknown_tags
 }

@@ -20,7 +20,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 4 enables flexible versions.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeConfigsRequest {
     /// The resources whose configurations we want to describe.
     pub resources: Vec<DescribeConfigsResource>,
@@ -31,7 +30,6 @@ pub struct DescribeConfigsRequest {
     /// Versions 3+.
     pub include_documentation: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -66,9 +64,16 @@ impl Decode for DescribeConfigsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeConfigsRequest, this, version;
+    "resources" resources;
+    "includeSynonyms" include_synonyms;
+    "includeDocumentation" include_documentation if version >= 3;
+    unknown_tags
+}
+
 /// Part of [`DescribeConfigsRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeConfigsResource {
     /// The resource type.
     pub resource_type: i8,
@@ -79,7 +84,6 @@ pub struct DescribeConfigsResource {
     /// Default empty, not null.
     pub configuration_keys: Option<Vec<ByteString>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -119,6 +123,14 @@ impl Decode for DescribeConfigsResource {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeConfigsResource, this, version;
+    "resourceType" resource_type;
+    "resourceName" resource_name;
+    "configurationKeys" configuration_keys;
+    unknown_tags
+}
+
 /// The message `DescribeConfigsResponse` (API key 32), versions 1 to 4, flexible from 4.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -130,14 +142,12 @@ impl Decode for DescribeConfigsResource {
 ///
 /// Version 4 enables flexible versions.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeConfigsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The results for each resource.
     pub results: Vec<DescribeConfigsResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -166,9 +176,15 @@ impl Decode for DescribeConfigsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeConfigsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "results" results;
+    unknown_tags
+}
+
 /// Part of [`DescribeConfigsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeConfigsResult {
     /// The error code, or 0 if we were able to successfully describe the configurations.
     pub error_code: i16,
@@ -183,7 +199,6 @@ pub struct DescribeConfigsResult {
     /// Each listed configuration.
     pub configs: Vec<DescribeConfigsResourceResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -229,9 +244,18 @@ impl Decode for DescribeConfigsResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeConfigsResult, this, version;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "resourceType" resource_type;
+    "resourceName" resource_name;
+    "configs" configs;
+    unknown_tags
+}
+
 /// Part of [`DescribeConfigsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeConfigsResourceResult {
     /// The configuration name.
     pub name: ByteString,
@@ -258,7 +282,6 @@ pub struct DescribeConfigsResourceResult {
     /// Versions 3+; left out silently elsewhere; default empty, not null.
     pub documentation: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -328,9 +351,21 @@ impl Decode for DescribeConfigsResourceResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeConfigsResourceResult, this, version;
+    "name" name;
+    "value" value;
+    "readOnly" read_only;
+    "configSource" config_source;
+    "isSensitive" is_sensitive;
+    "synonyms" synonyms;
+    "configType" config_type if version >= 3;
+    "documentation" documentation if version >= 3;
+    unknown_tags
+}
+
 /// Part of [`DescribeConfigsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeConfigsSynonym {
     /// The synonym name.
     pub name: ByteString,
@@ -341,7 +376,6 @@ pub struct DescribeConfigsSynonym {
     /// The synonym source.
     pub source: i8,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -379,4 +413,12 @@ impl Decode for DescribeConfigsSynonym {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { name, value, source, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeConfigsSynonym, this, version;
+    "name" name;
+    "value" value;
+    "source" source;
+    unknown_tags
 }

@@ -22,14 +22,12 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 3 adds token requester into the response
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeDelegationTokenRequest {
     /// Each owner that we want to describe delegation tokens for, or null to describe all tokens.
     ///
     /// Default empty, not null.
     pub owners: Option<Vec<DescribeDelegationTokenOwner>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -62,16 +60,20 @@ impl Decode for DescribeDelegationTokenRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeDelegationTokenRequest, this, version;
+    "owners" owners;
+    unknown_tags
+}
+
 /// Part of [`DescribeDelegationTokenRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeDelegationTokenOwner {
     /// The owner principal type.
     pub principal_type: ByteString,
     /// The owner principal name.
     pub principal_name: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -98,6 +100,13 @@ impl Decode for DescribeDelegationTokenOwner {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeDelegationTokenOwner, this, version;
+    "principalType" principal_type;
+    "principalName" principal_name;
+    unknown_tags
+}
+
 /// The message `DescribeDelegationTokenResponse` (API key 41), versions 1 to 3, flexible from 2.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -109,7 +118,6 @@ impl Decode for DescribeDelegationTokenOwner {
 ///
 /// Version 3 adds token requester details
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeDelegationTokenResponse {
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
@@ -118,7 +126,6 @@ pub struct DescribeDelegationTokenResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -149,9 +156,16 @@ impl Decode for DescribeDelegationTokenResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeDelegationTokenResponse, this, version;
+    "errorCode" error_code;
+    "tokens" tokens;
+    "throttleTimeMs" throttle_time_ms;
+    unknown_tags
+}
+
 /// Part of [`DescribeDelegationTokenResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribedDelegationToken {
     /// The token principal type.
     pub principal_type: ByteString,
@@ -174,12 +188,10 @@ pub struct DescribedDelegationToken {
     /// The token ID.
     pub token_id: ByteString,
     /// The token HMAC.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub hmac: Bytes,
     /// Those who are able to renew this token before it expires.
     pub renewers: Vec<DescribedDelegationTokenRenewer>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -254,16 +266,29 @@ impl Decode for DescribedDelegationToken {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribedDelegationToken, this, version;
+    "principalType" principal_type;
+    "principalName" principal_name;
+    "tokenRequesterPrincipalType" token_requester_principal_type if version >= 3;
+    "tokenRequesterPrincipalName" token_requester_principal_name if version >= 3;
+    "issueTimestamp" issue_timestamp;
+    "expiryTimestamp" expiry_timestamp;
+    "maxTimestamp" max_timestamp;
+    "tokenId" token_id;
+    "hmac" hmac;
+    "renewers" renewers;
+    unknown_tags
+}
+
 /// Part of [`DescribeDelegationTokenResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribedDelegationTokenRenewer {
     /// The renewer principal type.
     pub principal_type: ByteString,
     /// The renewer principal name.
     pub principal_name: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -288,4 +313,11 @@ impl Decode for DescribedDelegationTokenRenewer {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { principal_type, principal_name, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribedDelegationTokenRenewer, this, version;
+    "principalType" principal_type;
+    "principalName" principal_name;
+    unknown_tags
 }

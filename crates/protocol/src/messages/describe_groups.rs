@@ -24,7 +24,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 6 returns error code GROUP\_ID\_NOT\_FOUND if the group ID is not found (KIP-1043).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeGroupsRequest {
     /// The names of the groups to describe.
     ///
@@ -35,7 +34,6 @@ pub struct DescribeGroupsRequest {
     /// Versions 3+.
     pub include_authorized_operations: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -73,6 +71,13 @@ impl Decode for DescribeGroupsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeGroupsRequest, this, version;
+    "groups" groups;
+    "includeAuthorizedOperations" include_authorized_operations if version >= 3;
+    unknown_tags
+}
+
 /// The message `DescribeGroupsResponse` (API key 15), versions 0 to 6, flexible from 5.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -90,7 +95,6 @@ impl Decode for DescribeGroupsRequest {
 ///
 /// Version 6 returns error code GROUP\_ID\_NOT\_FOUND if the group ID is not found (KIP-1043).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeGroupsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     ///
@@ -99,7 +103,6 @@ pub struct DescribeGroupsResponse {
     /// Each described group.
     pub groups: Vec<DescribedGroup>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -130,9 +133,15 @@ impl Decode for DescribeGroupsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeGroupsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms if version >= 1;
+    "groups" groups;
+    unknown_tags
+}
+
 /// Part of [`DescribeGroupsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribedGroup {
     /// The describe error, or 0 if there was no error.
     pub error_code: i16,
@@ -157,7 +166,6 @@ pub struct DescribedGroup {
     /// Versions 3+; default i32::MIN.
     pub authorized_operations: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -235,9 +243,21 @@ impl Decode for DescribedGroup {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribedGroup, this, version;
+    "errorCode" error_code;
+    "errorMessage" error_message if version >= 6;
+    "groupId" group_id;
+    "groupState" group_state;
+    "protocolType" protocol_type;
+    "protocolData" protocol_data;
+    "members" members;
+    "authorizedOperations" authorized_operations if version >= 3;
+    unknown_tags
+}
+
 /// Part of [`DescribeGroupsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribedGroupMember {
     /// The member id.
     pub member_id: ByteString,
@@ -250,13 +270,10 @@ pub struct DescribedGroupMember {
     /// The client host.
     pub client_host: ByteString,
     /// The metadata corresponding to the current group protocol in use.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub member_metadata: Bytes,
     /// The current assignment provided by the group leader.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub member_assignment: Bytes,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -299,4 +316,15 @@ impl Decode for DescribedGroupMember {
             unknown_tags,
         })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribedGroupMember, this, version;
+    "memberId" member_id;
+    "groupInstanceId" group_instance_id if version >= 4;
+    "clientId" client_id;
+    "clientHost" client_host;
+    "memberMetadata" member_metadata;
+    "memberAssignment" member_assignment;
+    unknown_tags
 }

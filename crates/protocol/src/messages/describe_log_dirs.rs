@@ -24,14 +24,12 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Version 5 is the same as version 2 (new fields in response).
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeLogDirsRequest {
     /// Each topic that we want to describe log directories for, or null for all topics.
     ///
     /// Default empty, not null.
     pub topics: Option<Vec<DescribableLogDirTopic>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -64,9 +62,14 @@ impl Decode for DescribeLogDirsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeLogDirsRequest, this, version;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`DescribeLogDirsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribableLogDirTopic {
     /// The topic name.
     ///
@@ -75,7 +78,6 @@ pub struct DescribableLogDirTopic {
     /// The partition indexes.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -102,6 +104,13 @@ impl Decode for DescribableLogDirTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribableLogDirTopic, this, version;
+    "topic" topic;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// The message `DescribeLogDirsResponse` (API key 35), versions 1 to 5, flexible from 2.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -117,7 +126,6 @@ impl Decode for DescribableLogDirTopic {
 ///
 /// Version 5 adds IsCordoned field
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeLogDirsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -128,7 +136,6 @@ pub struct DescribeLogDirsResponse {
     /// The log directories.
     pub results: Vec<DescribeLogDirsResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -161,9 +168,16 @@ impl Decode for DescribeLogDirsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeLogDirsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code if version >= 3;
+    "results" results;
+    unknown_tags
+}
+
 /// Part of [`DescribeLogDirsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeLogDirsResult {
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
@@ -184,7 +198,6 @@ pub struct DescribeLogDirsResult {
     /// Versions 5; left out silently elsewhere.
     pub is_cordoned: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -239,9 +252,19 @@ impl Decode for DescribeLogDirsResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeLogDirsResult, this, version;
+    "errorCode" error_code;
+    "logDir" log_dir;
+    "topics" topics;
+    "totalBytes" total_bytes if version >= 4;
+    "usableBytes" usable_bytes if version >= 4;
+    "isCordoned" is_cordoned if version >= 5;
+    unknown_tags
+}
+
 /// Part of [`DescribeLogDirsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeLogDirsTopic {
     /// The topic name.
     ///
@@ -250,7 +273,6 @@ pub struct DescribeLogDirsTopic {
     /// The partitions.
     pub partitions: Vec<DescribeLogDirsPartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -277,9 +299,15 @@ impl Decode for DescribeLogDirsTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeLogDirsTopic, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`DescribeLogDirsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeLogDirsPartition {
     /// The partition index.
     pub partition_index: i32,
@@ -290,7 +318,6 @@ pub struct DescribeLogDirsPartition {
     /// True if this log is created by AlterReplicaLogDirsRequest and will replace the current log of the replica in the future.
     pub is_future_key: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -319,4 +346,13 @@ impl Decode for DescribeLogDirsPartition {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { partition_index, partition_size, offset_lag, is_future_key, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeLogDirsPartition, this, version;
+    "partitionIndex" partition_index;
+    "partitionSize" partition_size;
+    "offsetLag" offset_lag;
+    "isFutureKey" is_future_key;
+    unknown_tags
 }

@@ -11,12 +11,10 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeProducersRequest {
     /// The topics to list producers for.
     pub topics: Vec<TopicRequest>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -41,9 +39,14 @@ impl Decode for DescribeProducersRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeProducersRequest, this, version;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`DescribeProducersRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicRequest {
     /// The topic name.
     ///
@@ -52,7 +55,6 @@ pub struct TopicRequest {
     /// The indexes of the partitions to list producers for.
     pub partition_indexes: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -77,18 +79,23 @@ impl Decode for TopicRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicRequest, this, version;
+    "name" name;
+    "partitionIndexes" partition_indexes;
+    unknown_tags
+}
+
 /// The message `DescribeProducersResponse` (API key 61), version 0, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeProducersResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each topic in the response.
     pub topics: Vec<TopicResponse>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -115,9 +122,15 @@ impl Decode for DescribeProducersResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeProducersResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`DescribeProducersResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicResponse {
     /// The topic name.
     ///
@@ -126,7 +139,6 @@ pub struct TopicResponse {
     /// Each partition in the response.
     pub partitions: Vec<PartitionResponse>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -151,9 +163,15 @@ impl Decode for TopicResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicResponse, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`DescribeProducersResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionResponse {
     /// The partition index.
     pub partition_index: i32,
@@ -164,7 +182,6 @@ pub struct PartitionResponse {
     /// The active producers for the partition.
     pub active_producers: Vec<ProducerState>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -193,9 +210,17 @@ impl Decode for PartitionResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionResponse, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "activeProducers" active_producers;
+    unknown_tags
+}
+
 /// Part of [`DescribeProducersResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ProducerState {
     /// The producer id.
     ///
@@ -218,7 +243,6 @@ pub struct ProducerState {
     /// Default -1.
     pub current_txn_start_offset: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -271,4 +295,15 @@ impl Decode for ProducerState {
             unknown_tags,
         })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ProducerState, this, version;
+    "producerId" producer_id;
+    "producerEpoch" producer_epoch;
+    "lastSequence" last_sequence;
+    "lastTimestamp" last_timestamp;
+    "coordinatorEpoch" coordinator_epoch;
+    "currentTxnStartOffset" current_txn_start_offset;
+    unknown_tags
 }

@@ -16,12 +16,10 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Version 2 adds additional fields in the response. The request is unchanged (KIP-853).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeQuorumRequest {
     /// The topics to describe.
     pub topics: Vec<RequestTopicData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -46,9 +44,14 @@ impl Decode for DescribeQuorumRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeQuorumRequest, this, version;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`DescribeQuorumRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestTopicData {
     /// The topic name.
     ///
@@ -57,7 +60,6 @@ pub struct RequestTopicData {
     /// The partitions to describe.
     pub partitions: Vec<RequestPartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -82,14 +84,19 @@ impl Decode for RequestTopicData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestTopicData, this, version;
+    "topicName" topic_name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`DescribeQuorumRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestPartitionData {
     /// The partition index.
     pub partition_index: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -112,6 +119,12 @@ impl Decode for RequestPartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestPartitionData, this, version;
+    "partitionIndex" partition_index;
+    unknown_tags
+}
+
 /// The message `DescribeQuorumResponse` (API key 55), versions 0 to 2, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -121,7 +134,6 @@ impl Decode for RequestPartitionData {
 ///
 /// Version 2 adds ErrorMessage, Nodes, ErrorMessage in PartitionData, ReplicaDirectoryId in ReplicaState (KIP-853).
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeQuorumResponse {
     /// The top level error code.
     pub error_code: i16,
@@ -136,7 +148,6 @@ pub struct DescribeQuorumResponse {
     /// Versions 2.
     pub nodes: Vec<Node>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -186,9 +197,17 @@ impl Decode for DescribeQuorumResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeQuorumResponse, this, version;
+    "errorCode" error_code;
+    "errorMessage" error_message if version >= 2;
+    "topics" topics;
+    "nodes" nodes if version >= 2;
+    unknown_tags
+}
+
 /// Part of [`DescribeQuorumResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseTopicData {
     /// The topic name.
     ///
@@ -197,7 +216,6 @@ pub struct ResponseTopicData {
     /// The partition data.
     pub partitions: Vec<ResponsePartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -222,9 +240,15 @@ impl Decode for ResponseTopicData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseTopicData, this, version;
+    "topicName" topic_name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`DescribeQuorumResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponsePartitionData {
     /// The partition index.
     pub partition_index: i32,
@@ -247,7 +271,6 @@ pub struct ResponsePartitionData {
     /// The observers of the partition.
     pub observers: Vec<ReplicaState>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -313,9 +336,21 @@ impl Decode for ResponsePartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponsePartitionData, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    "errorMessage" error_message if version >= 2;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch;
+    "highWatermark" high_watermark;
+    "currentVoters" current_voters;
+    "observers" observers;
+    unknown_tags
+}
+
 /// Part of [`DescribeQuorumResponse`], versions 2.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Node {
     /// The ID of the associated node.
     ///
@@ -324,7 +359,6 @@ pub struct Node {
     /// The listeners of this controller.
     pub listeners: Vec<Listener>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -349,9 +383,15 @@ impl Decode for Node {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Node, this, version;
+    "nodeId" node_id;
+    "listeners" listeners;
+    unknown_tags
+}
+
 /// Part of [`DescribeQuorumResponse`], versions 2.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Listener {
     /// The name of the endpoint.
     pub name: ByteString,
@@ -360,7 +400,6 @@ pub struct Listener {
     /// The port.
     pub port: u16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -387,9 +426,16 @@ impl Decode for Listener {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Listener, this, version;
+    "name" name;
+    "host" host;
+    "port" port;
+    unknown_tags
+}
+
 /// Part of [`DescribeQuorumResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReplicaState {
     /// The ID of the replica.
     ///
@@ -410,7 +456,6 @@ pub struct ReplicaState {
     /// Versions 1+; left out silently elsewhere; default -1.
     pub last_caught_up_timestamp: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -467,4 +512,14 @@ impl Decode for ReplicaState {
             unknown_tags,
         })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReplicaState, this, version;
+    "replicaId" replica_id;
+    "replicaDirectoryId" replica_directory_id if version >= 2;
+    "logEndOffset" log_end_offset;
+    "lastFetchTimestamp" last_fetch_timestamp if version >= 1;
+    "lastCaughtUpTimestamp" last_caught_up_timestamp if version >= 1;
+    unknown_tags
 }

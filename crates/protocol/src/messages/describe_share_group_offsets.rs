@@ -16,12 +16,10 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 ///
 /// Version 1 introduces Lag in the response (KIP-1226).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeShareGroupOffsetsRequest {
     /// The groups to describe offsets for.
     pub groups: Vec<DescribeShareGroupOffsetsRequestGroup>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -46,9 +44,14 @@ impl Decode for DescribeShareGroupOffsetsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeShareGroupOffsetsRequest, this, version;
+    "groups" groups;
+    unknown_tags
+}
+
 /// Part of [`DescribeShareGroupOffsetsRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeShareGroupOffsetsRequestGroup {
     /// The group identifier.
     ///
@@ -59,7 +62,6 @@ pub struct DescribeShareGroupOffsetsRequestGroup {
     /// Default empty, not null.
     pub topics: Option<Vec<DescribeShareGroupOffsetsRequestTopic>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -94,9 +96,15 @@ impl Decode for DescribeShareGroupOffsetsRequestGroup {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeShareGroupOffsetsRequestGroup, this, version;
+    "groupId" group_id;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`DescribeShareGroupOffsetsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeShareGroupOffsetsRequestTopic {
     /// The topic name.
     ///
@@ -105,7 +113,6 @@ pub struct DescribeShareGroupOffsetsRequestTopic {
     /// The partitions.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -130,6 +137,13 @@ impl Decode for DescribeShareGroupOffsetsRequestTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeShareGroupOffsetsRequestTopic, this, version;
+    "topicName" topic_name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// The message `DescribeShareGroupOffsetsResponse` (API key 90), versions 0 to 1, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -141,14 +155,12 @@ impl Decode for DescribeShareGroupOffsetsRequestTopic {
 ///
 /// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - INVALID\_REQUEST (version 0+) - UNKNOWN\_SERVER\_ERROR (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeShareGroupOffsetsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The results for each group.
     pub groups: Vec<DescribeShareGroupOffsetsResponseGroup>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -175,9 +187,15 @@ impl Decode for DescribeShareGroupOffsetsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeShareGroupOffsetsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "groups" groups;
+    unknown_tags
+}
+
 /// Part of [`DescribeShareGroupOffsetsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeShareGroupOffsetsResponseGroup {
     /// The group identifier.
     ///
@@ -190,7 +208,6 @@ pub struct DescribeShareGroupOffsetsResponseGroup {
     /// The group-level error message, or null if there was no error.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -219,9 +236,17 @@ impl Decode for DescribeShareGroupOffsetsResponseGroup {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeShareGroupOffsetsResponseGroup, this, version;
+    "groupId" group_id;
+    "topics" topics;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
+}
+
 /// Part of [`DescribeShareGroupOffsetsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeShareGroupOffsetsResponseTopic {
     /// The topic name.
     ///
@@ -232,7 +257,6 @@ pub struct DescribeShareGroupOffsetsResponseTopic {
     /// Partitions
     pub partitions: Vec<DescribeShareGroupOffsetsResponsePartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -259,9 +283,16 @@ impl Decode for DescribeShareGroupOffsetsResponseTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeShareGroupOffsetsResponseTopic, this, version;
+    "topicName" topic_name;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`DescribeShareGroupOffsetsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeShareGroupOffsetsResponsePartition {
     /// The partition index.
     pub partition_index: i32,
@@ -278,7 +309,6 @@ pub struct DescribeShareGroupOffsetsResponsePartition {
     /// The partition-level error message, or null if there was no error.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -325,4 +355,15 @@ impl Decode for DescribeShareGroupOffsetsResponsePartition {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { partition_index, start_offset, leader_epoch, lag, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeShareGroupOffsetsResponsePartition, this, version;
+    "partitionIndex" partition_index;
+    "startOffset" start_offset;
+    "leaderEpoch" leader_epoch;
+    "lag" lag if version >= 1;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

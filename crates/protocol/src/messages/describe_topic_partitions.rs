@@ -11,7 +11,6 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeTopicPartitionsRequest {
     /// The topics to fetch details for.
     pub topics: Vec<TopicRequest>,
@@ -22,7 +21,6 @@ pub struct DescribeTopicPartitionsRequest {
     /// The first topic and partition index to fetch details for.
     pub cursor: Option<RequestCursor>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -62,16 +60,22 @@ impl Decode for DescribeTopicPartitionsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeTopicPartitionsRequest, this, version;
+    "topics" topics;
+    "responsePartitionLimit" response_partition_limit;
+    "cursor" cursor;
+    unknown_tags
+}
+
 /// Part of [`DescribeTopicPartitionsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicRequest {
     /// The topic name.
     ///
     /// Topic name.
     pub name: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -94,9 +98,14 @@ impl Decode for TopicRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicRequest, this, version;
+    "name" name;
+    unknown_tags
+}
+
 /// Part of [`DescribeTopicPartitionsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestCursor {
     /// The name for the first topic to process.
     ///
@@ -105,7 +114,6 @@ pub struct RequestCursor {
     /// The partition index to start with.
     pub partition_index: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -130,11 +138,17 @@ impl Decode for RequestCursor {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestCursor, this, version;
+    "topicName" topic_name;
+    "partitionIndex" partition_index;
+    unknown_tags
+}
+
 /// The message `DescribeTopicPartitionsResponse` (API key 75), version 0, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeTopicPartitionsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -143,7 +157,6 @@ pub struct DescribeTopicPartitionsResponse {
     /// The next topic and partition index to fetch details for.
     pub next_cursor: Option<ResponseCursor>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -172,9 +185,16 @@ impl Decode for DescribeTopicPartitionsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeTopicPartitionsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "topics" topics;
+    "nextCursor" next_cursor;
+    unknown_tags
+}
+
 /// Part of [`DescribeTopicPartitionsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeTopicPartitionsResponseTopic {
     /// The topic error, or 0 if there was no error.
     pub error_code: i16,
@@ -193,7 +213,6 @@ pub struct DescribeTopicPartitionsResponseTopic {
     /// Default i32::MIN.
     pub topic_authorized_operations: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -248,9 +267,19 @@ impl Decode for DescribeTopicPartitionsResponseTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeTopicPartitionsResponseTopic, this, version;
+    "errorCode" error_code;
+    "name" name;
+    "topicId" topic_id;
+    "isInternal" is_internal;
+    "partitions" partitions;
+    "topicAuthorizedOperations" topic_authorized_operations;
+    unknown_tags
+}
+
 /// Part of [`DescribeTopicPartitionsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeTopicPartitionsResponsePartition {
     /// The partition error, or 0 if there was no error.
     pub error_code: i16,
@@ -285,7 +314,6 @@ pub struct DescribeTopicPartitionsResponsePartition {
     /// Broker id.
     pub offline_replicas: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -352,9 +380,22 @@ impl Decode for DescribeTopicPartitionsResponsePartition {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeTopicPartitionsResponsePartition, this, version;
+    "errorCode" error_code;
+    "partitionIndex" partition_index;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch;
+    "replicaNodes" replica_nodes;
+    "isrNodes" isr_nodes;
+    "eligibleLeaderReplicas" eligible_leader_replicas;
+    "lastKnownElr" last_known_elr;
+    "offlineReplicas" offline_replicas;
+    unknown_tags
+}
+
 /// Part of [`DescribeTopicPartitionsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseCursor {
     /// The name for the first topic to process.
     ///
@@ -363,7 +404,6 @@ pub struct ResponseCursor {
     /// The partition index to start with.
     pub partition_index: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -386,4 +426,11 @@ impl Decode for ResponseCursor {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { topic_name, partition_index, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseCursor, this, version;
+    "topicName" topic_name;
+    "partitionIndex" partition_index;
+    unknown_tags
 }

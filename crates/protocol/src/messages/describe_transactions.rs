@@ -11,14 +11,12 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeTransactionsRequest {
     /// Array of transactionalIds to include in describe results. If empty, then no results will be returned.
     ///
     /// Transactional id.
     pub transactional_ids: Vec<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -43,18 +41,22 @@ impl Decode for DescribeTransactionsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeTransactionsRequest, this, version;
+    "transactionalIds" transactional_ids;
+    unknown_tags
+}
+
 /// The message `DescribeTransactionsResponse` (API key 65), version 0, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeTransactionsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The current state of the transaction.
     pub transaction_states: Vec<TransactionState>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -81,9 +83,15 @@ impl Decode for DescribeTransactionsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeTransactionsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "transactionStates" transaction_states;
+    unknown_tags
+}
+
 /// Part of [`DescribeTransactionsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TransactionState {
     /// The error code.
     pub error_code: i16,
@@ -106,7 +114,6 @@ pub struct TransactionState {
     /// The set of partitions included in the current transaction (if active). When a transaction is preparing to commit or abort, this will include only partitions which do not have markers.
     pub topics: Vec<TopicData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -153,9 +160,21 @@ impl Decode for TransactionState {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TransactionState, this, version;
+    "errorCode" error_code;
+    "transactionalId" transactional_id;
+    "transactionState" transaction_state;
+    "transactionTimeoutMs" transaction_timeout_ms;
+    "transactionStartTimeMs" transaction_start_time_ms;
+    "producerId" producer_id;
+    "producerEpoch" producer_epoch;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`DescribeTransactionsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicData {
     /// The topic name.
     ///
@@ -164,7 +183,6 @@ pub struct TopicData {
     /// The partition ids included in the current transaction.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -187,4 +205,11 @@ impl Decode for TopicData {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { topic, partitions, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicData, this, version;
+    "topic" topic;
+    "partitions" partitions;
+    unknown_tags
 }

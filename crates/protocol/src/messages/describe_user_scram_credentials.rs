@@ -11,14 +11,12 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeUserScramCredentialsRequest {
     /// The users to describe, or null/empty to describe all users.
     ///
     /// Default empty, not null.
     pub users: Option<Vec<UserName>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -49,14 +47,18 @@ impl Decode for DescribeUserScramCredentialsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeUserScramCredentialsRequest, this, version;
+    "users" users;
+    unknown_tags
+}
+
 /// Part of [`DescribeUserScramCredentialsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct UserName {
     /// The user name.
     pub name: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -79,11 +81,16 @@ impl Decode for UserName {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { UserName, this, version;
+    "name" name;
+    unknown_tags
+}
+
 /// The message `DescribeUserScramCredentialsResponse` (API key 50), version 0, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeUserScramCredentialsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -96,7 +103,6 @@ pub struct DescribeUserScramCredentialsResponse {
     /// The results for descriptions, one per user.
     pub results: Vec<DescribeUserScramCredentialsResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -139,9 +145,17 @@ impl Decode for DescribeUserScramCredentialsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeUserScramCredentialsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "results" results;
+    unknown_tags
+}
+
 /// Part of [`DescribeUserScramCredentialsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeUserScramCredentialsResult {
     /// The user name.
     pub user: ByteString,
@@ -154,7 +168,6 @@ pub struct DescribeUserScramCredentialsResult {
     /// The mechanism and related information associated with the user's SCRAM credentials.
     pub credential_infos: Vec<CredentialInfo>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -195,16 +208,23 @@ impl Decode for DescribeUserScramCredentialsResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribeUserScramCredentialsResult, this, version;
+    "user" user;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "credentialInfos" credential_infos;
+    unknown_tags
+}
+
 /// Part of [`DescribeUserScramCredentialsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CredentialInfo {
     /// The SCRAM mechanism.
     pub mechanism: i8,
     /// The number of iterations used in the SCRAM credential.
     pub iterations: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -227,4 +247,11 @@ impl Decode for CredentialInfo {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { mechanism, iterations, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CredentialInfo, this, version;
+    "mechanism" mechanism;
+    "iterations" iterations;
+    unknown_tags
 }

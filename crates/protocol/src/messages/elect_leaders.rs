@@ -16,7 +16,6 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Version 2 is the first flexible version.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ElectLeadersRequest {
     /// Type of elections to conduct for the partition. A value of '0' elects the preferred replica. A value of '1' elects the first live replica if there are no in-sync replica.
     ///
@@ -31,7 +30,6 @@ pub struct ElectLeadersRequest {
     /// Default 60000.
     pub timeout_ms: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -77,9 +75,16 @@ impl Decode for ElectLeadersRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ElectLeadersRequest, this, version;
+    "electionType" election_type if version >= 1;
+    "topicPartitions" topic_partitions;
+    "timeoutMs" timeout_ms;
+    unknown_tags
+}
+
 /// Part of [`ElectLeadersRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicPartitions {
     /// The name of a topic.
     ///
@@ -88,7 +93,6 @@ pub struct TopicPartitions {
     /// The partitions of this topic whose leader should be elected.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -115,6 +119,13 @@ impl Decode for TopicPartitions {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicPartitions, this, version;
+    "topic" topic;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// The message `ElectLeadersResponse` (API key 43), versions 0 to 2, flexible from 2.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -124,7 +135,6 @@ impl Decode for TopicPartitions {
 ///
 /// Version 2 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ElectLeadersResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -135,7 +145,6 @@ pub struct ElectLeadersResponse {
     /// The election results, or an empty array if the requester did not have permission and the request asks for all partitions.
     pub replica_election_results: Vec<ReplicaElectionResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -170,9 +179,16 @@ impl Decode for ElectLeadersResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ElectLeadersResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code if version >= 1;
+    "replicaElectionResults" replica_election_results;
+    unknown_tags
+}
+
 /// Part of [`ElectLeadersResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReplicaElectionResult {
     /// The topic name.
     ///
@@ -181,7 +197,6 @@ pub struct ReplicaElectionResult {
     /// The results for each partition.
     pub partition_result: Vec<PartitionResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -208,9 +223,15 @@ impl Decode for ReplicaElectionResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReplicaElectionResult, this, version;
+    "topic" topic;
+    "partitionResult" partition_result;
+    unknown_tags
+}
+
 /// Part of [`ElectLeadersResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionResult {
     /// The partition id.
     pub partition_id: i32,
@@ -221,7 +242,6 @@ pub struct PartitionResult {
     /// Default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -259,4 +279,12 @@ impl Decode for PartitionResult {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { partition_id, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionResult, this, version;
+    "partitionId" partition_id;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

@@ -14,7 +14,6 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 /// # Versions
 /// Version 1 adds flexible versions, replaces preferred successors with preferred candidates and adds leader endpoints (KIP-853)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct EndQuorumEpochRequest {
     /// The cluster id.
     pub cluster_id: Option<ByteString>,
@@ -25,7 +24,6 @@ pub struct EndQuorumEpochRequest {
     /// Versions 1; left out silently elsewhere.
     pub leader_endpoints: Vec<LeaderEndpoint>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -58,9 +56,16 @@ impl Decode for EndQuorumEpochRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { EndQuorumEpochRequest, this, version;
+    "clusterId" cluster_id;
+    "topics" topics;
+    "leaderEndpoints" leader_endpoints if version >= 1;
+    unknown_tags
+}
+
 /// Part of [`EndQuorumEpochRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestTopicData {
     /// The topic name.
     ///
@@ -69,7 +74,6 @@ pub struct RequestTopicData {
     /// The partitions.
     pub partitions: Vec<RequestPartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -96,9 +100,15 @@ impl Decode for RequestTopicData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestTopicData, this, version;
+    "topicName" topic_name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`EndQuorumEpochRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestPartitionData {
     /// The partition index.
     pub partition_index: i32,
@@ -117,7 +127,6 @@ pub struct RequestPartitionData {
     /// Versions 1; left out silently elsewhere.
     pub preferred_candidates: Vec<ReplicaInfo>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -162,9 +171,18 @@ impl Decode for RequestPartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestPartitionData, this, version;
+    "partitionIndex" partition_index;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch;
+    "preferredSuccessors" preferred_successors if version <= 0;
+    "preferredCandidates" preferred_candidates if version >= 1;
+    unknown_tags
+}
+
 /// Part of [`EndQuorumEpochRequest`], versions 1.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReplicaInfo {
     /// The ID of the candidate replica.
     ///
@@ -173,7 +191,6 @@ pub struct ReplicaInfo {
     /// The directory ID of the candidate replica.
     pub candidate_directory_id: Uuid,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -198,9 +215,15 @@ impl Decode for ReplicaInfo {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReplicaInfo, this, version;
+    "candidateId" candidate_id;
+    "candidateDirectoryId" candidate_directory_id;
+    unknown_tags
+}
+
 /// Part of [`EndQuorumEpochRequest`], versions 1.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct LeaderEndpoint {
     /// The name of the endpoint.
     pub name: ByteString,
@@ -209,7 +232,6 @@ pub struct LeaderEndpoint {
     /// The node's port.
     pub port: u16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -236,6 +258,14 @@ impl Decode for LeaderEndpoint {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { LeaderEndpoint, this, version;
+    "name" name;
+    "host" host;
+    "port" port;
+    unknown_tags
+}
+
 /// The message `EndQuorumEpochResponse` (API key 54), versions 0 to 1, flexible from 1.
 ///
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
@@ -243,7 +273,6 @@ impl Decode for LeaderEndpoint {
 /// # Versions
 /// Version 1 adds flexible versions and leader endpoint (KIP-853)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct EndQuorumEpochResponse {
     /// The top level error code.
     pub error_code: i16,
@@ -254,7 +283,6 @@ pub struct EndQuorumEpochResponse {
     /// Versions 1; tag 0 in versions 1.
     pub node_endpoints: Vec<NodeEndpoint>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -306,9 +334,16 @@ impl Decode for EndQuorumEpochResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { EndQuorumEpochResponse, this, version;
+    "errorCode" error_code;
+    "topics" topics;
+    "nodeEndpoints" node_endpoints if version >= 1 && !this.node_endpoints.is_empty();
+    unknown_tags
+}
+
 /// Part of [`EndQuorumEpochResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseTopicData {
     /// The topic name.
     ///
@@ -317,7 +352,6 @@ pub struct ResponseTopicData {
     /// The partition data.
     pub partitions: Vec<ResponsePartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -344,9 +378,15 @@ impl Decode for ResponseTopicData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseTopicData, this, version;
+    "topicName" topic_name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`EndQuorumEpochResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponsePartitionData {
     /// The partition index.
     pub partition_index: i32,
@@ -359,7 +399,6 @@ pub struct ResponsePartitionData {
     /// The latest known leader epoch.
     pub leader_epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -390,9 +429,17 @@ impl Decode for ResponsePartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponsePartitionData, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch;
+    unknown_tags
+}
+
 /// Part of [`EndQuorumEpochResponse`], versions 1.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct NodeEndpoint {
     /// The ID of the associated node.
     ///
@@ -403,7 +450,6 @@ pub struct NodeEndpoint {
     /// The node's port.
     pub port: u16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -428,4 +474,12 @@ impl Decode for NodeEndpoint {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { node_id, host, port, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { NodeEndpoint, this, version;
+    "nodeId" node_id;
+    "host" host;
+    "port" port;
+    unknown_tags
 }

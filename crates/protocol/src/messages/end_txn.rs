@@ -22,7 +22,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 5 enables bumping epoch on every transaction (KIP-890 Part 2)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct EndTxnRequest {
     /// The ID of the transaction to end.
     ///
@@ -37,7 +36,6 @@ pub struct EndTxnRequest {
     /// True if the transaction was committed, false if it was aborted.
     pub committed: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -70,6 +68,15 @@ impl Decode for EndTxnRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { EndTxnRequest, this, version;
+    "transactionalId" transactional_id;
+    "producerId" producer_id;
+    "producerEpoch" producer_epoch;
+    "committed" committed;
+    unknown_tags
+}
+
 /// The message `EndTxnResponse` (API key 26), versions 0 to 5, flexible from 3.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -85,7 +92,6 @@ impl Decode for EndTxnRequest {
 ///
 /// Version 5 enables bumping epoch on every transaction (KIP-890 Part 2), so producer ID and epoch are included in the response.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct EndTxnResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -100,7 +106,6 @@ pub struct EndTxnResponse {
     /// Versions 5; left out silently elsewhere; default -1.
     pub producer_epoch: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -147,4 +152,13 @@ impl Decode for EndTxnResponse {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { throttle_time_ms, error_code, producer_id, producer_epoch, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { EndTxnResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "producerId" producer_id if version >= 5;
+    "producerEpoch" producer_epoch if version >= 5;
+    unknown_tags
 }

@@ -3,11 +3,11 @@
 
 //! The structure `EndTxnMarker`.
 
+#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 
 /// The message `EndTxnMarker`, version 0, none of them flexible.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct EndTxnMarker {
     /// The coordinator epoch when appending the record
     pub coordinator_epoch: i32,
@@ -29,4 +29,9 @@ impl Decode for EndTxnMarker {
         let coordinator_epoch = reader.i32()?;
         Ok(Self { coordinator_epoch })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { EndTxnMarker, this, version;
+    "coordinatorEpoch" coordinator_epoch;
 }

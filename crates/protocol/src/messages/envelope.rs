@@ -16,21 +16,16 @@ use crate::wire::codec::*;
 /// # Versions
 /// Request struct for forwarding.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct EnvelopeRequest {
     /// The embedded request header and data.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub request_data: Bytes,
     /// Value of the initial client principal when the request is redirected by a broker.
     ///
     /// Default empty, not null.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::nullable_bytes"))]
     pub request_principal: Option<Bytes>,
     /// The original client's address in bytes.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub client_host_address: Bytes,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -70,6 +65,14 @@ impl Decode for EnvelopeRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { EnvelopeRequest, this, version;
+    "requestData" request_data;
+    "requestPrincipal" request_principal;
+    "clientHostAddress" client_host_address;
+    unknown_tags
+}
+
 /// The message `EnvelopeResponse` (API key 58), version 0, all of them flexible.
 ///
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
@@ -77,15 +80,12 @@ impl Decode for EnvelopeRequest {
 /// # Versions
 /// Response struct for forwarding.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct EnvelopeResponse {
     /// The embedded response header and data.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::nullable_bytes"))]
     pub response_data: Option<Bytes>,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -110,4 +110,11 @@ impl Decode for EnvelopeResponse {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { response_data, error_code, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { EnvelopeResponse, this, version;
+    "responseData" response_data;
+    "errorCode" error_code;
+    unknown_tags
 }

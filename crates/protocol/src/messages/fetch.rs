@@ -48,7 +48,6 @@ use crate::wire::{ByteString, Listed, Packed, UnknownTags, Uuid};
 ///
 /// Version 18 adds high-watermark from KIP-1166
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct FetchRequest {
     /// The clusterId if known. This is used to validate metadata fetches prior to broker registration.
     ///
@@ -91,7 +90,6 @@ pub struct FetchRequest {
     /// Versions 11+; left out silently elsewhere.
     pub rack_id: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -214,9 +212,25 @@ impl Decode for FetchRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { FetchRequest, this, version;
+    "clusterId" cluster_id if version >= 12 && this.cluster_id.is_some();
+    "replicaId" replica_id if version <= 14;
+    "replicaState" replica_state if version >= 15 && this.replica_state != ReplicaState::default();
+    "maxWaitMs" max_wait_ms;
+    "minBytes" min_bytes;
+    "maxBytes" max_bytes;
+    "isolationLevel" isolation_level;
+    "sessionId" session_id if version >= 7;
+    "sessionEpoch" session_epoch if version >= 7;
+    "topics" topics;
+    "forgottenTopicsData" forgotten_topics_data if version >= 7;
+    "rackId" rack_id if version >= 11;
+    unknown_tags
+}
+
 /// Part of [`FetchRequest`], versions 15+.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReplicaState {
     /// The replica ID of the follower, or -1 if this request is from a consumer.
     ///
@@ -227,7 +241,6 @@ pub struct ReplicaState {
     /// Default -1.
     pub replica_epoch: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -258,9 +271,15 @@ impl Decode for ReplicaState {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReplicaState, this, version;
+    "replicaId" replica_id;
+    "replicaEpoch" replica_epoch;
+    unknown_tags
+}
+
 /// Part of [`FetchRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct FetchTopic {
     /// The name of the topic to fetch.
     ///
@@ -273,7 +292,6 @@ pub struct FetchTopic {
     /// The partitions to fetch.
     pub partitions: Vec<FetchPartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -306,9 +324,16 @@ impl Decode for FetchTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { FetchTopic, this, version;
+    "topic" topic if version <= 12;
+    "topicId" topic_id if version >= 13;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`FetchRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct FetchPartition {
     /// The partition index.
     pub partition: i32,
@@ -337,7 +362,6 @@ pub struct FetchPartition {
     /// Versions 18; tag 1 in versions 18; left out silently elsewhere; default i64::MAX.
     pub high_watermark: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -439,9 +463,21 @@ impl Decode for FetchPartition {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { FetchPartition, this, version;
+    "partition" partition;
+    "currentLeaderEpoch" current_leader_epoch if version >= 9;
+    "fetchOffset" fetch_offset;
+    "lastFetchedEpoch" last_fetched_epoch if version >= 12;
+    "logStartOffset" log_start_offset if version >= 5;
+    "partitionMaxBytes" partition_max_bytes;
+    "replicaDirectoryId" replica_directory_id if version >= 17 && !this.replica_directory_id.is_zero();
+    "highWatermark" high_watermark if version >= 18 && this.high_watermark != i64::MAX;
+    unknown_tags
+}
+
 /// Part of [`FetchRequest`], versions 7+.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ForgottenTopic {
     /// The topic name.
     ///
@@ -454,7 +490,6 @@ pub struct ForgottenTopic {
     /// The partitions indexes to forget.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -485,6 +520,14 @@ impl Decode for ForgottenTopic {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { topic, topic_id, partitions, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ForgottenTopic, this, version;
+    "topic" topic if version <= 12;
+    "topicId" topic_id if version >= 13;
+    "partitions" partitions;
+    unknown_tags
 }
 
 /// The message `FetchResponse` (API key 1), versions 4 to 18, flexible from 12.
@@ -524,7 +567,6 @@ impl Decode for ForgottenTopic {
 ///
 /// Version 18 no changes to the response (KIP-1166)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct FetchResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -543,7 +585,6 @@ pub struct FetchResponse {
     /// Versions 16+; tag 0 in versions 16+.
     pub node_endpoints: Listed<NodeEndpoint>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -606,9 +647,18 @@ impl Decode for FetchResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { FetchResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code if version >= 7;
+    "sessionId" session_id if version >= 7;
+    "responses" responses;
+    "nodeEndpoints" node_endpoints if version >= 16 && !this.node_endpoints.is_empty();
+    unknown_tags
+}
+
 /// Part of [`FetchResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct FetchableTopicResponse {
     /// The topic name.
     ///
@@ -621,7 +671,6 @@ pub struct FetchableTopicResponse {
     /// The topic partitions.
     pub partitions: Listed<PartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -669,9 +718,16 @@ impl Decode for FetchableTopicResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { FetchableTopicResponse, this, version;
+    "topic" topic if version <= 12;
+    "topicId" topic_id if version >= 13;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`FetchResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionData {
     /// The partition index.
     pub partition_index: i32,
@@ -710,10 +766,8 @@ pub struct PartitionData {
     /// The record data.
     ///
     /// Default empty, not null.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::nullable_bytes"))]
     pub records: Option<Bytes>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -864,9 +918,24 @@ impl Decode for PartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionData, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    "highWatermark" high_watermark;
+    "lastStableOffset" last_stable_offset;
+    "logStartOffset" log_start_offset if version >= 5;
+    "divergingEpoch" diverging_epoch if version >= 12 && this.diverging_epoch != EpochEndOffset::default();
+    "currentLeader" current_leader if version >= 12 && this.current_leader != LeaderIdAndEpoch::default();
+    "snapshotId" snapshot_id if version >= 12 && this.snapshot_id != SnapshotId::default();
+    "abortedTransactions" aborted_transactions;
+    "preferredReadReplica" preferred_read_replica if version >= 11;
+    "records" records;
+    unknown_tags
+}
+
 /// Part of [`FetchResponse`], versions 12+.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct EpochEndOffset {
     /// The largest epoch.
     ///
@@ -877,7 +946,6 @@ pub struct EpochEndOffset {
     /// Default -1.
     pub end_offset: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -913,9 +981,15 @@ impl Decode for EpochEndOffset {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { EpochEndOffset, this, version;
+    "epoch" epoch;
+    "endOffset" end_offset;
+    unknown_tags
+}
+
 /// Part of [`FetchResponse`], versions 12+.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct LeaderIdAndEpoch {
     /// The ID of the current leader or -1 if the leader is unknown.
     ///
@@ -926,7 +1000,6 @@ pub struct LeaderIdAndEpoch {
     /// Default -1.
     pub leader_epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -962,9 +1035,15 @@ impl Decode for LeaderIdAndEpoch {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { LeaderIdAndEpoch, this, version;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch;
+    unknown_tags
+}
+
 /// Part of [`FetchResponse`], versions 12+.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct SnapshotId {
     /// The end offset of the epoch.
     ///
@@ -975,7 +1054,6 @@ pub struct SnapshotId {
     /// Default -1.
     pub epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -1011,9 +1089,15 @@ impl Decode for SnapshotId {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { SnapshotId, this, version;
+    "endOffset" end_offset;
+    "epoch" epoch;
+    unknown_tags
+}
+
 /// Part of [`FetchResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AbortedTransaction {
     /// The producer id associated with the aborted transaction.
     ///
@@ -1022,7 +1106,6 @@ pub struct AbortedTransaction {
     /// The first offset in the aborted transaction.
     pub first_offset: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -1058,9 +1141,15 @@ impl Decode for AbortedTransaction {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AbortedTransaction, this, version;
+    "producerId" producer_id;
+    "firstOffset" first_offset;
+    unknown_tags
+}
+
 /// Part of [`FetchResponse`], versions 16+.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct NodeEndpoint {
     /// The ID of the associated node.
     ///
@@ -1073,7 +1162,6 @@ pub struct NodeEndpoint {
     /// The rack of the node, or null if it has not been assigned to a rack.
     pub rack: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -1108,4 +1196,13 @@ impl Decode for NodeEndpoint {
         reader.check_nullable_string(true)?;
         reader.check_unknown_tags()
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { NodeEndpoint, this, version;
+    "nodeId" node_id;
+    "host" host;
+    "port" port;
+    "rack" rack;
+    unknown_tags
 }

@@ -16,7 +16,6 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 /// # Versions
 /// Version 1 adds replica directory id (KIP-853)
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct FetchSnapshotRequest {
     /// The clusterId if known, this is used to validate metadata fetches prior to broker registration.
     ///
@@ -33,7 +32,6 @@ pub struct FetchSnapshotRequest {
     /// The topics to fetch.
     pub topics: Vec<RequestTopicSnapshot>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -87,9 +85,17 @@ impl Decode for FetchSnapshotRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { FetchSnapshotRequest, this, version;
+    "clusterId" cluster_id if this.cluster_id.is_some();
+    "replicaId" replica_id;
+    "maxBytes" max_bytes;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`FetchSnapshotRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestTopicSnapshot {
     /// The name of the topic to fetch.
     ///
@@ -98,7 +104,6 @@ pub struct RequestTopicSnapshot {
     /// The partitions to fetch.
     pub partitions: Vec<RequestPartitionSnapshot>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -123,9 +128,15 @@ impl Decode for RequestTopicSnapshot {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestTopicSnapshot, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`FetchSnapshotRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestPartitionSnapshot {
     /// The partition index.
     pub partition: i32,
@@ -140,7 +151,6 @@ pub struct RequestPartitionSnapshot {
     /// Versions 1; tag 0 in versions 1; left out silently elsewhere.
     pub replica_directory_id: Uuid,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -192,16 +202,24 @@ impl Decode for RequestPartitionSnapshot {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestPartitionSnapshot, this, version;
+    "partition" partition;
+    "currentLeaderEpoch" current_leader_epoch;
+    "snapshotId" snapshot_id;
+    "position" position;
+    "replicaDirectoryId" replica_directory_id if version >= 1 && !this.replica_directory_id.is_zero();
+    unknown_tags
+}
+
 /// Part of [`FetchSnapshotRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestSnapshotId {
     /// The end offset of the snapshot.
     pub end_offset: i64,
     /// The epoch of the snapshot.
     pub epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -226,6 +244,13 @@ impl Decode for RequestSnapshotId {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestSnapshotId, this, version;
+    "endOffset" end_offset;
+    "epoch" epoch;
+    unknown_tags
+}
+
 /// The message `FetchSnapshotResponse` (API key 59), versions 0 to 1, all of them flexible.
 ///
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
@@ -233,7 +258,6 @@ impl Decode for RequestSnapshotId {
 /// # Versions
 /// Version 1 adds leader endpoint (KIP-853)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct FetchSnapshotResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -246,7 +270,6 @@ pub struct FetchSnapshotResponse {
     /// Versions 1; tag 0 in versions 1.
     pub node_endpoints: Vec<NodeEndpoint>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -291,9 +314,17 @@ impl Decode for FetchSnapshotResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { FetchSnapshotResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "topics" topics;
+    "nodeEndpoints" node_endpoints if version >= 1 && !this.node_endpoints.is_empty();
+    unknown_tags
+}
+
 /// Part of [`FetchSnapshotResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseTopicSnapshot {
     /// The name of the topic to fetch.
     ///
@@ -302,7 +333,6 @@ pub struct ResponseTopicSnapshot {
     /// The partitions to fetch.
     pub partitions: Vec<ResponsePartitionSnapshot>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -327,9 +357,15 @@ impl Decode for ResponseTopicSnapshot {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseTopicSnapshot, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`FetchSnapshotResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponsePartitionSnapshot {
     /// The partition index.
     pub index: i32,
@@ -346,10 +382,8 @@ pub struct ResponsePartitionSnapshot {
     /// The starting byte position within the snapshot included in the Bytes field.
     pub position: i64,
     /// Snapshot data in records format which may not be aligned on an offset boundary.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub unaligned_records: Bytes,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -404,16 +438,26 @@ impl Decode for ResponsePartitionSnapshot {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponsePartitionSnapshot, this, version;
+    "index" index;
+    "errorCode" error_code;
+    "snapshotId" snapshot_id;
+    "currentLeader" current_leader if this.current_leader != LeaderIdAndEpoch::default();
+    "size" size;
+    "position" position;
+    "unalignedRecords" unaligned_records;
+    unknown_tags
+}
+
 /// Part of [`FetchSnapshotResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseSnapshotId {
     /// The snapshot end offset.
     pub end_offset: i64,
     /// The snapshot epoch.
     pub epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -438,9 +482,15 @@ impl Decode for ResponseSnapshotId {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseSnapshotId, this, version;
+    "endOffset" end_offset;
+    "epoch" epoch;
+    unknown_tags
+}
+
 /// Part of [`FetchSnapshotResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct LeaderIdAndEpoch {
     /// The ID of the current leader or -1 if the leader is unknown.
     ///
@@ -449,7 +499,6 @@ pub struct LeaderIdAndEpoch {
     /// The latest known leader epoch.
     pub leader_epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -474,9 +523,15 @@ impl Decode for LeaderIdAndEpoch {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { LeaderIdAndEpoch, this, version;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch;
+    unknown_tags
+}
+
 /// Part of [`FetchSnapshotResponse`], versions 1.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct NodeEndpoint {
     /// The ID of the associated node.
     ///
@@ -487,7 +542,6 @@ pub struct NodeEndpoint {
     /// The node's port.
     pub port: u16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -512,4 +566,12 @@ impl Decode for NodeEndpoint {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { node_id, host, port, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { NodeEndpoint, this, version;
+    "nodeId" node_id;
+    "host" host;
+    "port" port;
+    unknown_tags
 }

@@ -24,7 +24,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 6 adds support for share groups (KIP-932). For key type SHARE (2), the coordinator key format is "groupId:topicId:partition".
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct FindCoordinatorRequest {
     /// The coordinator key.
     ///
@@ -39,7 +38,6 @@ pub struct FindCoordinatorRequest {
     /// Versions 4+.
     pub coordinator_keys: Vec<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -82,6 +80,14 @@ impl Decode for FindCoordinatorRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { FindCoordinatorRequest, this, version;
+    "key" key if version <= 3;
+    "keyType" key_type if version >= 1;
+    "coordinatorKeys" coordinator_keys if version >= 4;
+    unknown_tags
+}
+
 /// The message `FindCoordinatorResponse` (API key 10), versions 0 to 6, flexible from 3.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -99,7 +105,6 @@ impl Decode for FindCoordinatorRequest {
 ///
 /// Version 6 adds support for share groups (KIP-932).
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct FindCoordinatorResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     ///
@@ -130,7 +135,6 @@ pub struct FindCoordinatorResponse {
     /// Versions 4+.
     pub coordinators: Vec<Coordinator>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -221,9 +225,20 @@ impl Decode for FindCoordinatorResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { FindCoordinatorResponse, this, version;
+    "throttleTimeMs" throttle_time_ms if version >= 1;
+    "errorCode" error_code if version <= 3;
+    "errorMessage" error_message if (1..=3).contains(&version);
+    "nodeId" node_id if version <= 3;
+    "host" host if version <= 3;
+    "port" port if version <= 3;
+    "coordinators" coordinators if version >= 4;
+    unknown_tags
+}
+
 /// Part of [`FindCoordinatorResponse`], versions 4+.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Coordinator {
     /// The coordinator key.
     pub key: ByteString,
@@ -242,7 +257,6 @@ pub struct Coordinator {
     /// Default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -287,4 +301,15 @@ impl Decode for Coordinator {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { key, node_id, host, port, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Coordinator, this, version;
+    "key" key;
+    "nodeId" node_id;
+    "host" host;
+    "port" port;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

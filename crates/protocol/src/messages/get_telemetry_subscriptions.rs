@@ -11,12 +11,10 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct GetTelemetrySubscriptionsRequest {
     /// Unique id for this client instance, must be set to 0 on the first request.
     pub client_instance_id: Uuid,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -41,11 +39,16 @@ impl Decode for GetTelemetrySubscriptionsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { GetTelemetrySubscriptionsRequest, this, version;
+    "clientInstanceId" client_instance_id;
+    unknown_tags
+}
+
 /// The message `GetTelemetrySubscriptionsResponse` (API key 71), version 0, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct GetTelemetrySubscriptionsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -66,7 +69,6 @@ pub struct GetTelemetrySubscriptionsResponse {
     /// Requested metrics prefix string match. Empty array: No metrics subscribed, Array\[0\] empty string: All metrics subscribed.
     pub requested_metrics: Vec<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -116,4 +118,18 @@ impl Decode for GetTelemetrySubscriptionsResponse {
             unknown_tags,
         })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { GetTelemetrySubscriptionsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "clientInstanceId" client_instance_id;
+    "subscriptionId" subscription_id;
+    "acceptedCompressionTypes" accepted_compression_types;
+    "pushIntervalMs" push_interval_ms;
+    "telemetryMaxBytes" telemetry_max_bytes;
+    "deltaTemporality" delta_temporality;
+    "requestedMetrics" requested_metrics;
+    unknown_tags
 }

@@ -18,7 +18,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 4 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct HeartbeatRequest {
     /// The group id.
     ///
@@ -33,7 +32,6 @@ pub struct HeartbeatRequest {
     /// Versions 3+.
     pub group_instance_id: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -70,6 +68,15 @@ impl Decode for HeartbeatRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { HeartbeatRequest, this, version;
+    "groupId" group_id;
+    "generationId" generation_id;
+    "memberId" member_id;
+    "groupInstanceId" group_instance_id if version >= 3;
+    unknown_tags
+}
+
 /// The message `HeartbeatResponse` (API key 12), versions 0 to 4, flexible from 4.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -83,7 +90,6 @@ impl Decode for HeartbeatRequest {
 ///
 /// Version 4 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct HeartbeatResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     ///
@@ -92,7 +98,6 @@ pub struct HeartbeatResponse {
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -121,4 +126,11 @@ impl Decode for HeartbeatResponse {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { throttle_time_ms, error_code, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { HeartbeatResponse, this, version;
+    "throttleTimeMs" throttle_time_ms if version >= 1;
+    "errorCode" error_code;
+    unknown_tags
 }

@@ -14,14 +14,12 @@ use crate::wire::{ByteString, UnknownTags};
 /// # Versions
 /// Version 1 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct IncrementalAlterConfigsRequest {
     /// The incremental updates for each resource.
     pub resources: Vec<AlterConfigsResource>,
     /// True if we should validate the request, but not change the configurations.
     pub validate_only: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -50,9 +48,15 @@ impl Decode for IncrementalAlterConfigsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { IncrementalAlterConfigsRequest, this, version;
+    "resources" resources;
+    "validateOnly" validate_only;
+    unknown_tags
+}
+
 /// Part of [`IncrementalAlterConfigsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterConfigsResource {
     /// The resource type.
     pub resource_type: i8,
@@ -61,7 +65,6 @@ pub struct AlterConfigsResource {
     /// The configurations.
     pub configs: Vec<AlterableConfig>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -90,9 +93,16 @@ impl Decode for AlterConfigsResource {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterConfigsResource, this, version;
+    "resourceType" resource_type;
+    "resourceName" resource_name;
+    "configs" configs;
+    unknown_tags
+}
+
 /// Part of [`IncrementalAlterConfigsRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterableConfig {
     /// The configuration key name.
     pub name: ByteString,
@@ -103,7 +113,6 @@ pub struct AlterableConfig {
     /// Default empty, not null.
     pub value: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -143,6 +152,14 @@ impl Decode for AlterableConfig {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterableConfig, this, version;
+    "name" name;
+    "configOperation" config_operation;
+    "value" value;
+    unknown_tags
+}
+
 /// The message `IncrementalAlterConfigsResponse` (API key 44), versions 0 to 1, flexible from 1.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -150,14 +167,12 @@ impl Decode for AlterableConfig {
 /// # Versions
 /// Version 1 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct IncrementalAlterConfigsResponse {
     /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The responses for each resource.
     pub responses: Vec<AlterConfigsResourceResponse>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -186,9 +201,15 @@ impl Decode for IncrementalAlterConfigsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { IncrementalAlterConfigsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "responses" responses;
+    unknown_tags
+}
+
 /// Part of [`IncrementalAlterConfigsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterConfigsResourceResponse {
     /// The resource error code.
     pub error_code: i16,
@@ -201,7 +222,6 @@ pub struct AlterConfigsResourceResponse {
     /// The resource name.
     pub resource_name: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -242,4 +262,13 @@ impl Decode for AlterConfigsResourceResponse {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { error_code, error_message, resource_type, resource_name, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AlterConfigsResourceResponse, this, version;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "resourceType" resource_type;
+    "resourceName" resource_name;
+    unknown_tags
 }

@@ -26,7 +26,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 6 adds support for 2PC (KIP-939).
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct InitProducerIdRequest {
     /// The transactional id, or null if the producer is not transactional.
     ///
@@ -51,7 +50,6 @@ pub struct InitProducerIdRequest {
     /// Versions 6.
     pub keep_prepared_txn: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -136,6 +134,17 @@ impl Decode for InitProducerIdRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { InitProducerIdRequest, this, version;
+    "transactionalId" transactional_id;
+    "transactionTimeoutMs" transaction_timeout_ms;
+    "producerId" producer_id if version >= 3;
+    "producerEpoch" producer_epoch if version >= 3;
+    "enable2Pc" enable2_pc if version >= 6;
+    "keepPreparedTxn" keep_prepared_txn if version >= 6;
+    unknown_tags
+}
+
 /// The message `InitProducerIdResponse` (API key 22), versions 0 to 6, flexible from 2.
 ///
 /// Version 6 may still change and needs the feature `unstable`.
@@ -155,7 +164,6 @@ impl Decode for InitProducerIdRequest {
 ///
 /// Version 6 adds support for 2PC (KIP-939).
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct InitProducerIdResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -176,7 +184,6 @@ pub struct InitProducerIdResponse {
     /// Versions 6; default -1.
     pub ongoing_txn_producer_epoch: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -261,4 +268,15 @@ impl Decode for InitProducerIdResponse {
             unknown_tags,
         })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { InitProducerIdResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "producerId" producer_id;
+    "producerEpoch" producer_epoch;
+    "ongoingTxnProducerId" ongoing_txn_producer_id if version >= 6;
+    "ongoingTxnProducerEpoch" ongoing_txn_producer_epoch if version >= 6;
+    unknown_tags
 }

@@ -11,14 +11,12 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Features: needs `broker`; `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct InitializeShareGroupStateRequest {
     /// The group identifier.
     pub group_id: ByteString,
     /// The data for the topics.
     pub topics: Vec<InitializeStateData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -45,16 +43,21 @@ impl Decode for InitializeShareGroupStateRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { InitializeShareGroupStateRequest, this, version;
+    "groupId" group_id;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`InitializeShareGroupStateRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct InitializeStateData {
     /// The topic identifier.
     pub topic_id: Uuid,
     /// The data for the partitions.
     pub partitions: Vec<PartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -79,9 +82,15 @@ impl Decode for InitializeStateData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { InitializeStateData, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`InitializeShareGroupStateRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionData {
     /// The partition index.
     pub partition: i32,
@@ -90,7 +99,6 @@ pub struct PartitionData {
     /// The share-partition start offset, or -1 if the start offset is not being initialized.
     pub start_offset: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -117,6 +125,14 @@ impl Decode for PartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionData, this, version;
+    "partition" partition;
+    "stateEpoch" state_epoch;
+    "startOffset" start_offset;
+    unknown_tags
+}
+
 /// The message `InitializeShareGroupStateResponse` (API key 83), version 0, all of them flexible.
 ///
 /// Features: needs `broker`; `broker` encodes it, `client` decodes it.
@@ -124,12 +140,10 @@ impl Decode for PartitionData {
 /// # Versions
 /// - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - FENCED\_STATE\_EPOCH (version 0+) - INVALID\_REQUEST (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct InitializeShareGroupStateResponse {
     /// The initialization results.
     pub results: Vec<InitializeStateResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -154,16 +168,20 @@ impl Decode for InitializeShareGroupStateResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { InitializeShareGroupStateResponse, this, version;
+    "results" results;
+    unknown_tags
+}
+
 /// Part of [`InitializeShareGroupStateResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct InitializeStateResult {
     /// The topic identifier.
     pub topic_id: Uuid,
     /// The results for the partitions.
     pub partitions: Vec<PartitionResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -188,9 +206,15 @@ impl Decode for InitializeStateResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { InitializeStateResult, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`InitializeShareGroupStateResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionResult {
     /// The partition index.
     pub partition: i32,
@@ -199,7 +223,6 @@ pub struct PartitionResult {
     /// The error message, or null if there was no error.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -224,4 +247,12 @@ impl Decode for PartitionResult {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { partition, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionResult, this, version;
+    "partition" partition;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

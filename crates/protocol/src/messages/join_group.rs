@@ -28,7 +28,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 9 is the same as version 8.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct JoinGroupRequest {
     /// The group identifier.
     ///
@@ -55,7 +54,6 @@ pub struct JoinGroupRequest {
     /// Versions 8+; left out silently elsewhere.
     pub reason: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -130,17 +128,27 @@ impl Decode for JoinGroupRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { JoinGroupRequest, this, version;
+    "groupId" group_id;
+    "sessionTimeoutMs" session_timeout_ms;
+    "rebalanceTimeoutMs" rebalance_timeout_ms if version >= 1;
+    "memberId" member_id;
+    "groupInstanceId" group_instance_id if version >= 5;
+    "protocolType" protocol_type;
+    "protocols" protocols;
+    "reason" reason if version >= 8;
+    unknown_tags
+}
+
 /// Part of [`JoinGroupRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct JoinGroupRequestProtocol {
     /// The protocol name.
     pub name: ByteString,
     /// The protocol metadata.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub metadata: Bytes,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -167,6 +175,13 @@ impl Decode for JoinGroupRequestProtocol {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { JoinGroupRequestProtocol, this, version;
+    "name" name;
+    "metadata" metadata;
+    unknown_tags
+}
+
 /// The message `JoinGroupResponse` (API key 11), versions 0 to 9, flexible from 6.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -190,7 +205,6 @@ impl Decode for JoinGroupRequestProtocol {
 ///
 /// Version 9 adds the SkipAssignment field.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct JoinGroupResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     ///
@@ -221,7 +235,6 @@ pub struct JoinGroupResponse {
     /// The group members.
     pub members: Vec<JoinGroupResponseMember>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -308,9 +321,22 @@ impl Decode for JoinGroupResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { JoinGroupResponse, this, version;
+    "throttleTimeMs" throttle_time_ms if version >= 2;
+    "errorCode" error_code;
+    "generationId" generation_id;
+    "protocolType" protocol_type if version >= 7;
+    "protocolName" protocol_name;
+    "leader" leader;
+    "skipAssignment" skip_assignment if version >= 9;
+    "memberId" member_id;
+    "members" members;
+    unknown_tags
+}
+
 /// Part of [`JoinGroupResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct JoinGroupResponseMember {
     /// The group member ID.
     pub member_id: ByteString,
@@ -319,10 +345,8 @@ pub struct JoinGroupResponseMember {
     /// Versions 5+; left out silently elsewhere.
     pub group_instance_id: Option<ByteString>,
     /// The group member metadata.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub metadata: Bytes,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -351,4 +375,12 @@ impl Decode for JoinGroupResponseMember {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { member_id, group_instance_id, metadata, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { JoinGroupResponseMember, this, version;
+    "memberId" member_id;
+    "groupInstanceId" group_instance_id if version >= 5;
+    "metadata" metadata;
+    unknown_tags
 }

@@ -4,18 +4,17 @@
 //! The structure `KRaftVersionRecord`.
 
 use crate::wire::UnknownTags;
+#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 
 /// The message `KRaftVersionRecord`, version 0, all of them flexible.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct KRaftVersionRecord {
     /// The version of the kraft version record.
     pub version_: i16,
     /// The kraft protocol version.
     pub k_raft_version: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -38,4 +37,11 @@ impl Decode for KRaftVersionRecord {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { version_, k_raft_version, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { KRaftVersionRecord, this, version;
+    "version" version_;
+    "kRaftVersion" k_raft_version;
+    unknown_tags
 }

@@ -3,6 +3,7 @@
 
 //! The structure `LeaderChangeMessage`.
 
+#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 use crate::wire::{UnknownTags, Uuid};
 
@@ -11,7 +12,6 @@ use crate::wire::{UnknownTags, Uuid};
 /// # Versions
 /// Version 1 adds VoterDirectoryId (KIP-853)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct LeaderChangeMessage {
     /// The version of the leader change message.
     pub version_: i16,
@@ -24,7 +24,6 @@ pub struct LeaderChangeMessage {
     /// The voters who voted for the leader at the time of election.
     pub granting_voters: Vec<Voter>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -53,9 +52,17 @@ impl Decode for LeaderChangeMessage {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { LeaderChangeMessage, this, version;
+    "version" version_;
+    "leaderId" leader_id;
+    "voters" voters;
+    "grantingVoters" granting_voters;
+    unknown_tags
+}
+
 /// Part of [`LeaderChangeMessage`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Voter {
     /// The ID of the voter.
     pub voter_id: i32,
@@ -64,7 +71,6 @@ pub struct Voter {
     /// Versions 1.
     pub voter_directory_id: Uuid,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -89,4 +95,11 @@ impl Decode for Voter {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { voter_id, voter_directory_id, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Voter, this, version;
+    "voterId" voter_id;
+    "voterDirectoryId" voter_directory_id if version >= 1;
+    unknown_tags
 }

@@ -20,7 +20,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 5 adds the Reason field (KIP-800).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct LeaveGroupRequest {
     /// The ID of the group to leave.
     ///
@@ -35,7 +34,6 @@ pub struct LeaveGroupRequest {
     /// Versions 3+.
     pub members: Vec<MemberIdentity>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -74,9 +72,16 @@ impl Decode for LeaveGroupRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { LeaveGroupRequest, this, version;
+    "groupId" group_id;
+    "memberId" member_id if version <= 2;
+    "members" members if version >= 3;
+    unknown_tags
+}
+
 /// Part of [`LeaveGroupRequest`], versions 3+.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct MemberIdentity {
     /// The member ID to remove from the group.
     pub member_id: ByteString,
@@ -87,7 +92,6 @@ pub struct MemberIdentity {
     /// Versions 5; left out silently elsewhere.
     pub reason: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -118,6 +122,14 @@ impl Decode for MemberIdentity {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { MemberIdentity, this, version;
+    "memberId" member_id;
+    "groupInstanceId" group_instance_id;
+    "reason" reason if version >= 5;
+    unknown_tags
+}
+
 /// The message `LeaveGroupResponse` (API key 13), versions 0 to 5, flexible from 4.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -133,7 +145,6 @@ impl Decode for MemberIdentity {
 ///
 /// Version 5 is the same as version 4.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct LeaveGroupResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     ///
@@ -146,7 +157,6 @@ pub struct LeaveGroupResponse {
     /// Versions 3+.
     pub members: Vec<MemberResponse>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -183,9 +193,16 @@ impl Decode for LeaveGroupResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { LeaveGroupResponse, this, version;
+    "throttleTimeMs" throttle_time_ms if version >= 1;
+    "errorCode" error_code;
+    "members" members if version >= 3;
+    unknown_tags
+}
+
 /// Part of [`LeaveGroupResponse`], versions 3+.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct MemberResponse {
     /// The member ID to remove from the group.
     pub member_id: ByteString,
@@ -196,7 +213,6 @@ pub struct MemberResponse {
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -234,4 +250,12 @@ impl Decode for MemberResponse {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { member_id, group_instance_id, error_code, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { MemberResponse, this, version;
+    "memberId" member_id;
+    "groupInstanceId" group_instance_id;
+    "errorCode" error_code;
+    unknown_tags
 }

@@ -16,14 +16,12 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Version 1 adds ResourceTypes field (KIP-1142). If there is no specified ResourceTypes, it should return all configuration resources.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListConfigResourcesRequest {
     /// The list of resource type. If the list is empty, it uses default supported config resource types.
     ///
     /// Versions 1.
     pub resource_types: Packed<i8>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -52,6 +50,12 @@ impl Decode for ListConfigResourcesRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListConfigResourcesRequest, this, version;
+    "resourceTypes" resource_types if version >= 1;
+    unknown_tags
+}
+
 /// The message `ListConfigResourcesResponse` (API key 74), versions 0 to 1, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -61,7 +65,6 @@ impl Decode for ListConfigResourcesRequest {
 ///
 /// Version 1 adds ResourceType to ConfigResources (KIP-1142).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListConfigResourcesResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -70,7 +73,6 @@ pub struct ListConfigResourcesResponse {
     /// Each config resource in the response.
     pub config_resources: Vec<ConfigResource>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -99,9 +101,16 @@ impl Decode for ListConfigResourcesResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListConfigResourcesResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "configResources" config_resources;
+    unknown_tags
+}
+
 /// Part of [`ListConfigResourcesResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ConfigResource {
     /// The resource name.
     pub resource_name: ByteString,
@@ -110,7 +119,6 @@ pub struct ConfigResource {
     /// Versions 1; left out silently elsewhere; default 16.
     pub resource_type: i8,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -141,4 +149,11 @@ impl Decode for ConfigResource {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { resource_name, resource_type, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ConfigResource, this, version;
+    "resourceName" resource_name;
+    "resourceType" resource_type if version >= 1;
+    unknown_tags
 }

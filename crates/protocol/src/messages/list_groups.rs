@@ -20,7 +20,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 5 adds the TypesFilter field (KIP-848).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListGroupsRequest {
     /// The states of the groups we want to list. If empty, all groups are returned with their state.
     ///
@@ -31,7 +30,6 @@ pub struct ListGroupsRequest {
     /// Versions 5.
     pub types_filter: Vec<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -68,6 +66,13 @@ impl Decode for ListGroupsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListGroupsRequest, this, version;
+    "statesFilter" states_filter if version >= 4;
+    "typesFilter" types_filter if version >= 5;
+    unknown_tags
+}
+
 /// The message `ListGroupsResponse` (API key 16), versions 0 to 5, flexible from 3.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -83,7 +88,6 @@ impl Decode for ListGroupsRequest {
 ///
 /// Version 5 adds the GroupType field (KIP-848).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListGroupsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     ///
@@ -94,7 +98,6 @@ pub struct ListGroupsResponse {
     /// Each group in the response.
     pub groups: Vec<ListedGroup>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -127,9 +130,16 @@ impl Decode for ListGroupsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListGroupsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms if version >= 1;
+    "errorCode" error_code;
+    "groups" groups;
+    unknown_tags
+}
+
 /// Part of [`ListGroupsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListedGroup {
     /// The group ID.
     ///
@@ -146,7 +156,6 @@ pub struct ListedGroup {
     /// Versions 5; left out silently elsewhere.
     pub group_type: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -179,4 +188,13 @@ impl Decode for ListedGroup {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { group_id, protocol_type, group_state, group_type, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListedGroup, this, version;
+    "groupId" group_id;
+    "protocolType" protocol_type;
+    "groupState" group_state if version >= 4;
+    "groupType" group_type if version >= 5;
+    unknown_tags
 }

@@ -36,7 +36,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 11 enables listing offsets by earliest pending upload offset (KIP-1023)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListOffsetsRequest {
     /// The broker ID of the requester, or -1 if this request is being made by a normal consumer.
     ///
@@ -53,7 +52,6 @@ pub struct ListOffsetsRequest {
     /// Versions 10+; left out silently elsewhere.
     pub timeout_ms: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -92,9 +90,17 @@ impl Decode for ListOffsetsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListOffsetsRequest, this, version;
+    "replicaId" replica_id;
+    "isolationLevel" isolation_level if version >= 2;
+    "topics" topics;
+    "timeoutMs" timeout_ms if version >= 10;
+    unknown_tags
+}
+
 /// Part of [`ListOffsetsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListOffsetsTopic {
     /// The topic name.
     ///
@@ -103,7 +109,6 @@ pub struct ListOffsetsTopic {
     /// Each partition in the request.
     pub partitions: Vec<ListOffsetsPartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -130,9 +135,15 @@ impl Decode for ListOffsetsTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListOffsetsTopic, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`ListOffsetsRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListOffsetsPartition {
     /// The partition index.
     pub partition_index: i32,
@@ -143,7 +154,6 @@ pub struct ListOffsetsPartition {
     /// The current timestamp.
     pub timestamp: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -185,6 +195,14 @@ impl Decode for ListOffsetsPartition {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListOffsetsPartition, this, version;
+    "partitionIndex" partition_index;
+    "currentLeaderEpoch" current_leader_epoch if version >= 4;
+    "timestamp" timestamp;
+    unknown_tags
+}
+
 /// The message `ListOffsetsResponse` (API key 2), versions 1 to 11, flexible from 6.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -216,7 +234,6 @@ impl Decode for ListOffsetsPartition {
 ///
 /// Version 11 enables listing offsets by earliest pending upload offset (KIP-1023)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListOffsetsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     ///
@@ -225,7 +242,6 @@ pub struct ListOffsetsResponse {
     /// Each topic in the response.
     pub topics: Vec<ListOffsetsTopicResponse>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -256,9 +272,15 @@ impl Decode for ListOffsetsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListOffsetsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms if version >= 2;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`ListOffsetsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListOffsetsTopicResponse {
     /// The topic name.
     ///
@@ -267,7 +289,6 @@ pub struct ListOffsetsTopicResponse {
     /// Each partition in the response.
     pub partitions: Vec<ListOffsetsPartitionResponse>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -294,9 +315,15 @@ impl Decode for ListOffsetsTopicResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListOffsetsTopicResponse, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`ListOffsetsResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListOffsetsPartitionResponse {
     /// The partition index.
     pub partition_index: i32,
@@ -315,7 +342,6 @@ pub struct ListOffsetsPartitionResponse {
     /// Versions 4+; default -1.
     pub leader_epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -363,4 +389,14 @@ impl Decode for ListOffsetsPartitionResponse {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { partition_index, error_code, timestamp, offset, leader_epoch, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListOffsetsPartitionResponse, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    "timestamp" timestamp;
+    "offset" offset;
+    "leaderEpoch" leader_epoch if version >= 4;
+    unknown_tags
 }

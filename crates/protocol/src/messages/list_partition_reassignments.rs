@@ -11,7 +11,6 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListPartitionReassignmentsRequest {
     /// The time in ms to wait for the request to complete.
     ///
@@ -20,7 +19,6 @@ pub struct ListPartitionReassignmentsRequest {
     /// The topics to list partition reassignments for, or null to list everything.
     pub topics: Option<Vec<ListPartitionReassignmentsTopics>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -53,9 +51,15 @@ impl Decode for ListPartitionReassignmentsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListPartitionReassignmentsRequest, this, version;
+    "timeoutMs" timeout_ms;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`ListPartitionReassignmentsRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListPartitionReassignmentsTopics {
     /// The topic name.
     ///
@@ -64,7 +68,6 @@ pub struct ListPartitionReassignmentsTopics {
     /// The partitions to list partition reassignments for.
     pub partition_indexes: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -89,11 +92,17 @@ impl Decode for ListPartitionReassignmentsTopics {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListPartitionReassignmentsTopics, this, version;
+    "name" name;
+    "partitionIndexes" partition_indexes;
+    unknown_tags
+}
+
 /// The message `ListPartitionReassignmentsResponse` (API key 46), version 0, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListPartitionReassignmentsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -106,7 +115,6 @@ pub struct ListPartitionReassignmentsResponse {
     /// The ongoing reassignments for each topic.
     pub topics: Vec<OngoingTopicReassignment>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -149,9 +157,17 @@ impl Decode for ListPartitionReassignmentsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListPartitionReassignmentsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`ListPartitionReassignmentsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OngoingTopicReassignment {
     /// The topic name.
     ///
@@ -160,7 +176,6 @@ pub struct OngoingTopicReassignment {
     /// The ongoing reassignments for each partition.
     pub partitions: Vec<OngoingPartitionReassignment>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -185,9 +200,15 @@ impl Decode for OngoingTopicReassignment {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OngoingTopicReassignment, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`ListPartitionReassignmentsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OngoingPartitionReassignment {
     /// The index of the partition.
     pub partition_index: i32,
@@ -204,7 +225,6 @@ pub struct OngoingPartitionReassignment {
     /// Broker id.
     pub removing_replicas: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -231,4 +251,13 @@ impl Decode for OngoingPartitionReassignment {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { partition_index, replicas, adding_replicas, removing_replicas, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OngoingPartitionReassignment, this, version;
+    "partitionIndex" partition_index;
+    "replicas" replicas;
+    "addingReplicas" adding_replicas;
+    "removingReplicas" removing_replicas;
+    unknown_tags
 }

@@ -16,7 +16,6 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Version 2: adds TransactionalIdPattern to list transactions with the same pattern(KIP-1152)
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListTransactionsRequest {
     /// The transaction states to filter by: if empty, all transactions are returned; if non-empty, then only transactions matching one of the filtered states will be returned.
     pub state_filters: Vec<ByteString>,
@@ -33,7 +32,6 @@ pub struct ListTransactionsRequest {
     /// Versions 2.
     pub transactional_id_pattern: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -95,6 +93,15 @@ impl Decode for ListTransactionsRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListTransactionsRequest, this, version;
+    "stateFilters" state_filters;
+    "producerIdFilters" producer_id_filters;
+    "durationFilter" duration_filter if version >= 1;
+    "transactionalIdPattern" transactional_id_pattern if version >= 2;
+    unknown_tags
+}
+
 /// The message `ListTransactionsResponse` (API key 66), versions 0 to 2, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -104,7 +111,6 @@ impl Decode for ListTransactionsRequest {
 ///
 /// This API can return InvalidRegularExpression (KIP-1152).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListTransactionsResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -115,7 +121,6 @@ pub struct ListTransactionsResponse {
     /// The current state of the transaction for the transactional id.
     pub transaction_states: Vec<TransactionState>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -146,9 +151,17 @@ impl Decode for ListTransactionsResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ListTransactionsResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "unknownStateFilters" unknown_state_filters;
+    "transactionStates" transaction_states;
+    unknown_tags
+}
+
 /// Part of [`ListTransactionsResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TransactionState {
     /// The transactional id.
     ///
@@ -161,7 +174,6 @@ pub struct TransactionState {
     /// The current transaction state of the producer.
     pub transaction_state: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -186,4 +198,12 @@ impl Decode for TransactionState {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { transactional_id, producer_id, transaction_state, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TransactionState, this, version;
+    "transactionalId" transactional_id;
+    "producerId" producer_id;
+    "transactionState" transaction_state;
+    unknown_tags
 }

@@ -11,7 +11,6 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct MetadataRequest {
     /// The topics to fetch metadata for.
     ///
@@ -30,7 +29,6 @@ pub struct MetadataRequest {
     /// Versions 8+.
     pub include_topic_authorized_operations: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -116,9 +114,17 @@ impl Decode for MetadataRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { MetadataRequest, this, version;
+    "topics" topics;
+    "allowAutoTopicCreation" allow_auto_topic_creation if version >= 4;
+    "includeClusterAuthorizedOperations" include_cluster_authorized_operations if (8..=10).contains(&version);
+    "includeTopicAuthorizedOperations" include_topic_authorized_operations if version >= 8;
+    unknown_tags
+}
+
 /// Part of [`MetadataRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct MetadataRequestTopic {
     /// The topic id.
     ///
@@ -129,7 +135,6 @@ pub struct MetadataRequestTopic {
     /// Topic name; null in versions 10+; default empty, not null.
     pub name: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -169,6 +174,13 @@ impl Decode for MetadataRequestTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { MetadataRequestTopic, this, version;
+    "topicId" topic_id if version >= 10;
+    "name" name;
+    unknown_tags
+}
+
 /// The message `MetadataResponse` (API key 3), versions 0 to 13, flexible from 9.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -200,7 +212,6 @@ impl Decode for MetadataRequestTopic {
 ///
 /// Version 13 supports top-level error code in the response.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct MetadataResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     ///
@@ -227,7 +238,6 @@ pub struct MetadataResponse {
     /// Versions 13; left out silently elsewhere.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -308,9 +318,20 @@ impl Decode for MetadataResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { MetadataResponse, this, version;
+    "throttleTimeMs" throttle_time_ms if version >= 3;
+    "brokers" brokers;
+    "clusterId" cluster_id if version >= 2;
+    "controllerId" controller_id if version >= 1;
+    "topics" topics;
+    "clusterAuthorizedOperations" cluster_authorized_operations if (8..=10).contains(&version);
+    "errorCode" error_code if version >= 13;
+    unknown_tags
+}
+
 /// Part of [`MetadataResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct MetadataResponseBroker {
     /// The broker ID.
     ///
@@ -325,7 +346,6 @@ pub struct MetadataResponseBroker {
     /// Versions 1+; left out silently elsewhere.
     pub rack: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -358,9 +378,17 @@ impl Decode for MetadataResponseBroker {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { MetadataResponseBroker, this, version;
+    "nodeId" node_id;
+    "host" host;
+    "port" port;
+    "rack" rack if version >= 1;
+    unknown_tags
+}
+
 /// Part of [`MetadataResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct MetadataResponseTopic {
     /// The topic error, or 0 if there was no error.
     pub error_code: i16,
@@ -383,7 +411,6 @@ pub struct MetadataResponseTopic {
     /// Versions 8+; default i32::MIN.
     pub topic_authorized_operations: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -458,9 +485,19 @@ impl Decode for MetadataResponseTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { MetadataResponseTopic, this, version;
+    "errorCode" error_code;
+    "name" name;
+    "topicId" topic_id if version >= 10;
+    "isInternal" is_internal if version >= 1;
+    "partitions" partitions;
+    "topicAuthorizedOperations" topic_authorized_operations if version >= 8;
+    unknown_tags
+}
+
 /// Part of [`MetadataResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct MetadataResponsePartition {
     /// The partition error, or 0 if there was no error.
     pub error_code: i16,
@@ -487,7 +524,6 @@ pub struct MetadataResponsePartition {
     /// Broker id; versions 5+; left out silently elsewhere.
     pub offline_replicas: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -550,4 +586,16 @@ impl Decode for MetadataResponsePartition {
             unknown_tags,
         })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { MetadataResponsePartition, this, version;
+    "errorCode" error_code;
+    "partitionIndex" partition_index;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch if version >= 7;
+    "replicaNodes" replica_nodes;
+    "isrNodes" isr_nodes;
+    "offlineReplicas" offline_replicas if version >= 5;
+    unknown_tags
 }

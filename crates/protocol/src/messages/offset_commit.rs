@@ -32,7 +32,6 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Version 10 adds support for topic ids and removes support for topic names (KIP-848).
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetCommitRequest {
     /// The unique group identifier.
     ///
@@ -55,7 +54,6 @@ pub struct OffsetCommitRequest {
     /// The topics to commit offsets for.
     pub topics: Vec<OffsetCommitRequestTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -120,9 +118,19 @@ impl Decode for OffsetCommitRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetCommitRequest, this, version;
+    "groupId" group_id;
+    "generationIdOrMemberEpoch" generation_id_or_member_epoch;
+    "memberId" member_id;
+    "groupInstanceId" group_instance_id if version >= 7;
+    "retentionTimeMs" retention_time_ms if version <= 4;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`OffsetCommitRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetCommitRequestTopic {
     /// The topic name.
     ///
@@ -135,7 +143,6 @@ pub struct OffsetCommitRequestTopic {
     /// Each partition to commit offsets for.
     pub partitions: Vec<OffsetCommitRequestPartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -168,9 +175,16 @@ impl Decode for OffsetCommitRequestTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetCommitRequestTopic, this, version;
+    "name" name if version <= 9;
+    "topicId" topic_id if version >= 10;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`OffsetCommitRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetCommitRequestPartition {
     /// The partition index.
     pub partition_index: i32,
@@ -185,7 +199,6 @@ pub struct OffsetCommitRequestPartition {
     /// Default empty, not null.
     pub committed_metadata: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -236,6 +249,15 @@ impl Decode for OffsetCommitRequestPartition {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetCommitRequestPartition, this, version;
+    "partitionIndex" partition_index;
+    "committedOffset" committed_offset;
+    "committedLeaderEpoch" committed_leader_epoch if version >= 6;
+    "committedMetadata" committed_metadata;
+    unknown_tags
+}
+
 /// The message `OffsetCommitResponse` (API key 8), versions 2 to 10, flexible from 8.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -261,7 +283,6 @@ impl Decode for OffsetCommitRequestPartition {
 ///
 /// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - ILLEGAL\_GENERATION (version 1+) - UNKNOWN\_MEMBER\_ID (version 1+) - INVALID\_COMMIT\_OFFSET\_SIZE (version 0+) - FENCED\_MEMBER\_EPOCH (version 7+) - GROUP\_ID\_NOT\_FOUND (version 9+) - STALE\_MEMBER\_EPOCH (version 9+) - UNKNOWN\_TOPIC\_ID (version 10+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetCommitResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     ///
@@ -270,7 +291,6 @@ pub struct OffsetCommitResponse {
     /// The responses for each topic.
     pub topics: Vec<OffsetCommitResponseTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -301,9 +321,15 @@ impl Decode for OffsetCommitResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetCommitResponse, this, version;
+    "throttleTimeMs" throttle_time_ms if version >= 3;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`OffsetCommitResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetCommitResponseTopic {
     /// The topic name.
     ///
@@ -316,7 +342,6 @@ pub struct OffsetCommitResponseTopic {
     /// The responses for each partition in the topic.
     pub partitions: Vec<OffsetCommitResponsePartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -349,16 +374,22 @@ impl Decode for OffsetCommitResponseTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetCommitResponseTopic, this, version;
+    "name" name if version <= 9;
+    "topicId" topic_id if version >= 10;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`OffsetCommitResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetCommitResponsePartition {
     /// The partition index.
     pub partition_index: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -383,4 +414,11 @@ impl Decode for OffsetCommitResponsePartition {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { partition_index, error_code, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetCommitResponsePartition, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    unknown_tags
 }

@@ -11,7 +11,6 @@ use crate::wire::codec::*;
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetDeleteRequest {
     /// The unique group identifier.
     ///
@@ -43,9 +42,14 @@ impl Decode for OffsetDeleteRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetDeleteRequest, this, version;
+    "groupId" group_id;
+    "topics" topics;
+}
+
 /// Part of [`OffsetDeleteRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetDeleteRequestTopic {
     /// The topic name.
     ///
@@ -75,9 +79,14 @@ impl Decode for OffsetDeleteRequestTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetDeleteRequestTopic, this, version;
+    "name" name;
+    "partitions" partitions;
+}
+
 /// Part of [`OffsetDeleteRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetDeleteRequestPartition {
     /// The partition index.
     pub partition_index: i32,
@@ -101,11 +110,15 @@ impl Decode for OffsetDeleteRequestPartition {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetDeleteRequestPartition, this, version;
+    "partitionIndex" partition_index;
+}
+
 /// The message `OffsetDeleteResponse` (API key 47), version 0, none of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetDeleteResponse {
     /// The top-level error code, or 0 if there was no error.
     pub error_code: i16,
@@ -139,9 +152,15 @@ impl Decode for OffsetDeleteResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetDeleteResponse, this, version;
+    "errorCode" error_code;
+    "throttleTimeMs" throttle_time_ms;
+    "topics" topics;
+}
+
 /// Part of [`OffsetDeleteResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetDeleteResponseTopic {
     /// The topic name.
     ///
@@ -171,9 +190,14 @@ impl Decode for OffsetDeleteResponseTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetDeleteResponseTopic, this, version;
+    "name" name;
+    "partitions" partitions;
+}
+
 /// Part of [`OffsetDeleteResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetDeleteResponsePartition {
     /// The partition index.
     pub partition_index: i32,
@@ -199,4 +223,10 @@ impl Decode for OffsetDeleteResponsePartition {
         let error_code = reader.i16()?;
         Ok(Self { partition_index, error_code })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetDeleteResponsePartition, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
 }

@@ -32,7 +32,6 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 ///
 /// Version 10 adds support for topic ids and removes support for topic names (KIP-848).
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchRequest {
     /// The group to fetch offsets for.
     ///
@@ -51,7 +50,6 @@ pub struct OffsetFetchRequest {
     /// Versions 7+.
     pub require_stable: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -133,9 +131,17 @@ impl Decode for OffsetFetchRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetFetchRequest, this, version;
+    "groupId" group_id if version <= 7;
+    "topics" topics if version <= 7;
+    "groups" groups if version >= 8;
+    "requireStable" require_stable if version >= 7;
+    unknown_tags
+}
+
 /// Part of [`OffsetFetchRequest`], versions 1–7.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchRequestTopic {
     /// The topic name.
     ///
@@ -144,7 +150,6 @@ pub struct OffsetFetchRequestTopic {
     /// The partition indexes we would like to fetch offsets for.
     pub partition_indexes: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -171,9 +176,15 @@ impl Decode for OffsetFetchRequestTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetFetchRequestTopic, this, version;
+    "name" name;
+    "partitionIndexes" partition_indexes;
+    unknown_tags
+}
+
 /// Part of [`OffsetFetchRequest`], versions 8+.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchRequestGroup {
     /// The group ID.
     ///
@@ -192,7 +203,6 @@ pub struct OffsetFetchRequestGroup {
     /// Default empty, not null.
     pub topics: Option<Vec<OffsetFetchRequestTopics>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -237,9 +247,17 @@ impl Decode for OffsetFetchRequestGroup {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetFetchRequestGroup, this, version;
+    "groupId" group_id;
+    "memberId" member_id if version >= 9;
+    "memberEpoch" member_epoch if version >= 9;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`OffsetFetchRequest`], versions 8+.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchRequestTopics {
     /// The topic name.
     ///
@@ -252,7 +270,6 @@ pub struct OffsetFetchRequestTopics {
     /// The partition indexes we would like to fetch offsets for.
     pub partition_indexes: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -281,6 +298,14 @@ impl Decode for OffsetFetchRequestTopics {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { name, topic_id, partition_indexes, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetFetchRequestTopics, this, version;
+    "name" name if version <= 9;
+    "topicId" topic_id if version >= 10;
+    "partitionIndexes" partition_indexes;
+    unknown_tags
 }
 
 /// The message `OffsetFetchResponse` (API key 9), versions 1 to 10, flexible from 6.
@@ -312,7 +337,6 @@ impl Decode for OffsetFetchRequestTopics {
 ///
 /// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - UNSTABLE\_OFFSET\_COMMIT (version 7+) - UNKNOWN\_MEMBER\_ID (version 9+) - STALE\_MEMBER\_EPOCH (version 9+) - UNKNOWN\_TOPIC\_ID (version 10+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     ///
@@ -331,7 +355,6 @@ pub struct OffsetFetchResponse {
     /// Versions 8+.
     pub groups: Vec<OffsetFetchResponseGroup>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -376,9 +399,17 @@ impl Decode for OffsetFetchResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetFetchResponse, this, version;
+    "throttleTimeMs" throttle_time_ms if version >= 3;
+    "topics" topics if version <= 7;
+    "errorCode" error_code if (2..=7).contains(&version);
+    "groups" groups if version >= 8;
+    unknown_tags
+}
+
 /// Part of [`OffsetFetchResponse`], versions 1–7.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchResponseTopic {
     /// The topic name.
     ///
@@ -387,7 +418,6 @@ pub struct OffsetFetchResponseTopic {
     /// The responses per partition.
     pub partitions: Vec<OffsetFetchResponsePartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -414,9 +444,15 @@ impl Decode for OffsetFetchResponseTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetFetchResponseTopic, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`OffsetFetchResponse`], versions 1–7.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchResponsePartition {
     /// The partition index.
     pub partition_index: i32,
@@ -433,7 +469,6 @@ pub struct OffsetFetchResponsePartition {
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -488,9 +523,18 @@ impl Decode for OffsetFetchResponsePartition {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetFetchResponsePartition, this, version;
+    "partitionIndex" partition_index;
+    "committedOffset" committed_offset;
+    "committedLeaderEpoch" committed_leader_epoch if version >= 5;
+    "metadata" metadata;
+    "errorCode" error_code;
+    unknown_tags
+}
+
 /// Part of [`OffsetFetchResponse`], versions 8+.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchResponseGroup {
     /// The group ID.
     ///
@@ -501,7 +545,6 @@ pub struct OffsetFetchResponseGroup {
     /// The group-level error code, or 0 if there was no error.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -528,9 +571,16 @@ impl Decode for OffsetFetchResponseGroup {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetFetchResponseGroup, this, version;
+    "groupId" group_id;
+    "topics" topics;
+    "errorCode" error_code;
+    unknown_tags
+}
+
 /// Part of [`OffsetFetchResponse`], versions 8+.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchResponseTopics {
     /// The topic name.
     ///
@@ -543,7 +593,6 @@ pub struct OffsetFetchResponseTopics {
     /// The responses per partition.
     pub partitions: Vec<OffsetFetchResponsePartitions>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -574,9 +623,16 @@ impl Decode for OffsetFetchResponseTopics {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetFetchResponseTopics, this, version;
+    "name" name if version <= 9;
+    "topicId" topic_id if version >= 10;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`OffsetFetchResponse`], versions 8+.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchResponsePartitions {
     /// The partition index.
     pub partition_index: i32,
@@ -593,7 +649,6 @@ pub struct OffsetFetchResponsePartitions {
     /// The partition-level error code, or 0 if there was no error.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -642,4 +697,14 @@ impl Decode for OffsetFetchResponsePartitions {
             unknown_tags,
         })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetFetchResponsePartitions, this, version;
+    "partitionIndex" partition_index;
+    "committedOffset" committed_offset;
+    "committedLeaderEpoch" committed_leader_epoch;
+    "metadata" metadata;
+    "errorCode" error_code;
+    unknown_tags
 }

@@ -22,7 +22,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 4 enables flexible versions.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetForLeaderEpochRequest {
     /// The broker ID of the follower, of -1 if this request is from a consumer.
     ///
@@ -31,7 +30,6 @@ pub struct OffsetForLeaderEpochRequest {
     /// Each topic to get offsets for.
     pub topics: Vec<OffsetForLeaderTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -68,9 +66,15 @@ impl Decode for OffsetForLeaderEpochRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetForLeaderEpochRequest, this, version;
+    "replicaId" replica_id if version >= 3;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`OffsetForLeaderEpochRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetForLeaderTopic {
     /// The topic name.
     ///
@@ -79,7 +83,6 @@ pub struct OffsetForLeaderTopic {
     /// Each partition to get offsets for.
     pub partitions: Vec<OffsetForLeaderPartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -106,9 +109,15 @@ impl Decode for OffsetForLeaderTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetForLeaderTopic, this, version;
+    "topic" topic;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`OffsetForLeaderEpochRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetForLeaderPartition {
     /// The partition index.
     pub partition: i32,
@@ -119,7 +128,6 @@ pub struct OffsetForLeaderPartition {
     /// The epoch to look up an offset for.
     pub leader_epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -154,6 +162,14 @@ impl Decode for OffsetForLeaderPartition {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetForLeaderPartition, this, version;
+    "partition" partition;
+    "currentLeaderEpoch" current_leader_epoch;
+    "leaderEpoch" leader_epoch;
+    unknown_tags
+}
+
 /// The message `OffsetForLeaderEpochResponse` (API key 23), versions 2 to 4, flexible from 4.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -169,14 +185,12 @@ impl Decode for OffsetForLeaderPartition {
 ///
 /// Version 4 enables flexible versions.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetForLeaderEpochResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each topic we fetched offsets for.
     pub topics: Vec<OffsetForLeaderTopicResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -205,9 +219,15 @@ impl Decode for OffsetForLeaderEpochResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetForLeaderEpochResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`OffsetForLeaderEpochResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetForLeaderTopicResult {
     /// The topic name.
     ///
@@ -216,7 +236,6 @@ pub struct OffsetForLeaderTopicResult {
     /// Each partition in the topic we fetched offsets for.
     pub partitions: Vec<EpochEndOffset>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -243,9 +262,15 @@ impl Decode for OffsetForLeaderTopicResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { OffsetForLeaderTopicResult, this, version;
+    "topic" topic;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`OffsetForLeaderEpochResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct EpochEndOffset {
     /// The error code 0, or if there was no error.
     pub error_code: i16,
@@ -260,7 +285,6 @@ pub struct EpochEndOffset {
     /// Default -1.
     pub end_offset: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -301,4 +325,13 @@ impl Decode for EpochEndOffset {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { error_code, partition, leader_epoch, end_offset, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { EpochEndOffset, this, version;
+    "errorCode" error_code;
+    "partition" partition;
+    "leaderEpoch" leader_epoch;
+    "endOffset" end_offset;
+    unknown_tags
 }

@@ -38,7 +38,6 @@ use crate::wire::{ByteString, Listed, UnknownTags, Uuid};
 ///
 /// Version 13 replaces topic names with topic IDs (KIP-516). May return UNKNOWN\_TOPIC\_ID error code.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ProduceRequest {
     /// The transactional ID, or null if the producer is not transactional.
     ///
@@ -51,7 +50,6 @@ pub struct ProduceRequest {
     /// Each topic to produce to.
     pub topic_data: Listed<TopicProduceData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -84,9 +82,17 @@ impl Decode for ProduceRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ProduceRequest, this, version;
+    "transactionalId" transactional_id;
+    "acks" acks;
+    "timeoutMs" timeout_ms;
+    "topicData" topic_data;
+    unknown_tags
+}
+
 /// Part of [`ProduceRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicProduceData {
     /// The topic name.
     ///
@@ -99,7 +105,6 @@ pub struct TopicProduceData {
     /// Each partition to produce to.
     pub partition_data: Listed<PartitionProduceData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -147,19 +152,24 @@ impl Decode for TopicProduceData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicProduceData, this, version;
+    "name" name if version <= 12;
+    "topicId" topic_id if version >= 13;
+    "partitionData" partition_data;
+    unknown_tags
+}
+
 /// Part of [`ProduceRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionProduceData {
     /// The partition index.
     pub index: i32,
     /// The record data to be produced.
     ///
     /// Default empty, not null.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::nullable_bytes"))]
     pub records: Option<Bytes>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -202,6 +212,13 @@ impl Decode for PartitionProduceData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionProduceData, this, version;
+    "index" index;
+    "records" records;
+    unknown_tags
+}
+
 /// The message `ProduceResponse` (API key 0), versions 3 to 13, flexible from 9.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -231,7 +248,6 @@ impl Decode for PartitionProduceData {
 ///
 /// Version 13 replaces topic names with topic IDs (KIP-516). May return UNKNOWN\_TOPIC\_ID error code.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ProduceResponse {
     /// Each produce response.
     pub responses: Vec<TopicProduceResponse>,
@@ -242,7 +258,6 @@ pub struct ProduceResponse {
     /// Versions 10+; tag 0 in versions 10+.
     pub node_endpoints: Vec<NodeEndpoint>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -295,9 +310,16 @@ impl Decode for ProduceResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ProduceResponse, this, version;
+    "responses" responses;
+    "throttleTimeMs" throttle_time_ms;
+    "nodeEndpoints" node_endpoints if version >= 10 && !this.node_endpoints.is_empty();
+    unknown_tags
+}
+
 /// Part of [`ProduceResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicProduceResponse {
     /// The topic name.
     ///
@@ -310,7 +332,6 @@ pub struct TopicProduceResponse {
     /// Each partition that we produced to within the topic.
     pub partition_responses: Vec<PartitionProduceResponse>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -343,9 +364,16 @@ impl Decode for TopicProduceResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicProduceResponse, this, version;
+    "name" name if version <= 12;
+    "topicId" topic_id if version >= 13;
+    "partitionResponses" partition_responses;
+    unknown_tags
+}
+
 /// Part of [`ProduceResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionProduceResponse {
     /// The partition index.
     pub index: i32,
@@ -374,7 +402,6 @@ pub struct PartitionProduceResponse {
     /// Versions 10+; tag 0 in versions 10+.
     pub current_leader: LeaderIdAndEpoch,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -472,16 +499,27 @@ impl Decode for PartitionProduceResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionProduceResponse, this, version;
+    "index" index;
+    "errorCode" error_code;
+    "baseOffset" base_offset;
+    "logAppendTimeMs" log_append_time_ms;
+    "logStartOffset" log_start_offset if version >= 5;
+    "recordErrors" record_errors if version >= 8;
+    "errorMessage" error_message if version >= 8;
+    "currentLeader" current_leader if version >= 10 && this.current_leader != LeaderIdAndEpoch::default();
+    unknown_tags
+}
+
 /// Part of [`ProduceResponse`], versions 8+.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct BatchIndexAndErrorMessage {
     /// The batch index of the record that caused the batch to be dropped.
     pub batch_index: i32,
     /// The error message of the record that caused the batch to be dropped.
     pub batch_index_error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -508,9 +546,15 @@ impl Decode for BatchIndexAndErrorMessage {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { BatchIndexAndErrorMessage, this, version;
+    "batchIndex" batch_index;
+    "batchIndexErrorMessage" batch_index_error_message;
+    unknown_tags
+}
+
 /// Part of [`ProduceResponse`], versions 10+.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct LeaderIdAndEpoch {
     /// The ID of the current leader or -1 if the leader is unknown.
     ///
@@ -521,7 +565,6 @@ pub struct LeaderIdAndEpoch {
     /// Default -1.
     pub leader_epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -552,9 +595,15 @@ impl Decode for LeaderIdAndEpoch {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { LeaderIdAndEpoch, this, version;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch;
+    unknown_tags
+}
+
 /// Part of [`ProduceResponse`], versions 10+.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct NodeEndpoint {
     /// The ID of the associated node.
     ///
@@ -567,7 +616,6 @@ pub struct NodeEndpoint {
     /// The rack of the node, or null if it has not been assigned to a rack.
     pub rack: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -594,4 +642,13 @@ impl Decode for NodeEndpoint {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { node_id, host, port, rack, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { NodeEndpoint, this, version;
+    "nodeId" node_id;
+    "host" host;
+    "port" port;
+    "rack" rack;
+    unknown_tags
 }

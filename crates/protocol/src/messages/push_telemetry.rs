@@ -13,7 +13,6 @@ use crate::wire::{UnknownTags, Uuid};
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PushTelemetryRequest {
     /// Unique id for this client instance.
     pub client_instance_id: Uuid,
@@ -24,10 +23,8 @@ pub struct PushTelemetryRequest {
     /// Compression codec used to compress the metrics.
     pub compression_type: i8,
     /// Metrics encoded in OpenTelemetry MetricsData v1 protobuf format.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub metrics: Bytes,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -60,18 +57,26 @@ impl Decode for PushTelemetryRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PushTelemetryRequest, this, version;
+    "clientInstanceId" client_instance_id;
+    "subscriptionId" subscription_id;
+    "terminating" terminating;
+    "compressionType" compression_type;
+    "metrics" metrics;
+    unknown_tags
+}
+
 /// The message `PushTelemetryResponse` (API key 72), version 0, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PushTelemetryResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -96,4 +101,11 @@ impl Decode for PushTelemetryResponse {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { throttle_time_ms, error_code, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PushTelemetryResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    unknown_tags
 }

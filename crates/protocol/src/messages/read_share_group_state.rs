@@ -11,14 +11,12 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Features: needs `broker`; `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReadShareGroupStateRequest {
     /// The group identifier.
     pub group_id: ByteString,
     /// The data for the topics.
     pub topics: Vec<ReadStateData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -45,16 +43,21 @@ impl Decode for ReadShareGroupStateRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReadShareGroupStateRequest, this, version;
+    "groupId" group_id;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`ReadShareGroupStateRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReadStateData {
     /// The topic identifier.
     pub topic_id: Uuid,
     /// The data for the partitions.
     pub partitions: Vec<PartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -79,16 +82,21 @@ impl Decode for ReadStateData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReadStateData, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`ReadShareGroupStateRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionData {
     /// The partition index.
     pub partition: i32,
     /// The leader epoch of the share-partition.
     pub leader_epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -113,6 +121,13 @@ impl Decode for PartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionData, this, version;
+    "partition" partition;
+    "leaderEpoch" leader_epoch;
+    unknown_tags
+}
+
 /// The message `ReadShareGroupStateResponse` (API key 84), version 0, all of them flexible.
 ///
 /// Features: needs `broker`; `broker` encodes it, `client` decodes it.
@@ -120,12 +135,10 @@ impl Decode for PartitionData {
 /// # Versions
 /// - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+) - FENCED\_LEADER\_EPOCH (version 0+) - INVALID\_REQUEST (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReadShareGroupStateResponse {
     /// The read results.
     pub results: Vec<ReadStateResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -150,16 +163,20 @@ impl Decode for ReadShareGroupStateResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReadShareGroupStateResponse, this, version;
+    "results" results;
+    unknown_tags
+}
+
 /// Part of [`ReadShareGroupStateResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReadStateResult {
     /// The topic identifier.
     pub topic_id: Uuid,
     /// The results for the partitions.
     pub partitions: Vec<PartitionResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -184,9 +201,15 @@ impl Decode for ReadStateResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReadStateResult, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`ReadShareGroupStateResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionResult {
     /// The partition index.
     pub partition: i32,
@@ -201,7 +224,6 @@ pub struct PartitionResult {
     /// The state batches for this share-partition.
     pub state_batches: Vec<StateBatch>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -242,9 +264,19 @@ impl Decode for PartitionResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionResult, this, version;
+    "partition" partition;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "stateEpoch" state_epoch;
+    "startOffset" start_offset;
+    "stateBatches" state_batches;
+    unknown_tags
+}
+
 /// Part of [`ReadShareGroupStateResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct StateBatch {
     /// The first offset of this state batch.
     pub first_offset: i64,
@@ -255,7 +287,6 @@ pub struct StateBatch {
     /// The delivery count.
     pub delivery_count: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -282,4 +313,13 @@ impl Decode for StateBatch {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { first_offset, last_offset, delivery_state, delivery_count, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { StateBatch, this, version;
+    "firstOffset" first_offset;
+    "lastOffset" last_offset;
+    "deliveryState" delivery_state;
+    "deliveryCount" delivery_count;
+    unknown_tags
 }

@@ -16,14 +16,12 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Version 1 introduces DeliveryCompleteCount in the response (KIP-1226).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReadShareGroupStateSummaryRequest {
     /// The group identifier.
     pub group_id: ByteString,
     /// The data for the topics.
     pub topics: Vec<ReadStateSummaryData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -50,16 +48,21 @@ impl Decode for ReadShareGroupStateSummaryRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReadShareGroupStateSummaryRequest, this, version;
+    "groupId" group_id;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`ReadShareGroupStateSummaryRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReadStateSummaryData {
     /// The topic identifier.
     pub topic_id: Uuid,
     /// The data for the partitions.
     pub partitions: Vec<PartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -84,16 +87,21 @@ impl Decode for ReadStateSummaryData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReadStateSummaryData, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`ReadShareGroupStateSummaryRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionData {
     /// The partition index.
     pub partition: i32,
     /// The leader epoch of the share-partition.
     pub leader_epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -118,6 +126,13 @@ impl Decode for PartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionData, this, version;
+    "partition" partition;
+    "leaderEpoch" leader_epoch;
+    unknown_tags
+}
+
 /// The message `ReadShareGroupStateSummaryResponse` (API key 87), versions 0 to 1, all of them flexible.
 ///
 /// Features: needs `broker`; `broker` encodes it, `client` decodes it.
@@ -129,12 +144,10 @@ impl Decode for PartitionData {
 ///
 /// - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+) - FENCED\_LEADER\_EPOCH (version 0+) - INVALID\_REQUEST (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReadShareGroupStateSummaryResponse {
     /// The read results.
     pub results: Vec<ReadStateSummaryResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -159,16 +172,20 @@ impl Decode for ReadShareGroupStateSummaryResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReadShareGroupStateSummaryResponse, this, version;
+    "results" results;
+    unknown_tags
+}
+
 /// Part of [`ReadShareGroupStateSummaryResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReadStateSummaryResult {
     /// The topic identifier.
     pub topic_id: Uuid,
     /// The results for the partitions.
     pub partitions: Vec<PartitionResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -193,9 +210,15 @@ impl Decode for ReadStateSummaryResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ReadStateSummaryResult, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`ReadShareGroupStateSummaryResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionResult {
     /// The partition index.
     pub partition: i32,
@@ -214,7 +237,6 @@ pub struct PartitionResult {
     /// Versions 1; left out silently elsewhere; default -1.
     pub delivery_complete_count: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -273,4 +295,16 @@ impl Decode for PartitionResult {
             unknown_tags,
         })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionResult, this, version;
+    "partition" partition;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "stateEpoch" state_epoch;
+    "leaderEpoch" leader_epoch;
+    "startOffset" start_offset;
+    "deliveryCompleteCount" delivery_complete_count if version >= 1;
+    unknown_tags
 }

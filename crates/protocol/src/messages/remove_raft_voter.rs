@@ -11,7 +11,6 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RemoveRaftVoterRequest {
     /// The cluster id of the request.
     ///
@@ -22,7 +21,6 @@ pub struct RemoveRaftVoterRequest {
     /// The directory id of the voter getting removed from the topic partition.
     pub voter_directory_id: Uuid,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -62,11 +60,18 @@ impl Decode for RemoveRaftVoterRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RemoveRaftVoterRequest, this, version;
+    "clusterId" cluster_id;
+    "voterId" voter_id;
+    "voterDirectoryId" voter_directory_id;
+    unknown_tags
+}
+
 /// The message `RemoveRaftVoterResponse` (API key 81), version 0, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RemoveRaftVoterResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -77,7 +82,6 @@ pub struct RemoveRaftVoterResponse {
     /// Default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -115,4 +119,12 @@ impl Decode for RemoveRaftVoterResponse {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { throttle_time_ms, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RemoveRaftVoterResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

@@ -20,15 +20,12 @@ use crate::wire::codec::*;
 ///
 /// Version 2 adds flexible version support
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RenewDelegationTokenRequest {
     /// The HMAC of the delegation token to be renewed.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub hmac: Bytes,
     /// The renewal time period in milliseconds.
     pub renew_period_ms: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -57,6 +54,13 @@ impl Decode for RenewDelegationTokenRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RenewDelegationTokenRequest, this, version;
+    "hmac" hmac;
+    "renewPeriodMs" renew_period_ms;
+    unknown_tags
+}
+
 /// The message `RenewDelegationTokenResponse` (API key 39), versions 1 to 2, flexible from 2.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -66,7 +70,6 @@ impl Decode for RenewDelegationTokenRequest {
 ///
 /// Version 2 adds flexible version support
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RenewDelegationTokenResponse {
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
@@ -75,7 +78,6 @@ pub struct RenewDelegationTokenResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -104,4 +106,12 @@ impl Decode for RenewDelegationTokenResponse {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { error_code, expiry_timestamp_ms, throttle_time_ms, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RenewDelegationTokenResponse, this, version;
+    "errorCode" error_code;
+    "expiryTimestampMs" expiry_timestamp_ms;
+    "throttleTimeMs" throttle_time_ms;
+    unknown_tags
 }

@@ -3,6 +3,7 @@
 
 //! The structure `RequestHeader`.
 
+#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 use crate::wire::{ByteString, UnknownTags};
 
@@ -17,7 +18,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 2 is the first flexible version.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestHeader {
     /// The API key of this request.
     pub request_api_key: i16,
@@ -30,7 +30,6 @@ pub struct RequestHeader {
     /// Default empty, not null.
     pub client_id: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -71,4 +70,13 @@ impl Decode for RequestHeader {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { request_api_key, request_api_version, correlation_id, client_id, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestHeader, this, version;
+    "requestApiKey" request_api_key;
+    "requestApiVersion" request_api_version;
+    "correlationId" correlation_id;
+    "clientId" client_id;
+    unknown_tags
 }

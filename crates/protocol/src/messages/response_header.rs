@@ -4,6 +4,7 @@
 //! The structure `ResponseHeader`.
 
 use crate::wire::UnknownTags;
+#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 
 /// The message `ResponseHeader`, versions 0 to 1, flexible from 1.
@@ -11,12 +12,10 @@ use crate::wire::codec::*;
 /// # Versions
 /// Version 1 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseHeader {
     /// The correlation ID of this response.
     pub correlation_id: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -39,4 +38,10 @@ impl Decode for ResponseHeader {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { correlation_id, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseHeader, this, version;
+    "correlationId" correlation_id;
+    unknown_tags
 }

@@ -18,13 +18,10 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 2 adds flexible version support
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct SaslAuthenticateRequest {
     /// The SASL authentication bytes from the client, as defined by the SASL mechanism.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub auth_bytes: Bytes,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -51,6 +48,12 @@ impl Decode for SaslAuthenticateRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { SaslAuthenticateRequest, this, version;
+    "authBytes" auth_bytes;
+    unknown_tags
+}
+
 /// The message `SaslAuthenticateResponse` (API key 36), versions 0 to 2, flexible from 2.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -60,7 +63,6 @@ impl Decode for SaslAuthenticateRequest {
 ///
 /// Version 2 adds flexible version support
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct SaslAuthenticateResponse {
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
@@ -69,14 +71,12 @@ pub struct SaslAuthenticateResponse {
     /// Default empty, not null.
     pub error_message: Option<ByteString>,
     /// The SASL authentication bytes from the server, as defined by the SASL mechanism.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub auth_bytes: Bytes,
     /// Number of milliseconds after which only re-authentication over the existing connection to create a new session can occur.
     ///
     /// Versions 1+; left out silently elsewhere.
     pub session_lifetime_ms: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -121,4 +121,13 @@ impl Decode for SaslAuthenticateResponse {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { error_code, error_message, auth_bytes, session_lifetime_ms, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { SaslAuthenticateResponse, this, version;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "authBytes" auth_bytes;
+    "sessionLifetimeMs" session_lifetime_ms if version >= 1;
+    unknown_tags
 }

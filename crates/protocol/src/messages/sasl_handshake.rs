@@ -14,7 +14,6 @@ use crate::wire::codec::*;
 /// # Versions
 /// Version 1 supports SASL\_AUTHENTICATE. NOTE: Version cannot be easily bumped due to incorrect client negotiation for clients \<= 2.4. See <https://issues.apache.org/jira/browse/KAFKA-9577>
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct SaslHandshakeRequest {
     /// The SASL mechanism chosen by the client.
     pub mechanism: ByteString,
@@ -40,6 +39,11 @@ impl Decode for SaslHandshakeRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { SaslHandshakeRequest, this, version;
+    "mechanism" mechanism;
+}
+
 /// The message `SaslHandshakeResponse` (API key 17), versions 0 to 1, none of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -47,7 +51,6 @@ impl Decode for SaslHandshakeRequest {
 /// # Versions
 /// Version 1 is the same as version 0. NOTE: Version cannot be easily bumped due to incorrect client negotiation for clients \<= 2.4. See <https://issues.apache.org/jira/browse/KAFKA-9577>
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct SaslHandshakeResponse {
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
@@ -75,4 +78,10 @@ impl Decode for SaslHandshakeResponse {
         let mechanisms = reader.strings(false)?;
         Ok(Self { error_code, mechanisms })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { SaslHandshakeResponse, this, version;
+    "errorCode" error_code;
+    "mechanisms" mechanisms;
 }

@@ -18,7 +18,6 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 ///
 /// Version 2 introduces Renew acknowledgements (KIP-1222).
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ShareAcknowledgeRequest {
     /// The group identifier.
     ///
@@ -37,7 +36,6 @@ pub struct ShareAcknowledgeRequest {
     /// The topics containing records to acknowledge.
     pub topics: Vec<AcknowledgeTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -87,16 +85,24 @@ impl Decode for ShareAcknowledgeRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ShareAcknowledgeRequest, this, version;
+    "groupId" group_id;
+    "memberId" member_id;
+    "shareSessionEpoch" share_session_epoch;
+    "isRenewAck" is_renew_ack if version >= 2;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`ShareAcknowledgeRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AcknowledgeTopic {
     /// The unique topic ID.
     pub topic_id: Uuid,
     /// The partitions containing records to acknowledge.
     pub partitions: Vec<AcknowledgePartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -121,16 +127,21 @@ impl Decode for AcknowledgeTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AcknowledgeTopic, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`ShareAcknowledgeRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AcknowledgePartition {
     /// The partition index.
     pub partition_index: i32,
     /// Record batches to acknowledge.
     pub acknowledgement_batches: Vec<AcknowledgementBatch>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -155,9 +166,15 @@ impl Decode for AcknowledgePartition {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AcknowledgePartition, this, version;
+    "partitionIndex" partition_index;
+    "acknowledgementBatches" acknowledgement_batches;
+    unknown_tags
+}
+
 /// Part of [`ShareAcknowledgeRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AcknowledgementBatch {
     /// First offset of batch of records to acknowledge.
     pub first_offset: i64,
@@ -166,7 +183,6 @@ pub struct AcknowledgementBatch {
     /// Array of acknowledge types - 0:Gap,1:Accept,2:Release,3:Reject,4:Renew.
     pub acknowledge_types: Packed<i8>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -193,6 +209,14 @@ impl Decode for AcknowledgementBatch {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AcknowledgementBatch, this, version;
+    "firstOffset" first_offset;
+    "lastOffset" last_offset;
+    "acknowledgeTypes" acknowledge_types;
+    unknown_tags
+}
+
 /// The message `ShareAcknowledgeResponse` (API key 79), versions 1 to 2, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -206,7 +230,6 @@ impl Decode for AcknowledgementBatch {
 ///
 /// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+) - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+) - SHARE\_SESSION\_NOT\_FOUND (version 0+) - INVALID\_SHARE\_SESSION\_EPOCH (version 0+) - NOT\_LEADER\_OR\_FOLLOWER (version 0+) - UNKNOWN\_TOPIC\_ID (version 0+) - INVALID\_RECORD\_STATE (version 0+) - KAFKA\_STORAGE\_ERROR (version 0+) - INVALID\_REQUEST (version 0+) - UNKNOWN\_SERVER\_ERROR (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ShareAcknowledgeResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -223,7 +246,6 @@ pub struct ShareAcknowledgeResponse {
     /// Endpoints for all current leaders enumerated in PartitionData with error NOT\_LEADER\_OR\_FOLLOWER.
     pub node_endpoints: Vec<NodeEndpoint>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -268,16 +290,25 @@ impl Decode for ShareAcknowledgeResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ShareAcknowledgeResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "acquisitionLockTimeoutMs" acquisition_lock_timeout_ms if version >= 2;
+    "responses" responses;
+    "nodeEndpoints" node_endpoints;
+    unknown_tags
+}
+
 /// Part of [`ShareAcknowledgeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ShareAcknowledgeTopicResponse {
     /// The unique topic ID.
     pub topic_id: Uuid,
     /// The topic partitions.
     pub partitions: Vec<PartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -302,9 +333,15 @@ impl Decode for ShareAcknowledgeTopicResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ShareAcknowledgeTopicResponse, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`ShareAcknowledgeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionData {
     /// The partition index.
     pub partition_index: i32,
@@ -315,7 +352,6 @@ pub struct PartitionData {
     /// The current leader of the partition.
     pub current_leader: LeaderIdAndEpoch,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -344,16 +380,23 @@ impl Decode for PartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionData, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "currentLeader" current_leader;
+    unknown_tags
+}
+
 /// Part of [`ShareAcknowledgeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct LeaderIdAndEpoch {
     /// The ID of the current leader or -1 if the leader is unknown.
     pub leader_id: i32,
     /// The latest known leader epoch.
     pub leader_epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -378,9 +421,15 @@ impl Decode for LeaderIdAndEpoch {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { LeaderIdAndEpoch, this, version;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch;
+    unknown_tags
+}
+
 /// Part of [`ShareAcknowledgeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct NodeEndpoint {
     /// The ID of the associated node.
     ///
@@ -393,7 +442,6 @@ pub struct NodeEndpoint {
     /// The rack of the node, or null if it has not been assigned to a rack.
     pub rack: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -420,4 +468,13 @@ impl Decode for NodeEndpoint {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { node_id, host, port, rack, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { NodeEndpoint, this, version;
+    "nodeId" node_id;
+    "host" host;
+    "port" port;
+    "rack" rack;
+    unknown_tags
 }

@@ -20,7 +20,6 @@ use crate::wire::{ByteString, Listed, Packed, UnknownTags, Uuid};
 ///
 /// Version 2 introduces ShareAcquireMode and Renew acknowledgements (KIP-1206 and KIP-1222).
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ShareFetchRequest {
     /// The group identifier.
     ///
@@ -57,7 +56,6 @@ pub struct ShareFetchRequest {
     /// The partitions to remove from this share session.
     pub forgotten_topics_data: Vec<ForgottenTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -144,16 +142,31 @@ impl Decode for ShareFetchRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ShareFetchRequest, this, version;
+    "groupId" group_id;
+    "memberId" member_id;
+    "shareSessionEpoch" share_session_epoch;
+    "maxWaitMs" max_wait_ms;
+    "minBytes" min_bytes;
+    "maxBytes" max_bytes;
+    "maxRecords" max_records;
+    "batchSize" batch_size;
+    "shareAcquireMode" share_acquire_mode if version >= 2;
+    "isRenewAck" is_renew_ack if version >= 2;
+    "topics" topics;
+    "forgottenTopicsData" forgotten_topics_data;
+    unknown_tags
+}
+
 /// Part of [`ShareFetchRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct FetchTopic {
     /// The unique topic ID.
     pub topic_id: Uuid,
     /// The partitions to fetch.
     pub partitions: Vec<FetchPartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -178,9 +191,15 @@ impl Decode for FetchTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { FetchTopic, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`ShareFetchRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct FetchPartition {
     /// The partition index.
     pub partition_index: i32,
@@ -191,7 +210,6 @@ pub struct FetchPartition {
     /// Record batches to acknowledge.
     pub acknowledgement_batches: Vec<AcknowledgementBatch>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -218,9 +236,15 @@ impl Decode for FetchPartition {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { FetchPartition, this, version;
+    "partitionIndex" partition_index;
+    "acknowledgementBatches" acknowledgement_batches;
+    unknown_tags
+}
+
 /// Part of [`ShareFetchRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AcknowledgementBatch {
     /// First offset of batch of records to acknowledge.
     pub first_offset: i64,
@@ -229,7 +253,6 @@ pub struct AcknowledgementBatch {
     /// Array of acknowledge types - 0:Gap,1:Accept,2:Release,3:Reject,4:Renew.
     pub acknowledge_types: Packed<i8>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -256,16 +279,22 @@ impl Decode for AcknowledgementBatch {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AcknowledgementBatch, this, version;
+    "firstOffset" first_offset;
+    "lastOffset" last_offset;
+    "acknowledgeTypes" acknowledge_types;
+    unknown_tags
+}
+
 /// Part of [`ShareFetchRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ForgottenTopic {
     /// The unique topic ID.
     pub topic_id: Uuid,
     /// The partitions indexes to forget.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -290,6 +319,13 @@ impl Decode for ForgottenTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ForgottenTopic, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// The message `ShareFetchResponse` (API key 78), versions 1 to 2, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -303,7 +339,6 @@ impl Decode for ForgottenTopic {
 ///
 /// Supported errors for ErrorCode and AcknowledgeErrorCode: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+) - SHARE\_SESSION\_NOT\_FOUND (version 0+) - INVALID\_SHARE\_SESSION\_EPOCH (version 0+) - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+) - NOT\_LEADER\_OR\_FOLLOWER (version 0+) - UNKNOWN\_TOPIC\_ID (version 0+) - INVALID\_RECORD\_STATE (version 0+) - only for AcknowledgeErrorCode - KAFKA\_STORAGE\_ERROR (version 0+) - CORRUPT\_MESSAGE (version 0+) - INVALID\_REQUEST (version 0+) - UNKNOWN\_SERVER\_ERROR (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ShareFetchResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -318,7 +353,6 @@ pub struct ShareFetchResponse {
     /// Endpoints for all current leaders enumerated in PartitionData with error NOT\_LEADER\_OR\_FOLLOWER.
     pub node_endpoints: Listed<NodeEndpoint>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -361,16 +395,25 @@ impl Decode for ShareFetchResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ShareFetchResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "acquisitionLockTimeoutMs" acquisition_lock_timeout_ms;
+    "responses" responses;
+    "nodeEndpoints" node_endpoints;
+    unknown_tags
+}
+
 /// Part of [`ShareFetchResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ShareFetchableTopicResponse {
     /// The unique topic ID.
     pub topic_id: Uuid,
     /// The topic partitions.
     pub partitions: Listed<PartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -401,9 +444,15 @@ impl Decode for ShareFetchableTopicResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ShareFetchableTopicResponse, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`ShareFetchResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionData {
     /// The partition index.
     pub partition_index: i32,
@@ -420,12 +469,10 @@ pub struct PartitionData {
     /// The record data.
     ///
     /// Never null in these versions; default empty, not null.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::nullable_bytes"))]
     pub records: Option<Bytes>,
     /// The acquired records.
     pub acquired_records: Listed<AcquiredRecords>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -499,16 +546,27 @@ impl Decode for PartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionData, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "acknowledgeErrorCode" acknowledge_error_code;
+    "acknowledgeErrorMessage" acknowledge_error_message;
+    "currentLeader" current_leader;
+    "records" records;
+    "acquiredRecords" acquired_records;
+    unknown_tags
+}
+
 /// Part of [`ShareFetchResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct LeaderIdAndEpoch {
     /// The ID of the current leader or -1 if the leader is unknown.
     pub leader_id: i32,
     /// The latest known leader epoch.
     pub leader_epoch: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -538,9 +596,15 @@ impl Decode for LeaderIdAndEpoch {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { LeaderIdAndEpoch, this, version;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch;
+    unknown_tags
+}
+
 /// Part of [`ShareFetchResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AcquiredRecords {
     /// The earliest offset in this batch of acquired records.
     pub first_offset: i64,
@@ -549,7 +613,6 @@ pub struct AcquiredRecords {
     /// The delivery count of this batch of acquired records.
     pub delivery_count: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -581,9 +644,16 @@ impl Decode for AcquiredRecords {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { AcquiredRecords, this, version;
+    "firstOffset" first_offset;
+    "lastOffset" last_offset;
+    "deliveryCount" delivery_count;
+    unknown_tags
+}
+
 /// Part of [`ShareFetchResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct NodeEndpoint {
     /// The ID of the associated node.
     ///
@@ -596,7 +666,6 @@ pub struct NodeEndpoint {
     /// The rack of the node, or null if it has not been assigned to a rack.
     pub rack: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -631,4 +700,13 @@ impl Decode for NodeEndpoint {
         reader.check_nullable_string(true)?;
         reader.check_unknown_tags()
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { NodeEndpoint, this, version;
+    "nodeId" node_id;
+    "host" host;
+    "port" port;
+    "rack" rack;
+    unknown_tags
 }

@@ -16,7 +16,6 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 ///
 /// Version 1 is the initial stable version (KIP-932).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ShareGroupDescribeRequest {
     /// The ids of the groups to describe.
     ///
@@ -25,7 +24,6 @@ pub struct ShareGroupDescribeRequest {
     /// Whether to include authorized operations.
     pub include_authorized_operations: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -52,6 +50,13 @@ impl Decode for ShareGroupDescribeRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ShareGroupDescribeRequest, this, version;
+    "groupIds" group_ids;
+    "includeAuthorizedOperations" include_authorized_operations;
+    unknown_tags
+}
+
 /// The message `ShareGroupDescribeResponse` (API key 77), version 1, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -63,14 +68,12 @@ impl Decode for ShareGroupDescribeRequest {
 ///
 /// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 1+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - INVALID\_GROUP\_ID (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - INVALID\_REQUEST (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ShareGroupDescribeResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each described group.
     pub groups: Vec<DescribedGroup>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -97,9 +100,15 @@ impl Decode for ShareGroupDescribeResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ShareGroupDescribeResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "groups" groups;
+    unknown_tags
+}
+
 /// Part of [`ShareGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribedGroup {
     /// The describe error, or 0 if there was no error.
     pub error_code: i16,
@@ -124,7 +133,6 @@ pub struct DescribedGroup {
     /// Default i32::MIN.
     pub authorized_operations: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -191,9 +199,22 @@ impl Decode for DescribedGroup {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribedGroup, this, version;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "groupId" group_id;
+    "groupState" group_state;
+    "groupEpoch" group_epoch;
+    "assignmentEpoch" assignment_epoch;
+    "assignorName" assignor_name;
+    "members" members;
+    "authorizedOperations" authorized_operations;
+    unknown_tags
+}
+
 /// Part of [`ShareGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Member {
     /// The member ID.
     pub member_id: ByteString,
@@ -212,7 +233,6 @@ pub struct Member {
     /// The current assignment.
     pub assignment: Assignment,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -256,9 +276,20 @@ impl Decode for Member {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Member, this, version;
+    "memberId" member_id;
+    "rackId" rack_id;
+    "memberEpoch" member_epoch;
+    "clientId" client_id;
+    "clientHost" client_host;
+    "subscribedTopicNames" subscribed_topic_names;
+    "assignment" assignment;
+    unknown_tags
+}
+
 /// Part of [`ShareGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicPartitions {
     /// The topic ID.
     pub topic_id: Uuid,
@@ -269,7 +300,6 @@ pub struct TopicPartitions {
     /// The partitions.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -296,14 +326,20 @@ impl Decode for TopicPartitions {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicPartitions, this, version;
+    "topicId" topic_id;
+    "topicName" topic_name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`ShareGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Assignment {
     /// The assigned topic-partitions to the member.
     pub topic_partitions: Vec<TopicPartitions>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -324,4 +360,10 @@ impl Decode for Assignment {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { topic_partitions, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Assignment, this, version;
+    "topicPartitions" topic_partitions;
+    unknown_tags
 }

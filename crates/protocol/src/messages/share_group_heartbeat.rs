@@ -16,7 +16,6 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 ///
 /// Version 1 is the initial stable version (KIP-932).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ShareGroupHeartbeatRequest {
     /// The group identifier.
     ///
@@ -33,7 +32,6 @@ pub struct ShareGroupHeartbeatRequest {
     /// Topic name.
     pub subscribed_topic_names: Option<Vec<ByteString>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -66,6 +64,16 @@ impl Decode for ShareGroupHeartbeatRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ShareGroupHeartbeatRequest, this, version;
+    "groupId" group_id;
+    "memberId" member_id;
+    "memberEpoch" member_epoch;
+    "rackId" rack_id;
+    "subscribedTopicNames" subscribed_topic_names;
+    unknown_tags
+}
+
 /// The message `ShareGroupHeartbeatResponse` (API key 76), version 1, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -77,7 +85,6 @@ impl Decode for ShareGroupHeartbeatRequest {
 ///
 /// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 1+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - UNKNOWN\_MEMBER\_ID (version 0+) - GROUP\_MAX\_SIZE\_REACHED (version 0+) - INVALID\_REQUEST (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ShareGroupHeartbeatResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -94,7 +101,6 @@ pub struct ShareGroupHeartbeatResponse {
     /// null if not provided; the assignment otherwise.
     pub assignment: Option<Assignment>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -140,14 +146,24 @@ impl Decode for ShareGroupHeartbeatResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ShareGroupHeartbeatResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "memberId" member_id;
+    "memberEpoch" member_epoch;
+    "heartbeatIntervalMs" heartbeat_interval_ms;
+    "assignment" assignment;
+    unknown_tags
+}
+
 /// Part of [`ShareGroupHeartbeatResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Assignment {
     /// The partitions assigned to the member.
     pub topic_partitions: Vec<TopicPartitions>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -170,16 +186,20 @@ impl Decode for Assignment {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Assignment, this, version;
+    "topicPartitions" topic_partitions;
+    unknown_tags
+}
+
 /// Part of [`ShareGroupHeartbeatResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicPartitions {
     /// The topic ID.
     pub topic_id: Uuid,
     /// The partitions.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -202,4 +222,11 @@ impl Decode for TopicPartitions {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { topic_id, partitions, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicPartitions, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
 }

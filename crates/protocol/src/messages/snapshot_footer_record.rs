@@ -4,16 +4,15 @@
 //! The structure `SnapshotFooterRecord`.
 
 use crate::wire::UnknownTags;
+#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 
 /// The message `SnapshotFooterRecord`, version 0, all of them flexible.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct SnapshotFooterRecord {
     /// The version of the snapshot footer record.
     pub version_: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -34,4 +33,10 @@ impl Decode for SnapshotFooterRecord {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { version_, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { SnapshotFooterRecord, this, version;
+    "version" version_;
+    unknown_tags
 }

@@ -4,18 +4,17 @@
 //! The structure `SnapshotHeaderRecord`.
 
 use crate::wire::UnknownTags;
+#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 
 /// The message `SnapshotHeaderRecord`, version 0, all of them flexible.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct SnapshotHeaderRecord {
     /// The version of the snapshot header record.
     pub version_: i16,
     /// The append time of the last record from the log contained in this snapshot.
     pub last_contained_log_timestamp: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -38,4 +37,11 @@ impl Decode for SnapshotHeaderRecord {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { version_, last_contained_log_timestamp, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { SnapshotHeaderRecord, this, version;
+    "version" version_;
+    "lastContainedLogTimestamp" last_contained_log_timestamp;
+    unknown_tags
 }

@@ -11,7 +11,6 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct StreamsGroupDescribeRequest {
     /// The ids of the groups to describe
     ///
@@ -20,7 +19,6 @@ pub struct StreamsGroupDescribeRequest {
     /// Whether to include authorized operations.
     pub include_authorized_operations: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -47,6 +45,13 @@ impl Decode for StreamsGroupDescribeRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { StreamsGroupDescribeRequest, this, version;
+    "groupIds" group_ids;
+    "includeAuthorizedOperations" include_authorized_operations;
+    unknown_tags
+}
+
 /// The message `StreamsGroupDescribeResponse` (API key 89), version 0, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -54,14 +59,12 @@ impl Decode for StreamsGroupDescribeRequest {
 /// # Versions
 /// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - INVALID\_REQUEST (version 0+) - INVALID\_GROUP\_ID (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct StreamsGroupDescribeResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each described group.
     pub groups: Vec<DescribedGroup>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -88,9 +91,15 @@ impl Decode for StreamsGroupDescribeResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { StreamsGroupDescribeResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "groups" groups;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribedGroup {
     /// The describe error, or 0 if there was no error.
     pub error_code: i16,
@@ -115,7 +124,6 @@ pub struct DescribedGroup {
     /// Default i32::MIN.
     pub authorized_operations: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -182,16 +190,28 @@ impl Decode for DescribedGroup {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { DescribedGroup, this, version;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "groupId" group_id;
+    "groupState" group_state;
+    "groupEpoch" group_epoch;
+    "assignmentEpoch" assignment_epoch;
+    "topology" topology;
+    "members" members;
+    "authorizedOperations" authorized_operations;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Topology {
     /// The epoch of the currently initialized topology for this group.
     pub epoch: i32,
     /// The subtopologies of the streams application. This contains the configured subtopologies, where the number of partitions are set and any regular expressions are resolved to actual topics. Null if the group is uninitialized, source topics are missing or incorrectly partitioned.
     pub subtopologies: Option<Vec<Subtopology>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -216,9 +236,15 @@ impl Decode for Topology {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Topology, this, version;
+    "epoch" epoch;
+    "subtopologies" subtopologies;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Subtopology {
     /// String to uniquely identify the subtopology.
     pub subtopology_id: ByteString,
@@ -235,7 +261,6 @@ pub struct Subtopology {
     /// The set of source topics that are internally created repartition topics. Created automatically.
     pub repartition_source_topics: Vec<TopicInfo>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -273,9 +298,18 @@ impl Decode for Subtopology {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Subtopology, this, version;
+    "subtopologyId" subtopology_id;
+    "sourceTopics" source_topics;
+    "repartitionSinkTopics" repartition_sink_topics;
+    "stateChangelogTopics" state_changelog_topics;
+    "repartitionSourceTopics" repartition_source_topics;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Member {
     /// The member ID.
     pub member_id: ByteString,
@@ -308,7 +342,6 @@ pub struct Member {
     /// True for classic members that have not been upgraded yet.
     pub is_classic: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -376,16 +409,34 @@ impl Decode for Member {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Member, this, version;
+    "memberId" member_id;
+    "memberEpoch" member_epoch;
+    "instanceId" instance_id;
+    "rackId" rack_id;
+    "clientId" client_id;
+    "clientHost" client_host;
+    "topologyEpoch" topology_epoch;
+    "processId" process_id;
+    "userEndpoint" user_endpoint;
+    "clientTags" client_tags;
+    "taskOffsets" task_offsets;
+    "taskEndOffsets" task_end_offsets;
+    "assignment" assignment;
+    "targetAssignment" target_assignment;
+    "isClassic" is_classic;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Endpoint {
     /// host of the endpoint
     pub host: ByteString,
     /// port of the endpoint
     pub port: u16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -410,9 +461,15 @@ impl Decode for Endpoint {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Endpoint, this, version;
+    "host" host;
+    "port" port;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TaskOffset {
     /// The subtopology identifier.
     pub subtopology_id: ByteString,
@@ -421,7 +478,6 @@ pub struct TaskOffset {
     /// The offset.
     pub offset: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -448,9 +504,16 @@ impl Decode for TaskOffset {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TaskOffset, this, version;
+    "subtopologyId" subtopology_id;
+    "partition" partition;
+    "offset" offset;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Assignment {
     /// Active tasks for this client.
     pub active_tasks: Vec<TaskIds>,
@@ -459,7 +522,6 @@ pub struct Assignment {
     /// Warm-up tasks for this client.
     pub warmup_tasks: Vec<TaskIds>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -486,16 +548,22 @@ impl Decode for Assignment {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Assignment, this, version;
+    "activeTasks" active_tasks;
+    "standbyTasks" standby_tasks;
+    "warmupTasks" warmup_tasks;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TaskIds {
     /// The subtopology identifier.
     pub subtopology_id: ByteString,
     /// The partitions of the input topics processed by this member.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -520,16 +588,21 @@ impl Decode for TaskIds {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TaskIds, this, version;
+    "subtopologyId" subtopology_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct KeyValue {
     /// key of the config
     pub key: ByteString,
     /// value of the config
     pub value: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -554,9 +627,15 @@ impl Decode for KeyValue {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { KeyValue, this, version;
+    "key" key;
+    "value" value;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupDescribeResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicInfo {
     /// The name of the topic.
     ///
@@ -569,7 +648,6 @@ pub struct TopicInfo {
     /// Topic-level configurations as key-value pairs.
     pub topic_configs: Vec<KeyValue>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -596,4 +674,13 @@ impl Decode for TopicInfo {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { name, partitions, replication_factor, topic_configs, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicInfo, this, version;
+    "name" name;
+    "partitions" partitions;
+    "replicationFactor" replication_factor;
+    "topicConfigs" topic_configs;
+    unknown_tags
 }

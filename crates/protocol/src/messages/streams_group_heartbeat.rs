@@ -11,7 +11,6 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct StreamsGroupHeartbeatRequest {
     /// The group identifier.
     ///
@@ -52,7 +51,6 @@ pub struct StreamsGroupHeartbeatRequest {
     /// Whether all Streams clients in the group should shut down.
     pub shutdown_application: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -153,16 +151,36 @@ impl Decode for StreamsGroupHeartbeatRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { StreamsGroupHeartbeatRequest, this, version;
+    "groupId" group_id;
+    "memberId" member_id;
+    "memberEpoch" member_epoch;
+    "endpointInformationEpoch" endpoint_information_epoch;
+    "instanceId" instance_id;
+    "rackId" rack_id;
+    "rebalanceTimeoutMs" rebalance_timeout_ms;
+    "topology" topology;
+    "activeTasks" active_tasks;
+    "standbyTasks" standby_tasks;
+    "warmupTasks" warmup_tasks;
+    "processId" process_id;
+    "userEndpoint" user_endpoint;
+    "clientTags" client_tags;
+    "taskOffsets" task_offsets;
+    "taskEndOffsets" task_end_offsets;
+    "shutdownApplication" shutdown_application;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupHeartbeatRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Topology {
     /// The epoch of the topology. Used to check if the topology corresponds to the topology initialized on the brokers.
     pub epoch: i32,
     /// The sub-topologies of the streams application.
     pub subtopologies: Vec<Subtopology>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -187,9 +205,15 @@ impl Decode for Topology {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Topology, this, version;
+    "epoch" epoch;
+    "subtopologies" subtopologies;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupHeartbeatRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Subtopology {
     /// String to uniquely identify the subtopology. Deterministically generated from the topology
     pub subtopology_id: ByteString,
@@ -210,7 +234,6 @@ pub struct Subtopology {
     /// A subset of source topics that must be copartitioned.
     pub copartition_groups: Vec<CopartitionGroup>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -254,9 +277,20 @@ impl Decode for Subtopology {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Subtopology, this, version;
+    "subtopologyId" subtopology_id;
+    "sourceTopics" source_topics;
+    "sourceTopicRegex" source_topic_regex;
+    "stateChangelogTopics" state_changelog_topics;
+    "repartitionSinkTopics" repartition_sink_topics;
+    "repartitionSourceTopics" repartition_source_topics;
+    "copartitionGroups" copartition_groups;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupHeartbeatRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CopartitionGroup {
     /// The topics the topology reads from. Index into the array on the subtopology level.
     pub source_topics: Packed<i16>,
@@ -265,7 +299,6 @@ pub struct CopartitionGroup {
     /// The set of source topics that are internally created repartition topics. Index into the array on the subtopology level.
     pub repartition_source_topics: Packed<i16>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -292,16 +325,22 @@ impl Decode for CopartitionGroup {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CopartitionGroup, this, version;
+    "sourceTopics" source_topics;
+    "sourceTopicRegex" source_topic_regex;
+    "repartitionSourceTopics" repartition_source_topics;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupHeartbeatRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct KeyValue {
     /// key of the config
     pub key: ByteString,
     /// value of the config
     pub value: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -326,9 +365,15 @@ impl Decode for KeyValue {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { KeyValue, this, version;
+    "key" key;
+    "value" value;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupHeartbeatRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicInfo {
     /// The name of the topic.
     ///
@@ -341,7 +386,6 @@ pub struct TopicInfo {
     /// Topic-level configurations as key-value pairs.
     pub topic_configs: Vec<KeyValue>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -370,16 +414,23 @@ impl Decode for TopicInfo {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicInfo, this, version;
+    "name" name;
+    "partitions" partitions;
+    "replicationFactor" replication_factor;
+    "topicConfigs" topic_configs;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupHeartbeatRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestEndpoint {
     /// host of the endpoint
     pub host: ByteString,
     /// port of the endpoint
     pub port: u16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -404,9 +455,15 @@ impl Decode for RequestEndpoint {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestEndpoint, this, version;
+    "host" host;
+    "port" port;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupHeartbeatRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TaskOffset {
     /// The subtopology identifier.
     pub subtopology_id: ByteString,
@@ -415,7 +472,6 @@ pub struct TaskOffset {
     /// The offset.
     pub offset: i64,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -442,16 +498,22 @@ impl Decode for TaskOffset {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TaskOffset, this, version;
+    "subtopologyId" subtopology_id;
+    "partition" partition;
+    "offset" offset;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupHeartbeatRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestTaskIds {
     /// The subtopology identifier.
     pub subtopology_id: ByteString,
     /// The partitions of the input topics processed by this member.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -476,6 +538,13 @@ impl Decode for RequestTaskIds {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestTaskIds, this, version;
+    "subtopologyId" subtopology_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// The message `StreamsGroupHeartbeatResponse` (API key 88), version 0, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -483,7 +552,6 @@ impl Decode for RequestTaskIds {
 /// # Versions
 /// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - INVALID\_REQUEST (version 0+) - UNKNOWN\_MEMBER\_ID (version 0+) - FENCED\_MEMBER\_EPOCH (version 0+) - UNRELEASED\_INSTANCE\_ID (version 0+) - GROUP\_MAX\_SIZE\_REACHED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+) - CLUSTER\_AUTHORIZATION\_FAILED (version 0+) - STREAMS\_INVALID\_TOPOLOGY (version 0+) - STREAMS\_INVALID\_TOPOLOGY\_EPOCH (version 0+) - STREAMS\_TOPOLOGY\_FENCED (version 0+)
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct StreamsGroupHeartbeatResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -516,7 +584,6 @@ pub struct StreamsGroupHeartbeatResponse {
     /// Global assignment information used for IQ. Null if unchanged since last heartbeat.
     pub partitions_by_user_endpoint: Option<Vec<EndpointToPartitions>>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -605,9 +672,27 @@ impl Decode for StreamsGroupHeartbeatResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { StreamsGroupHeartbeatResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "memberId" member_id;
+    "memberEpoch" member_epoch;
+    "heartbeatIntervalMs" heartbeat_interval_ms;
+    "acceptableRecoveryLag" acceptable_recovery_lag;
+    "taskOffsetIntervalMs" task_offset_interval_ms;
+    "status" status;
+    "activeTasks" active_tasks;
+    "standbyTasks" standby_tasks;
+    "warmupTasks" warmup_tasks;
+    "endpointInformationEpoch" endpoint_information_epoch;
+    "partitionsByUserEndpoint" partitions_by_user_endpoint;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupHeartbeatResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct EndpointToPartitions {
     /// User-defined endpoint to connect to the node
     pub user_endpoint: ResponseEndpoint,
@@ -616,7 +701,6 @@ pub struct EndpointToPartitions {
     /// All topic partitions materialized by standby tasks on the node
     pub standby_partitions: Vec<TopicPartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -643,16 +727,22 @@ impl Decode for EndpointToPartitions {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { EndpointToPartitions, this, version;
+    "userEndpoint" user_endpoint;
+    "activePartitions" active_partitions;
+    "standbyPartitions" standby_partitions;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupHeartbeatResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Status {
     /// A code to indicate that a particular status is active for the group membership
     pub status_code: i8,
     /// A string representation of the status.
     pub status_detail: ByteString,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -677,9 +767,15 @@ impl Decode for Status {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Status, this, version;
+    "statusCode" status_code;
+    "statusDetail" status_detail;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupHeartbeatResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TopicPartition {
     /// topic name
     ///
@@ -688,7 +784,6 @@ pub struct TopicPartition {
     /// partitions
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -713,16 +808,21 @@ impl Decode for TopicPartition {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TopicPartition, this, version;
+    "topic" topic;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupHeartbeatResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseTaskIds {
     /// The subtopology identifier.
     pub subtopology_id: ByteString,
     /// The partitions of the input topics processed by this member.
     pub partitions: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -747,16 +847,21 @@ impl Decode for ResponseTaskIds {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseTaskIds, this, version;
+    "subtopologyId" subtopology_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`StreamsGroupHeartbeatResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseEndpoint {
     /// host of the endpoint
     pub host: ByteString,
     /// port of the endpoint
     pub port: u16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -779,4 +884,11 @@ impl Decode for ResponseEndpoint {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { host, port, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseEndpoint, this, version;
+    "host" host;
+    "port" port;
+    unknown_tags
 }

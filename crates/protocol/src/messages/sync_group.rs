@@ -22,7 +22,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Starting from version 5, the client sends the Protocol Type and the Protocol Name to the broker (KIP-559). The broker will reject the request if they are inconsistent with the Type and Name known by the broker.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct SyncGroupRequest {
     /// The unique group identifier.
     ///
@@ -47,7 +46,6 @@ pub struct SyncGroupRequest {
     /// Each assignment.
     pub assignments: Vec<SyncGroupRequestAssignment>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -103,17 +101,26 @@ impl Decode for SyncGroupRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { SyncGroupRequest, this, version;
+    "groupId" group_id;
+    "generationId" generation_id;
+    "memberId" member_id;
+    "groupInstanceId" group_instance_id if version >= 3;
+    "protocolType" protocol_type if version >= 5;
+    "protocolName" protocol_name if version >= 5;
+    "assignments" assignments;
+    unknown_tags
+}
+
 /// Part of [`SyncGroupRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct SyncGroupRequestAssignment {
     /// The ID of the member to assign.
     pub member_id: ByteString,
     /// The member assignment.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub assignment: Bytes,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -140,6 +147,13 @@ impl Decode for SyncGroupRequestAssignment {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { SyncGroupRequestAssignment, this, version;
+    "memberId" member_id;
+    "assignment" assignment;
+    unknown_tags
+}
+
 /// The message `SyncGroupResponse` (API key 14), versions 0 to 5, flexible from 4.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -155,7 +169,6 @@ impl Decode for SyncGroupRequestAssignment {
 ///
 /// Starting from version 5, the broker sends back the Protocol Type and the Protocol Name to the client (KIP-559).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct SyncGroupResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     ///
@@ -172,10 +185,8 @@ pub struct SyncGroupResponse {
     /// Versions 5; left out silently elsewhere.
     pub protocol_name: Option<ByteString>,
     /// The member assignment.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub assignment: Bytes,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -214,4 +225,14 @@ impl Decode for SyncGroupResponse {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { throttle_time_ms, error_code, protocol_type, protocol_name, assignment, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { SyncGroupResponse, this, version;
+    "throttleTimeMs" throttle_time_ms if version >= 1;
+    "errorCode" error_code;
+    "protocolType" protocol_type if version >= 5;
+    "protocolName" protocol_name if version >= 5;
+    "assignment" assignment;
+    unknown_tags
 }

@@ -22,7 +22,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 5 is the same as version 4 (KIP-890). Note when TxnOffsetCommit requests are used in transaction, if transaction V2 (KIP\_890 part 2) is enabled, the TxnOffsetCommit request will also include the function for a AddOffsetsToTxn call. If V2 is disabled, the client can't use TxnOffsetCommit request version higher than 4 within a transaction.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TxnOffsetCommitRequest {
     /// The ID of the transaction.
     ///
@@ -53,7 +52,6 @@ pub struct TxnOffsetCommitRequest {
     /// Each topic that we want to commit offsets for.
     pub topics: Vec<TxnOffsetCommitRequestTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -132,9 +130,21 @@ impl Decode for TxnOffsetCommitRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TxnOffsetCommitRequest, this, version;
+    "transactionalId" transactional_id;
+    "groupId" group_id;
+    "producerId" producer_id;
+    "producerEpoch" producer_epoch;
+    "generationId" generation_id if version >= 3;
+    "memberId" member_id if version >= 3;
+    "groupInstanceId" group_instance_id if version >= 3;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`TxnOffsetCommitRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TxnOffsetCommitRequestTopic {
     /// The topic name.
     ///
@@ -143,7 +153,6 @@ pub struct TxnOffsetCommitRequestTopic {
     /// The partitions inside the topic that we want to commit offsets for.
     pub partitions: Vec<TxnOffsetCommitRequestPartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -170,9 +179,15 @@ impl Decode for TxnOffsetCommitRequestTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TxnOffsetCommitRequestTopic, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`TxnOffsetCommitRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TxnOffsetCommitRequestPartition {
     /// The index of the partition within the topic.
     pub partition_index: i32,
@@ -187,7 +202,6 @@ pub struct TxnOffsetCommitRequestPartition {
     /// Default empty, not null.
     pub committed_metadata: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -238,6 +252,15 @@ impl Decode for TxnOffsetCommitRequestPartition {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TxnOffsetCommitRequestPartition, this, version;
+    "partitionIndex" partition_index;
+    "committedOffset" committed_offset;
+    "committedLeaderEpoch" committed_leader_epoch if version >= 2;
+    "committedMetadata" committed_metadata;
+    unknown_tags
+}
+
 /// The message `TxnOffsetCommitResponse` (API key 28), versions 0 to 5, flexible from 3.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -253,14 +276,12 @@ impl Decode for TxnOffsetCommitRequestPartition {
 ///
 /// Version 5 is the same with version 3 (KIP-890).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TxnOffsetCommitResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The responses for each topic.
     pub topics: Vec<TxnOffsetCommitResponseTopic>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -289,9 +310,15 @@ impl Decode for TxnOffsetCommitResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TxnOffsetCommitResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`TxnOffsetCommitResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TxnOffsetCommitResponseTopic {
     /// The topic name.
     ///
@@ -300,7 +327,6 @@ pub struct TxnOffsetCommitResponseTopic {
     /// The responses for each partition in the topic.
     pub partitions: Vec<TxnOffsetCommitResponsePartition>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -327,16 +353,21 @@ impl Decode for TxnOffsetCommitResponseTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TxnOffsetCommitResponseTopic, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`TxnOffsetCommitResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct TxnOffsetCommitResponsePartition {
     /// The partition index.
     pub partition_index: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -361,4 +392,11 @@ impl Decode for TxnOffsetCommitResponsePartition {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { partition_index, error_code, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { TxnOffsetCommitResponsePartition, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    unknown_tags
 }

@@ -11,14 +11,12 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct UnregisterBrokerRequest {
     /// The broker ID to unregister.
     ///
     /// Broker id.
     pub broker_id: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -43,11 +41,16 @@ impl Decode for UnregisterBrokerRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { UnregisterBrokerRequest, this, version;
+    "brokerId" broker_id;
+    unknown_tags
+}
+
 /// The message `UnregisterBrokerResponse` (API key 64), version 0, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct UnregisterBrokerResponse {
     /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -58,7 +61,6 @@ pub struct UnregisterBrokerResponse {
     /// Default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -96,4 +98,12 @@ impl Decode for UnregisterBrokerResponse {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { throttle_time_ms, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { UnregisterBrokerResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

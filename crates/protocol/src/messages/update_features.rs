@@ -16,7 +16,6 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 2 changes the response to not return feature level results.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct UpdateFeaturesRequest {
     /// How long to wait in milliseconds before timing out the request.
     ///
@@ -29,7 +28,6 @@ pub struct UpdateFeaturesRequest {
     /// Versions 1+.
     pub validate_only: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -73,9 +71,16 @@ impl Decode for UpdateFeaturesRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { UpdateFeaturesRequest, this, version;
+    "timeoutMs" timeout_ms;
+    "featureUpdates" feature_updates;
+    "validateOnly" validate_only if version >= 1;
+    unknown_tags
+}
+
 /// Part of [`UpdateFeaturesRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct FeatureUpdateKey {
     /// The name of the finalized feature to be updated.
     pub feature: ByteString,
@@ -90,7 +95,6 @@ pub struct FeatureUpdateKey {
     /// Versions 1+; default 1.
     pub upgrade_type: i8,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -139,11 +143,19 @@ impl Decode for FeatureUpdateKey {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { FeatureUpdateKey, this, version;
+    "feature" feature;
+    "maxVersionLevel" max_version_level;
+    "allowDowngrade" allow_downgrade if version <= 0;
+    "upgradeType" upgrade_type if version >= 1;
+    unknown_tags
+}
+
 /// The message `UpdateFeaturesResponse` (API key 57), versions 0 to 2, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct UpdateFeaturesResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -158,7 +170,6 @@ pub struct UpdateFeaturesResponse {
     /// Versions 0–1; left out silently elsewhere.
     pub results: Vec<UpdatableFeatureResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -203,9 +214,17 @@ impl Decode for UpdateFeaturesResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { UpdateFeaturesResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    "results" results if version <= 1;
+    unknown_tags
+}
+
 /// Part of [`UpdateFeaturesResponse`], versions 0–1.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct UpdatableFeatureResult {
     /// The name of the finalized feature.
     pub feature: ByteString,
@@ -216,7 +235,6 @@ pub struct UpdatableFeatureResult {
     /// Default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -252,4 +270,12 @@ impl Decode for UpdatableFeatureResult {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { feature, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { UpdatableFeatureResult, this, version;
+    "feature" feature;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

@@ -11,7 +11,6 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Features: needs `controller`; `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct UpdateRaftVoterRequest {
     /// The cluster id.
     ///
@@ -28,7 +27,6 @@ pub struct UpdateRaftVoterRequest {
     /// The range of versions of the protocol that the replica supports.
     pub k_raft_version_feature: KRaftVersionFeature,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -85,9 +83,19 @@ impl Decode for UpdateRaftVoterRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { UpdateRaftVoterRequest, this, version;
+    "clusterId" cluster_id;
+    "currentLeaderEpoch" current_leader_epoch;
+    "voterId" voter_id;
+    "voterDirectoryId" voter_directory_id;
+    "listeners" listeners;
+    "kRaftVersionFeature" k_raft_version_feature;
+    unknown_tags
+}
+
 /// Part of [`UpdateRaftVoterRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Listener {
     /// The name of the endpoint.
     pub name: ByteString,
@@ -96,7 +104,6 @@ pub struct Listener {
     /// The port.
     pub port: u16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -123,16 +130,22 @@ impl Decode for Listener {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Listener, this, version;
+    "name" name;
+    "host" host;
+    "port" port;
+    unknown_tags
+}
+
 /// Part of [`UpdateRaftVoterRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct KRaftVersionFeature {
     /// The minimum supported KRaft protocol version.
     pub min_supported_version: i16,
     /// The maximum supported KRaft protocol version.
     pub max_supported_version: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -157,11 +170,17 @@ impl Decode for KRaftVersionFeature {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { KRaftVersionFeature, this, version;
+    "minSupportedVersion" min_supported_version;
+    "maxSupportedVersion" max_supported_version;
+    unknown_tags
+}
+
 /// The message `UpdateRaftVoterResponse` (API key 82), version 0, all of them flexible.
 ///
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct UpdateRaftVoterResponse {
     /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
     pub throttle_time_ms: i32,
@@ -172,7 +191,6 @@ pub struct UpdateRaftVoterResponse {
     /// Tag 0 in versions 0.
     pub current_leader: CurrentLeader,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -212,9 +230,16 @@ impl Decode for UpdateRaftVoterResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { UpdateRaftVoterResponse, this, version;
+    "throttleTimeMs" throttle_time_ms;
+    "errorCode" error_code;
+    "currentLeader" current_leader if this.current_leader != CurrentLeader::default();
+    unknown_tags
+}
+
 /// Part of [`UpdateRaftVoterResponse`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CurrentLeader {
     /// The replica id of the current leader or -1 if the leader is unknown.
     ///
@@ -229,7 +254,6 @@ pub struct CurrentLeader {
     /// The node's port.
     pub port: i32,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -268,4 +292,13 @@ impl Decode for CurrentLeader {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { leader_id, leader_epoch, host, port, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { CurrentLeader, this, version;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch;
+    "host" host;
+    "port" port;
+    unknown_tags
 }

@@ -16,7 +16,6 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Version 2 adds PreVote field and renames candidate to replica
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct VoteRequest {
     /// The cluster id.
     pub cluster_id: Option<ByteString>,
@@ -27,7 +26,6 @@ pub struct VoteRequest {
     /// The topic data.
     pub topics: Vec<RequestTopicData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -64,9 +62,16 @@ impl Decode for VoteRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { VoteRequest, this, version;
+    "clusterId" cluster_id;
+    "voterId" voter_id if version >= 1;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`VoteRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestTopicData {
     /// The topic name.
     ///
@@ -75,7 +80,6 @@ pub struct RequestTopicData {
     /// The partition data.
     pub partitions: Vec<RequestPartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -100,9 +104,15 @@ impl Decode for RequestTopicData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestTopicData, this, version;
+    "topicName" topic_name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`VoteRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RequestPartitionData {
     /// The partition index.
     pub partition_index: i32,
@@ -129,7 +139,6 @@ pub struct RequestPartitionData {
     /// Versions 2.
     pub pre_vote: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -184,6 +193,19 @@ impl Decode for RequestPartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { RequestPartitionData, this, version;
+    "partitionIndex" partition_index;
+    "replicaEpoch" replica_epoch;
+    "replicaId" replica_id;
+    "replicaDirectoryId" replica_directory_id if version >= 1;
+    "voterDirectoryId" voter_directory_id if version >= 1;
+    "lastOffsetEpoch" last_offset_epoch;
+    "lastOffset" last_offset;
+    "preVote" pre_vote if version >= 2;
+    unknown_tags
+}
+
 /// The message `VoteResponse` (API key 52), versions 0 to 2, all of them flexible.
 ///
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
@@ -193,7 +215,6 @@ impl Decode for RequestPartitionData {
 ///
 /// Version 2 handles PreVote requests
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct VoteResponse {
     /// The top level error code.
     pub error_code: i16,
@@ -204,7 +225,6 @@ pub struct VoteResponse {
     /// Versions 1+; tag 0 in versions 1+.
     pub node_endpoints: Vec<NodeEndpoint>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -247,9 +267,16 @@ impl Decode for VoteResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { VoteResponse, this, version;
+    "errorCode" error_code;
+    "topics" topics;
+    "nodeEndpoints" node_endpoints if version >= 1 && !this.node_endpoints.is_empty();
+    unknown_tags
+}
+
 /// Part of [`VoteResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponseTopicData {
     /// The topic name.
     ///
@@ -258,7 +285,6 @@ pub struct ResponseTopicData {
     /// The results for each partition.
     pub partitions: Vec<ResponsePartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -283,9 +309,15 @@ impl Decode for ResponseTopicData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponseTopicData, this, version;
+    "topicName" topic_name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`VoteResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ResponsePartitionData {
     /// The partition index.
     pub partition_index: i32,
@@ -300,7 +332,6 @@ pub struct ResponsePartitionData {
     /// True if the vote was granted and false otherwise.
     pub vote_granted: bool,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -331,9 +362,18 @@ impl Decode for ResponsePartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { ResponsePartitionData, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    "leaderId" leader_id;
+    "leaderEpoch" leader_epoch;
+    "voteGranted" vote_granted;
+    unknown_tags
+}
+
 /// Part of [`VoteResponse`], versions 1+.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct NodeEndpoint {
     /// The ID of the associated node.
     ///
@@ -344,7 +384,6 @@ pub struct NodeEndpoint {
     /// The node's port.
     pub port: u16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -369,4 +408,12 @@ impl Decode for NodeEndpoint {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { node_id, host, port, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { NodeEndpoint, this, version;
+    "nodeId" node_id;
+    "host" host;
+    "port" port;
+    unknown_tags
 }

@@ -3,19 +3,18 @@
 
 //! The structure `VotersRecord`.
 
+#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 use crate::wire::{ByteString, UnknownTags, Uuid};
 
 /// The message `VotersRecord`, version 0, all of them flexible.
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct VotersRecord {
     /// The version of the voters record.
     pub version_: i16,
     /// The set of voters in the quorum for this epoch.
     pub voters: Vec<Voter>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -40,9 +39,15 @@ impl Decode for VotersRecord {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { VotersRecord, this, version;
+    "version" version_;
+    "voters" voters;
+    unknown_tags
+}
+
 /// Part of [`VotersRecord`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Voter {
     /// The replica id of the voter in the topic partition.
     ///
@@ -55,7 +60,6 @@ pub struct Voter {
     /// The range of versions of the protocol that the replica supports.
     pub k_raft_version_feature: KRaftVersionFeature,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -82,9 +86,17 @@ impl Decode for Voter {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Voter, this, version;
+    "voterId" voter_id;
+    "voterDirectoryId" voter_directory_id;
+    "endpoints" endpoints;
+    "kRaftVersionFeature" k_raft_version_feature;
+    unknown_tags
+}
+
 /// Part of [`VotersRecord`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct Endpoint {
     /// The name of the endpoint.
     pub name: ByteString,
@@ -93,7 +105,6 @@ pub struct Endpoint {
     /// The port.
     pub port: u16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -118,16 +129,22 @@ impl Decode for Endpoint {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { Endpoint, this, version;
+    "name" name;
+    "host" host;
+    "port" port;
+    unknown_tags
+}
+
 /// Part of [`VotersRecord`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct KRaftVersionFeature {
     /// The minimum supported KRaft protocol version.
     pub min_supported_version: i16,
     /// The maximum supported KRaft protocol version.
     pub max_supported_version: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -148,4 +165,11 @@ impl Decode for KRaftVersionFeature {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { min_supported_version, max_supported_version, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { KRaftVersionFeature, this, version;
+    "minSupportedVersion" min_supported_version;
+    "maxSupportedVersion" max_supported_version;
+    unknown_tags
 }

@@ -16,14 +16,12 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Version 1 introduces DeliveryCompleteCount (KIP-1226).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct WriteShareGroupStateRequest {
     /// The group identifier.
     pub group_id: ByteString,
     /// The data for the topics.
     pub topics: Vec<WriteStateData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -50,16 +48,21 @@ impl Decode for WriteShareGroupStateRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { WriteShareGroupStateRequest, this, version;
+    "groupId" group_id;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`WriteShareGroupStateRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct WriteStateData {
     /// The topic identifier.
     pub topic_id: Uuid,
     /// The data for the partitions.
     pub partitions: Vec<PartitionData>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -84,9 +87,15 @@ impl Decode for WriteStateData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { WriteStateData, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`WriteShareGroupStateRequest`].
 #[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionData {
     /// The partition index.
     pub partition: i32,
@@ -103,7 +112,6 @@ pub struct PartitionData {
     /// The state batches for the share-partition.
     pub state_batches: Vec<StateBatch>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -160,9 +168,19 @@ impl Decode for PartitionData {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionData, this, version;
+    "partition" partition;
+    "stateEpoch" state_epoch;
+    "leaderEpoch" leader_epoch;
+    "startOffset" start_offset;
+    "deliveryCompleteCount" delivery_complete_count if version >= 1;
+    "stateBatches" state_batches;
+    unknown_tags
+}
+
 /// Part of [`WriteShareGroupStateRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct StateBatch {
     /// The first offset of this state batch.
     pub first_offset: i64,
@@ -173,7 +191,6 @@ pub struct StateBatch {
     /// The delivery count.
     pub delivery_count: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -202,6 +219,15 @@ impl Decode for StateBatch {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { StateBatch, this, version;
+    "firstOffset" first_offset;
+    "lastOffset" last_offset;
+    "deliveryState" delivery_state;
+    "deliveryCount" delivery_count;
+    unknown_tags
+}
+
 /// The message `WriteShareGroupStateResponse` (API key 85), versions 0 to 1, all of them flexible.
 ///
 /// Features: needs `broker`; `broker` encodes it, `client` decodes it.
@@ -213,12 +239,10 @@ impl Decode for StateBatch {
 ///
 /// - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+) - FENCED\_LEADER\_EPOCH (version 0+) - FENCED\_STATE\_EPOCH (version 0+) - INVALID\_REQUEST (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct WriteShareGroupStateResponse {
     /// The write results.
     pub results: Vec<WriteStateResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -243,16 +267,20 @@ impl Decode for WriteShareGroupStateResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { WriteShareGroupStateResponse, this, version;
+    "results" results;
+    unknown_tags
+}
+
 /// Part of [`WriteShareGroupStateResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct WriteStateResult {
     /// The topic identifier.
     pub topic_id: Uuid,
     /// The results for the partitions.
     pub partitions: Vec<PartitionResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -277,9 +305,15 @@ impl Decode for WriteStateResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { WriteStateResult, this, version;
+    "topicId" topic_id;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`WriteShareGroupStateResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct PartitionResult {
     /// The partition index.
     pub partition: i32,
@@ -288,7 +322,6 @@ pub struct PartitionResult {
     /// The error message, or null if there was no error.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -313,4 +346,12 @@ impl Decode for PartitionResult {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { partition, error_code, error_message, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { PartitionResult, this, version;
+    "partition" partition;
+    "errorCode" error_code;
+    "errorMessage" error_message;
+    unknown_tags
 }

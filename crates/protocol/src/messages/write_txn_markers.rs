@@ -18,12 +18,10 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Version 2 adds TransactionVersion field to the WritableTxnMarker (KIP-1228).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct WriteTxnMarkersRequest {
     /// The transaction markers to be written.
     pub markers: Vec<WritableTxnMarker>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -48,9 +46,14 @@ impl Decode for WriteTxnMarkersRequest {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { WriteTxnMarkersRequest, this, version;
+    "markers" markers;
+    unknown_tags
+}
+
 /// Part of [`WriteTxnMarkersRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct WritableTxnMarker {
     /// The current producer ID.
     ///
@@ -69,7 +72,6 @@ pub struct WritableTxnMarker {
     /// Versions 2; left out silently elsewhere.
     pub transaction_version: i8,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -112,9 +114,19 @@ impl Decode for WritableTxnMarker {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { WritableTxnMarker, this, version;
+    "producerId" producer_id;
+    "producerEpoch" producer_epoch;
+    "transactionResult" transaction_result;
+    "topics" topics;
+    "coordinatorEpoch" coordinator_epoch;
+    "transactionVersion" transaction_version if version >= 2;
+    unknown_tags
+}
+
 /// Part of [`WriteTxnMarkersRequest`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct WritableTxnMarkerTopic {
     /// The topic name.
     ///
@@ -123,7 +135,6 @@ pub struct WritableTxnMarkerTopic {
     /// The indexes of the partitions to write transaction markers for.
     pub partition_indexes: Packed<i32>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -148,6 +159,13 @@ impl Decode for WritableTxnMarkerTopic {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { WritableTxnMarkerTopic, this, version;
+    "name" name;
+    "partitionIndexes" partition_indexes;
+    unknown_tags
+}
+
 /// The message `WriteTxnMarkersResponse` (API key 27), versions 1 to 2, all of them flexible.
 ///
 /// Features: `broker` encodes it, `client` decodes it.
@@ -159,12 +177,10 @@ impl Decode for WritableTxnMarkerTopic {
 ///
 /// Version 2 matches WriteTxnMarkersRequest version 2 (KIP-1228).
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct WriteTxnMarkersResponse {
     /// The results for writing makers.
     pub markers: Vec<WritableTxnMarkerResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -189,9 +205,14 @@ impl Decode for WriteTxnMarkersResponse {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { WriteTxnMarkersResponse, this, version;
+    "markers" markers;
+    unknown_tags
+}
+
 /// Part of [`WriteTxnMarkersResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct WritableTxnMarkerResult {
     /// The current producer ID in use by the transactional ID.
     ///
@@ -200,7 +221,6 @@ pub struct WritableTxnMarkerResult {
     /// The results by topic.
     pub topics: Vec<WritableTxnMarkerTopicResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -225,9 +245,15 @@ impl Decode for WritableTxnMarkerResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { WritableTxnMarkerResult, this, version;
+    "producerId" producer_id;
+    "topics" topics;
+    unknown_tags
+}
+
 /// Part of [`WriteTxnMarkersResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct WritableTxnMarkerTopicResult {
     /// The topic name.
     ///
@@ -236,7 +262,6 @@ pub struct WritableTxnMarkerTopicResult {
     /// The results by partition.
     pub partitions: Vec<WritableTxnMarkerPartitionResult>,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -261,16 +286,21 @@ impl Decode for WritableTxnMarkerTopicResult {
     }
 }
 
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { WritableTxnMarkerTopicResult, this, version;
+    "name" name;
+    "partitions" partitions;
+    unknown_tags
+}
+
 /// Part of [`WriteTxnMarkersResponse`].
 #[derive(Clone, Debug, PartialEq, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct WritableTxnMarkerPartitionResult {
     /// The partition index.
     pub partition_index: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// Tagged fields this schema does not know.
-    #[cfg_attr(feature = "serde", serde(skip))]
     pub unknown_tags: UnknownTags,
 }
 
@@ -293,4 +323,11 @@ impl Decode for WritableTxnMarkerPartitionResult {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { partition_index, error_code, unknown_tags })
     }
+}
+
+#[cfg(feature = "serde")]
+crate::wire::json::fields! { WritableTxnMarkerPartitionResult, this, version;
+    "partitionIndex" partition_index;
+    "errorCode" error_code;
+    unknown_tags
 }

@@ -19,7 +19,7 @@ mod writer;
 mod written;
 
 #[cfg(feature = "serde")]
-pub(crate) mod json;
+pub mod json;
 
 pub use bytestring::ByteString;
 pub use listed::{Listed, ListedIter};

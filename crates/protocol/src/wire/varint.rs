@@ -62,7 +62,7 @@ mod tests {
     fn zigzag_and_back() {
         for value in [0, 1, -1, 63, -64, i32::MAX, i32::MIN] {
             assert_eq!(unzigzag(zigzag(value)), value);
-            assert_eq!(unzigzag_long(zigzag_long(value.into())), value.into());
+            assert_eq!(unzigzag_long(zigzag_long(value.into())), i64::from(value));
         }
         for value in [i64::MIN, i64::MAX] {
             assert_eq!(unzigzag_long(zigzag_long(value)), value);
