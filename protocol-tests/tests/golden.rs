@@ -5,19 +5,42 @@
 
 #![allow(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::RangeInclusive,
+};
 
 use bytes::Bytes;
 use milena_protocol::{
     DecodeError,
     messages::{
-        ApiKey, ConsumerProtocolAssignment, ConsumerProtocolSubscription, Request, RequestHeader, Response,
-        ResponseHeader,
+        ApiKey, ConsumerProtocolAssignment, ConsumerProtocolSubscription, ControlRecordTypeSchema,
+        DefaultPrincipalData, EndTxnMarker, KRaftVersionRecord, LeaderChangeMessage, Request, RequestHeader,
+        Response, ResponseHeader, SnapshotFooterRecord, SnapshotHeaderRecord, VotersRecord,
     },
     wire::{Decode, Encode, Reader, Writer},
 };
 use protocol_tests::golden;
 use serde_json::Value;
+
+/// The values of some bytes as JSON, and the bytes of encoding them again.
+type Read = fn(&mut Reader<'_>, i16) -> Result<(Value, Bytes), DecodeError>;
+
+/// The structures that belong to no API, with their versions.
+const STRUCTURES: [(&str, RangeInclusive<i16>, Read); 12] = [
+    ("RequestHeader", 1..=2, read::<RequestHeader>),
+    ("ResponseHeader", 0..=1, read::<ResponseHeader>),
+    ("ConsumerProtocolSubscription", 0..=3, read::<ConsumerProtocolSubscription>),
+    ("ConsumerProtocolAssignment", 0..=3, read::<ConsumerProtocolAssignment>),
+    ("ControlRecordTypeSchema", 0..=0, read::<ControlRecordTypeSchema>),
+    ("EndTxnMarker", 0..=0, read::<EndTxnMarker>),
+    ("LeaderChangeMessage", 0..=1, read::<LeaderChangeMessage>),
+    ("SnapshotHeaderRecord", 0..=0, read::<SnapshotHeaderRecord>),
+    ("SnapshotFooterRecord", 0..=0, read::<SnapshotFooterRecord>),
+    ("KRaftVersionRecord", 0..=0, read::<KRaftVersionRecord>),
+    ("VotersRecord", 0..=0, read::<VotersRecord>),
+    ("DefaultPrincipalData", 0..=0, read::<DefaultPrincipalData>),
+];
 
 /// A golden line about a message.
 struct Vector {
@@ -33,28 +56,26 @@ struct Vector {
 enum Subject {
     Request(ApiKey),
     Response(ApiKey),
-    RequestHeader,
-    ResponseHeader,
-    Subscription,
-    Assignment,
+    Structure(Read),
 }
 
 impl Vector {
-    /// `None` when the line is about something the crate does not have.
+    /// `None` when the line is about a batch. A message that is not known fails the test.
     fn new(line: Value) -> Option<Self> {
-        let name = line["name"].as_str()?.to_owned();
-        let api = || ApiKey::from_code(i16::try_from(line["apiKey"].as_i64()?).ok()?);
-        let subject = match (line["kind"].as_str()?, name.as_str()) {
-            ("request", _) => Subject::Request(api()?),
-            ("response", _) => Subject::Response(api()?),
-            (_, "RequestHeader") => Subject::RequestHeader,
-            (_, "ResponseHeader") => Subject::ResponseHeader,
-            (_, "ConsumerProtocolSubscription") => Subject::Subscription,
-            (_, "ConsumerProtocolAssignment") => Subject::Assignment,
-            _ => return None,
+        let name = line["name"].as_str().unwrap().to_owned();
+        let api = || ApiKey::from_code(line["apiKey"].as_i64().unwrap().try_into().unwrap()).unwrap();
+        let subject = match line["kind"].as_str().unwrap() {
+            "request" => Subject::Request(api()),
+            "response" => Subject::Response(api()),
+            "batch" => return None,
+            _ => {
+                let known = STRUCTURES.iter().find(|(known, ..)| *known == name);
+                assert!(known.is_some(), "{name} is not known");
+                Subject::Structure(known.unwrap().2)
+            }
         };
-        let version = i16::try_from(line["version"].as_i64()?).ok()?;
-        let bytes = golden::unhex(line["hex"].as_str()?).into();
+        let version = line["version"].as_i64().unwrap().try_into().unwrap();
+        let bytes = golden::unhex(line["hex"].as_str().unwrap()).into();
         Some(Self { name, version, bytes, subject, line })
     }
 
@@ -62,23 +83,25 @@ impl Vector {
         golden::lines().filter_map(Self::new)
     }
 
-    /// Decodes `bytes` as the subject: the values as JSON and the bytes of encoding them again.
+    /// Decodes `bytes` as the subject.
     fn decode(&self, bytes: &Bytes) -> Result<(Value, Bytes), DecodeError> {
         let mut reader = Reader::new(bytes);
         let version = self.version;
         let both = match self.subject {
             Subject::Request(api) => both(&Request::decode(api, &mut reader, version)?, version),
             Subject::Response(api) => both(&Response::decode(api, &mut reader, version)?, version),
-            Subject::RequestHeader => both(&RequestHeader::decode(&mut reader, version)?, version),
-            Subject::ResponseHeader => both(&ResponseHeader::decode(&mut reader, version)?, version),
-            Subject::Subscription => {
-                both(&ConsumerProtocolSubscription::decode(&mut reader, version)?, version)
-            }
-            Subject::Assignment => both(&ConsumerProtocolAssignment::decode(&mut reader, version)?, version),
+            Subject::Structure(read) => read(&mut reader, version)?,
         };
         reader.finish()?;
         Ok(both)
     }
+}
+
+fn read<T: Decode + Encode + serde::Serialize>(
+    reader: &mut Reader<'_>,
+    version: i16,
+) -> Result<(Value, Bytes), DecodeError> {
+    Ok(both(&T::decode(reader, version)?, version))
 }
 
 fn both<T: Encode + serde::Serialize>(value: &T, version: i16) -> (Value, Bytes) {
@@ -108,14 +131,10 @@ fn every_message_equals_javas() {
             assert_eq!(versions, api.versions().collect::<Vec<_>>(), "{name}");
         }
     }
-    for (name, versions) in [
-        ("RequestHeader", 1..=2),
-        ("ResponseHeader", 0..=1),
-        ("ConsumerProtocolSubscription", 0..=3),
-        ("ConsumerProtocolAssignment", 0..=3),
-    ] {
+    for (name, versions, _) in STRUCTURES {
         assert_eq!(seen.get(name), Some(&versions.collect()), "{name}");
     }
+    assert_eq!(seen.values().map(BTreeSet::len).sum::<usize>(), 625, "messages in their versions");
 }
 
 #[test]

@@ -14,9 +14,9 @@ use bytes::Bytes;
 use milena_cluster::{Failure, FailureKind, later, shape};
 use milena_protocol::{
     ApiKey,
-    frame::{correlation_id, decode_response, encode_request},
+    frame::{correlation_id, decode_response, encode_request_into},
     messages::{Request, Response},
-    wire::ByteString,
+    wire::{ByteString, Writer},
 };
 use tokio::{
     net::tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -26,7 +26,7 @@ use tokio::{
 
 use crate::{
     Address, ConnectionConfig, ConnectionError,
-    frame_stream::{FrameReader, Slices, write_all},
+    frame_stream::{FrameReader, write_all},
     handshake::{Established, establish},
     now,
     reply::Reply,
@@ -36,6 +36,10 @@ use crate::{
 /// The most requests that one vectored write gathers.
 const WRITE_BATCH: usize = 64;
 
+/// How much of the buffer that requests are written into is kept for the next ones: they are small, but for the payloads,
+/// which do not go through it.
+const KEPT_BUFFER: usize = 64 * 1024;
+
 /// A request on its way, with whoever waits for the answer.
 #[derive(Debug)]
 pub(crate) struct Queued {
@@ -43,6 +47,20 @@ pub(crate) struct Queued {
     pub(crate) max_version: i16,
     pub(crate) timeout: Duration,
     pub(crate) reply: Reply,
+}
+
+/// A request as the broker is to read it.
+#[derive(Debug)]
+struct Fitted {
+    request: Request,
+    version: i16,
+}
+
+/// Who waits for the answer, and how long.
+#[derive(Debug)]
+struct Waiting {
+    timeout: Duration,
+    reply: Reply,
 }
 
 /// A handle to a connection. The connection ends when the last one is dropped and nothing is open, or when it breaks.
@@ -176,6 +194,7 @@ impl Half {
     async fn write(self, mut writer: OwnedWriteHalf, mut requests: mpsc::UnboundedReceiver<Queued>) {
         let shared = &self.0;
         let mut batch = Vec::with_capacity(WRITE_BATCH);
+        let mut buffer = Vec::new();
         loop {
             let received = tokio::select! {
                 biased;
@@ -189,15 +208,21 @@ impl Half {
                 shared.is_over().await;
                 break;
             }
-            let mut slices = Slices::default();
-            for queued in batch.drain(..) {
-                shared.prepare(queued, &mut slices);
+            let fitting = batch.drain(..).filter_map(|queued| shared.fit(queued));
+            let (fitted, waiting): (Vec<_>, Vec<_>) = fitting.unzip();
+            // The frames borrow their payloads from the requests until they are written.
+            let mut frames = Writer::in_buffer(buffer);
+            for (fitted, waiting) in fitted.iter().zip(waiting) {
+                shared.enter(fitted, waiting, &mut frames);
             }
+            let mut chunks = frames.chunks();
             let written = tokio::select! {
                 biased;
                 () = shared.is_over() => break,
-                written = write_all(&mut writer, &mut slices) => written,
+                written = write_all(&mut writer, &mut chunks) => written,
             };
+            buffer = frames.into_buffer();
+            buffer.shrink_to(KEPT_BUFFER);
             if let Err(error) = written {
                 shared.break_off(&ConnectionError::Io(error));
                 break;
@@ -242,42 +267,46 @@ impl Half {
 }
 
 impl Shared {
-    /// Encodes a request and opens it, or answers that it can't be sent.
-    fn prepare(&self, queued: Queued, slices: &mut Slices) {
-        let api = queued.request.api_key();
-        let Some(version) = self.versions.pick(api, queued.max_version) else {
+    /// Words a request in the version that both sides speak, or answers that there is none.
+    fn fit(&self, queued: Queued) -> Option<(Fitted, Waiting)> {
+        let Queued { request, max_version, timeout, reply } = queued;
+        let api = request.api_key();
+        let Some(version) = self.versions.pick(api, max_version) else {
             let cause = format!(
                 "{}: the broker speaks {} of {api}, this request needs {} to {}",
                 self.address,
                 self.versions.describe(api),
                 api.stable_versions().start(),
-                queued.max_version.min(*api.stable_versions().end()),
+                max_version.min(*api.stable_versions().end()),
             );
-            return queued.reply.answer(Err(Failure::new(FailureKind::Unsupported, cause)));
+            reply.answer(Err(Failure::new(FailureKind::Unsupported, cause)));
+            return None;
         };
-        let request = shape::to_version(queued.request, version);
+        let request = shape::to_version(request, version);
+        Some((Fitted { request, version }, Waiting { timeout, reply }))
+    }
+
+    /// Encodes a request and opens it, or answers that it can't be sent.
+    fn enter<'r>(&self, fitted: &'r Fitted, waiting: Waiting, frames: &mut Writer<'r>) {
+        let (Fitted { request, version }, Waiting { timeout, reply }) = (fitted, waiting);
+        let (version, api) = (*version, request.api_key());
         let mut open = self.open();
         if let Some(cause) = open.broken.clone() {
             drop(open);
-            return queued.reply.answer(Err(Failure::new(FailureKind::NotSent, cause)));
+            return reply.answer(Err(Failure::new(FailureKind::NotSent, cause)));
         }
         let correlation_id = open.next_correlation_id;
-        let frame = match encode_request(&request, version, correlation_id, Some(self.client_id.clone())) {
-            Ok(frame) => frame,
-            Err(error) => {
-                drop(open);
-                let cause = format!("{}: {error}", self.address);
-                return queued.reply.answer(Err(Failure::new(FailureKind::Unsupported, cause)));
-            }
-        };
+        let encoded = encode_request_into(frames, request, version, correlation_id, Some(&self.client_id));
+        if let Err(error) = encoded {
+            drop(open);
+            let cause = format!("{}: {error}", self.address);
+            return reply.answer(Err(Failure::new(FailureKind::Unsupported, cause)));
+        }
         open.next_correlation_id = correlation_id.wrapping_add(1);
-        let deadline = later(now(), queued.timeout).into();
+        let deadline = later(now(), timeout).into();
         let earliest = open.requests.iter().map(|sent| sent.deadline).min();
-        let sent =
-            Sent { correlation_id, api, version, timeout: queued.timeout, deadline, reply: queued.reply };
-        open.requests.push_back(sent);
+        open.requests.push_back(Sent { correlation_id, api, version, timeout, deadline, reply });
         drop(open);
-        slices.push(frame);
         if earliest.is_none_or(|earliest| deadline < earliest) {
             self.deadline_changed.notify_one();
         }
@@ -351,15 +380,17 @@ mod tests {
             let (caller, answer) = oneshot::channel();
             let reply = Reply::to_caller(caller, AddressBook::default());
             let request = MetadataRequest::default().into();
-            shared.prepare(
-                Queued { request, max_version: i16::MAX, timeout: Duration::MAX, reply },
-                &mut Slices::default(),
-            );
-            answer
+            let queued = Queued { request, max_version: i16::MAX, timeout: Duration::MAX, reply };
+            let (fitted, waiting) = shared.fit(queued).unwrap();
+            let mut frames = Writer::new();
+            shared.enter(&fitted, waiting, &mut frames);
+            (answer, frames.is_empty())
         };
-        let before = send();
+        let (before, nothing_written) = send();
+        assert!(!nothing_written);
         shared.break_off(&ConnectionError::Closed);
-        let after = send();
+        let (after, nothing_written) = send();
+        assert!(nothing_written);
         assert_eq!(before.await.unwrap().unwrap_err().kind, FailureKind::Unanswered);
         let failure = after.await.unwrap().unwrap_err();
         assert_eq!(failure.kind, FailureKind::NotSent);

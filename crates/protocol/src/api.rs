@@ -28,14 +28,16 @@ pub trait ResponseMessage: Message + Into<crate::messages::Response> {
 /// Makes the types of the catalogue out of its table.
 macro_rules! apis {
     ($($api:ident = $key:literal: $request:ident, $response:ident,
-       versions $first:literal to $last:literal (stable to $stable:literal), flexible from $flexible:expr;)*) => {
-        /// What a request asks for.
+       versions $first:literal to $last:literal (stable to $stable:literal), flexible from $flexible:expr
+       $(, feature $feature:tt)?;)*) => {
+        /// What a request asks for: every API of Kafka 4.3.1, whether its messages are compiled in or not.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(i16)]
         #[non_exhaustive]
         pub enum ApiKey {
             $(
-                #[doc = concat!("Answered by [`", stringify!($response), "`].")]
+                #[doc = concat!("Key ", $key, ", versions ", $first, " to ", $last, ".")]
+                $(#[doc = concat!("Its messages need the feature `", $feature, "`.")])?
                 $api = $key,
             )*
         }
@@ -67,9 +69,21 @@ macro_rules! apis {
                 }
             }
 
-            /// Every version of the schema, the unstable ones too.
+            /// True when its messages are compiled in, which for some APIs takes a feature.
+            #[must_use]
+            pub const fn has_messages(self) -> bool {
+                match self {
+                    $(Self::$api => true $(&& cfg!(feature = $feature))?,)*
+                }
+            }
+
+            /// The versions that can be encoded and decoded: with the feature `unstable` those too whose format may
+            /// still change.
             #[must_use]
             pub const fn versions(self) -> std::ops::RangeInclusive<i16> {
+                if !cfg!(feature = "unstable") {
+                    return self.stable_versions();
+                }
                 match self {
                     $(Self::$api => $first..=$last,)*
                 }
@@ -98,6 +112,7 @@ macro_rules! apis {
         pub enum Request {
             $(
                 #[doc = concat!("See [`", stringify!($request), "`].")]
+                $(#[cfg(feature = $feature)])?
                 $api($request),
             )*
         }
@@ -106,7 +121,7 @@ macro_rules! apis {
         impl serde::Serialize for Request {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 match self {
-                    $(Self::$api(body) => body.serialize(serializer),)*
+                    $($(#[cfg(feature = $feature)])? Self::$api(body) => body.serialize(serializer),)*
                 }
             }
         }
@@ -116,20 +131,20 @@ macro_rules! apis {
             #[must_use]
             pub const fn api_key(&self) -> ApiKey {
                 match self {
-                    $(Self::$api(_) => ApiKey::$api,)*
+                    $($(#[cfg(feature = $feature)])? Self::$api(_) => ApiKey::$api,)*
                 }
             }
         }
 
         #[cfg(feature = "client")]
         impl crate::wire::Encode for Request {
-            fn encode(
-                &self,
-                writer: &mut crate::wire::Writer,
+            fn encode<'v>(
+                &'v self,
+                writer: &mut crate::wire::Writer<'v>,
                 version: i16,
             ) -> Result<(), crate::EncodeError> {
                 match self {
-                    $(Self::$api(body) => body.encode(writer, version),)*
+                    $($(#[cfg(feature = $feature)])? Self::$api(body) => body.encode(writer, version),)*
                 }
             }
         }
@@ -146,7 +161,14 @@ macro_rules! apis {
                 version: i16,
             ) -> Result<Self, crate::DecodeError> {
                 match api {
-                    $(ApiKey::$api => reader.structure(version).map(Self::$api),)*
+                    $(
+                        $(#[cfg(feature = $feature)])?
+                        ApiKey::$api => reader.structure(version).map(Self::$api),
+                        $(
+                            #[cfg(not(feature = $feature))]
+                            ApiKey::$api => Err(reader.error(crate::DecodeErrorKind::MissingFeature(api))),
+                        )?
+                    )*
                 }
             }
         }
@@ -157,6 +179,7 @@ macro_rules! apis {
         pub enum Response {
             $(
                 #[doc = concat!("See [`", stringify!($response), "`].")]
+                $(#[cfg(feature = $feature)])?
                 $api($response),
             )*
         }
@@ -165,7 +188,7 @@ macro_rules! apis {
         impl serde::Serialize for Response {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 match self {
-                    $(Self::$api(body) => body.serialize(serializer),)*
+                    $($(#[cfg(feature = $feature)])? Self::$api(body) => body.serialize(serializer),)*
                 }
             }
         }
@@ -175,20 +198,20 @@ macro_rules! apis {
             #[must_use]
             pub const fn api_key(&self) -> ApiKey {
                 match self {
-                    $(Self::$api(_) => ApiKey::$api,)*
+                    $($(#[cfg(feature = $feature)])? Self::$api(_) => ApiKey::$api,)*
                 }
             }
         }
 
         #[cfg(feature = "broker")]
         impl crate::wire::Encode for Response {
-            fn encode(
-                &self,
-                writer: &mut crate::wire::Writer,
+            fn encode<'v>(
+                &'v self,
+                writer: &mut crate::wire::Writer<'v>,
                 version: i16,
             ) -> Result<(), crate::EncodeError> {
                 match self {
-                    $(Self::$api(body) => body.encode(writer, version),)*
+                    $($(#[cfg(feature = $feature)])? Self::$api(body) => body.encode(writer, version),)*
                 }
             }
         }
@@ -205,37 +228,50 @@ macro_rules! apis {
                 version: i16,
             ) -> Result<Self, crate::DecodeError> {
                 match api {
-                    $(ApiKey::$api => reader.structure(version).map(Self::$api),)*
+                    $(
+                        $(#[cfg(feature = $feature)])?
+                        ApiKey::$api => reader.structure(version).map(Self::$api),
+                        $(
+                            #[cfg(not(feature = $feature))]
+                            ApiKey::$api => Err(reader.error(crate::DecodeErrorKind::MissingFeature(api))),
+                        )?
+                    )*
                 }
             }
         }
 
         $(
+            $(#[cfg(feature = $feature)])?
             impl crate::api::Message for $request {
                 const NAME: &'static str = stringify!($request);
             }
 
+            $(#[cfg(feature = $feature)])?
             impl From<$request> for Request {
                 fn from(body: $request) -> Self {
                     Self::$api(body)
                 }
             }
 
+            $(#[cfg(feature = $feature)])?
             impl crate::api::RequestMessage for $request {
                 const API_KEY: ApiKey = ApiKey::$api;
                 type Response = $response;
             }
 
+            $(#[cfg(feature = $feature)])?
             impl crate::api::Message for $response {
                 const NAME: &'static str = stringify!($response);
             }
 
+            $(#[cfg(feature = $feature)])?
             impl From<$response> for Response {
                 fn from(body: $response) -> Self {
                     Self::$api(body)
                 }
             }
 
+            $(#[cfg(feature = $feature)])?
             impl crate::api::ResponseMessage for $response {
                 const API_KEY: ApiKey = ApiKey::$api;
 

@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::ApiKey;
+
 /// Bytes that are not the message they were said to be.
 ///
 /// It is always the sender's fault, or the caller's who named the wrong version. `at` counts bytes from the start of
@@ -67,6 +69,9 @@ pub enum DecodeErrorKind {
     /// No message is known by this API key.
     #[error("the API key {0} is not known")]
     UnknownApiKey(i16),
+    /// The messages of this API are not compiled in.
+    #[error("the messages of {0} are left out: they need another feature of milena-protocol")]
+    MissingFeature(ApiKey),
 }
 
 /// A value that can't be written in the version asked for.

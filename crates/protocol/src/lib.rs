@@ -7,8 +7,15 @@
 //! - [`wire`]: the primitives the messages are made of.
 //!
 //! # Features
-//! `client` (default) encodes requests and decodes responses, `broker` does the reverse. `serde` makes every message
-//! serialisable, with the field names of the schemas.
+//! - `client` (default) encodes requests and decodes responses, of every API that a client calls.
+//! - `broker` does the reverse, and adds the messages that only brokers send each other (InitializeShareGroupState and
+//!   its like).
+//! - `controller` adds those that controllers send each other, or that brokers send to them (Vote, BrokerHeartbeat, …).
+//! - `unstable` adds the versions whose format may still change in a later Kafka. Without it they are unknown versions.
+//! - `serde` makes every message serialisable, with the field names of the schemas.
+//!
+//! [`ApiKey`] knows every API whatever the features. A feature only adds: the two directions are chosen by `client`
+//! and `broker` for the messages of controllers too.
 #![cfg_attr(
     not(any(feature = "client", feature = "broker")),
     allow(dead_code, unused_imports, reason = "without a direction there is nothing to encode or decode")
@@ -24,5 +31,5 @@ pub mod wire;
 
 pub use api::{Message, RequestMessage, ResponseMessage};
 pub use error::{DecodeError, DecodeErrorKind, EncodeError};
-pub use error_code::ErrorCode;
+pub use error_code::{ErrorCode, ErrorSubject};
 pub use messages::ApiKey;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{document::MARK, names, schema::Schema, versions::Test};
+use super::{document::MARK, names, role::Role, schema::Schema, versions::Test};
 
 /// An API's name, request and response.
 pub(crate) type Api<'s> = (&'s str, &'s Schema, &'s Schema);
@@ -14,34 +14,40 @@ pub(crate) fn write(apis: &[Api<'_>], others: &[&Schema]) -> Result<String, std:
         "//! Every message, a file an API.\n//!\n//! The structures inside a message are in its file's module: \
          [`metadata::MetadataResponseTopic`].\n"
     )?;
-    let mut modules: Vec<(String, String)> = Vec::new();
+    let mut modules: Vec<(String, String, &str)> = Vec::new();
     for (api, request, response) in apis {
-        modules.push((names::snake_case(api), format!("{}, {}", request.name, response.name)));
+        let gate = Role::of(request).gate();
+        modules.push((names::snake_case(api), format!("{}, {}", request.name, response.name), gate));
     }
     for other in others {
-        modules.push((names::snake_case(&other.name), other.name.clone()));
+        modules.push((names::snake_case(&other.name), other.name.clone(), ""));
     }
     modules.sort();
-    for (module, _) in &modules {
-        writeln!(out, "pub mod {module};")?;
+    for (module, _, gate) in &modules {
+        writeln!(out, "{gate}pub mod {module};")?;
     }
-    for (module, messages) in &modules {
-        writeln!(out, "pub use {module}::{{{messages}}};")?;
+    for (module, messages, gate) in &modules {
+        writeln!(out, "{gate}pub use {module}::{{{messages}}};")?;
     }
     writeln!(out, "\ncrate::api::apis! {{")?;
     for (api, request, response) in apis {
         let key = request.api_key.unwrap_or_default();
         let valid = request.valid;
-        let stable = valid.last - i16::from(request.latest_unstable);
+        let stable = request.last_stable();
         // No version is flexible: the first flexible one is past every version.
         let flexible = match request.flexible.test(valid) {
             Test::Never => "i16::MAX".to_owned(),
             _ => request.flexible.first.to_string(),
         };
+        let feature = Role::of(request).feature().map(|feature| format!(", feature {feature:?}"));
         writeln!(
             out,
-            "{api} = {key}: {}, {}, versions {} to {} (stable to {stable}), flexible from {flexible};",
-            request.name, response.name, valid.first, valid.last
+            "{api} = {key}: {}, {}, versions {} to {} (stable to {stable}), flexible from {flexible}{};",
+            request.name,
+            response.name,
+            valid.first,
+            valid.last,
+            feature.unwrap_or_default()
         )?;
     }
     writeln!(out, "}}")?;

@@ -6,6 +6,7 @@ use super::{
     decode, encode,
     layout::{self, Layout, Message},
     names,
+    role::Role,
     schema::{Field, Kind, Schema, Type},
     versions::Test,
 };
@@ -138,10 +139,11 @@ fn documentation(message: &Message<'_>, layout: &Layout<'_>, out: &mut String) -
     if schema.latest_unstable {
         writeln!(
             out,
-            "///\n/// Version {} may still change and is spoken only when it is asked for.",
+            "///\n/// Version {} may still change and needs the feature `unstable`.",
             schema.valid.last
         )?;
     }
+    features(schema, out)?;
     if !schema.history.is_empty() {
         writeln!(out, "///\n/// # Versions")?;
     }
@@ -149,6 +151,17 @@ fn documentation(message: &Message<'_>, layout: &Layout<'_>, out: &mut String) -
         writeln!(out, "{}/// {}", if at > 0 { "///\n" } else { "" }, names::doc_text(paragraph))?;
     }
     Ok(())
+}
+
+/// Which features compile the message, and which directions.
+fn features(schema: &Schema, out: &mut String) -> std::fmt::Result {
+    let (encodes, decodes) = match schema.kind {
+        Kind::Request => ("client", "broker"),
+        Kind::Response => ("broker", "client"),
+        Kind::Header | Kind::Data => return Ok(()),
+    };
+    let whole = Role::of(schema).feature().map(|feature| format!("needs `{feature}`; ")).unwrap_or_default();
+    writeln!(out, "///\n/// Features: {whole}`{encodes}` encodes it, `{decodes}` decodes it.")
 }
 
 fn field_declaration(
@@ -182,6 +195,9 @@ fn field_declaration(
             other => other,
         };
         notes.push(format!("default {plain}"));
+    }
+    if let Some(entity) = &field.entity_type {
+        notes.insert(0, names::spaced(entity));
     }
     if let Some((first, rest)) = notes.split_first() {
         let mut letters = first.chars();

@@ -20,8 +20,8 @@ pub(crate) fn write(
     let flexible = message.schema.flexible.test(layout.valid);
     let mut body = String::new();
     if layout.is_message {
-        let valid = layout.valid;
-        writeln!(body, "Writer::check_version({name:?}, version, {}, {})?;", valid.first, valid.last)?;
+        let (first, last) = (layout.valid.first, message.schema.last_offered());
+        writeln!(body, "Writer::check_version({name:?}, version, {first}, {last})?;")?;
     }
     if let Test::When(condition) = &flexible {
         writeln!(body, "let flexible = {condition};")?;
@@ -35,7 +35,7 @@ pub(crate) fn write(
     writeln!(
         out,
         "{gate}impl Encode for {name} {{
-            fn encode(&self, {writer}: &mut Writer, {version}: i16) -> Result<(), EncodeError> {{
+            fn encode<'v>(&'v self, {writer}: &mut Writer<'v>, {version}: i16) -> Result<(), EncodeError> {{
                 {body}
             }}
         }}\n"

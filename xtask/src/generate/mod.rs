@@ -5,11 +5,13 @@
 //! together the primitives of `milena_protocol::wire`: bounds and formats are decided there, by hand.
 
 mod catalogue;
+mod check;
 mod decode;
 mod document;
 mod encode;
 mod layout;
 mod names;
+mod role;
 mod schema;
 mod versions;
 
@@ -23,7 +25,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use schema::{Kind, Schema};
+use schema::{Kind, Listener, Schema};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -46,7 +48,24 @@ fn read_schemas(folder: &Path) -> anyhow::Result<Vec<Schema>> {
         .collect::<Result<_, _>>()?;
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
     paths.sort();
-    paths.iter().map(|path| Schema::read(path)).collect()
+    let mut schemas: Vec<Schema> = paths.iter().map(|path| Schema::read(path)).collect::<Result<_, _>>()?;
+    share_with_responses(&mut schemas);
+    Ok(schemas)
+}
+
+/// Gives the responses what only the requests' schemas tell, of the API as a whole.
+fn share_with_responses(schemas: &mut [Schema]) {
+    let requests: BTreeMap<Option<i16>, (bool, Vec<Listener>)> = schemas
+        .iter()
+        .filter(|schema| schema.kind == Kind::Request)
+        .map(|request| (request.api_key, (request.latest_unstable, request.listeners.clone())))
+        .collect();
+    for response in schemas.iter_mut().filter(|schema| schema.kind == Kind::Response) {
+        if let Some((latest_unstable, listeners)) = requests.get(&response.api_key) {
+            response.latest_unstable = *latest_unstable;
+            response.listeners.clone_from(listeners);
+        }
+    }
 }
 
 /// The generated files by name.

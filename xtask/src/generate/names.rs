@@ -35,6 +35,11 @@ pub(crate) fn camel_case(name: &str) -> String {
         .unwrap_or_default()
 }
 
+/// `transactionalId` → `transactional id`.
+pub(crate) fn spaced(name: &str) -> String {
+    snake_case(name).replace('_', " ")
+}
+
 /// What serde's `rename_all = "camelCase"` makes of a Rust field.
 pub(crate) fn serde_camel_case(field: &str) -> String {
     let mut words = field.split('_');
@@ -76,6 +81,7 @@ mod tests {
             assert_eq!(field_name(kafka), rust);
         }
         assert_eq!(camel_case("ErrorCode"), "errorCode");
+        assert_eq!(spaced("transactionalId"), "transactional id");
         assert_eq!(serde_camel_case("error_code"), "errorCode");
     }
 

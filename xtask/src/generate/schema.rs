@@ -22,6 +22,15 @@ pub(crate) struct Schema {
     pub(crate) common: Vec<Structure>,
     /// What the schema's comments tell of its versions, a line each.
     pub(crate) history: Vec<String>,
+    /// Which of Kafka's listeners serve the API.
+    pub(crate) listeners: Vec<Listener>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Listener {
+    Broker,
+    Controller,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -54,6 +63,8 @@ pub(crate) struct Field {
     /// Overrides the message's own, when there.
     pub(crate) flexible: Option<Versions>,
     pub(crate) default: Option<String>,
+    /// What a name or number stands for: `topicName`, `brokerId`, …
+    pub(crate) entity_type: Option<String>,
     /// The fields of the structure this field defines in place.
     pub(crate) fields: Vec<Field>,
 }
@@ -108,9 +119,8 @@ struct RawSchema {
     fields: Vec<RawField>,
     #[serde(default)]
     common_structs: Vec<RawStructure>,
-    /// Which of Kafka's own listeners serve the request: nothing that reaches the wire.
-    #[serde(rename = "listeners")]
-    _listeners: Option<Value>,
+    #[serde(default)]
+    listeners: Vec<Listener>,
 }
 
 #[derive(Deserialize)]
@@ -141,11 +151,10 @@ struct RawField {
     default: Option<Value>,
     #[serde(default)]
     fields: Vec<RawField>,
-    /// How Java indexes, names and shares the field: nothing that reaches the wire.
+    entity_type: Option<String>,
+    /// How Java indexes and shares the field: nothing that reaches the wire.
     #[serde(rename = "mapKey")]
     _map_key: Option<bool>,
-    #[serde(rename = "entityType")]
-    _entity_type: Option<String>,
     #[serde(rename = "zeroCopy")]
     _zero_copy: Option<bool>,
 }
@@ -171,11 +180,26 @@ impl Schema {
             fields: raw.fields.into_iter().map(RawField::resolve).collect::<Result<_, _>>()?,
             common,
             history: history(text),
+            listeners: raw.listeners,
         };
         if matches!(schema.kind, Kind::Request | Kind::Response) && schema.api_key.is_none() {
             bail!("{} has no API key", schema.name);
         }
         Ok(schema)
+    }
+
+    /// The last version whose format is settled.
+    pub(crate) fn last_stable(&self) -> i16 {
+        self.valid.last - i16::from(self.latest_unstable)
+    }
+
+    /// The last version that can be asked for, as an expression.
+    pub(crate) fn last_offered(&self) -> String {
+        let (stable, last) = (self.last_stable(), self.valid.last);
+        match self.latest_unstable {
+            true => format!("if cfg!(feature = \"unstable\") {{ {last} }} else {{ {stable} }}"),
+            false => last.to_string(),
+        }
     }
 }
 
@@ -205,6 +229,7 @@ impl RawField {
             tag: self.tag,
             ignorable: self.ignorable,
             default,
+            entity_type: self.entity_type,
             type_: Type::parse(&self.type_),
             fields: self.fields.into_iter().map(Self::resolve).collect::<Result<_, _>>()?,
             name: self.name,

@@ -22,25 +22,26 @@ use super::{
     dispatch::{Answer, Context},
 };
 
-/// What the broker plays.
-const SERVED: &[ApiKey] = &[
-    ApiKey::Produce,
-    ApiKey::Fetch,
-    ApiKey::ListOffsets,
-    ApiKey::Metadata,
-    ApiKey::OffsetCommit,
-    ApiKey::OffsetFetch,
-    ApiKey::FindCoordinator,
-    ApiKey::JoinGroup,
-    ApiKey::Heartbeat,
-    ApiKey::LeaveGroup,
-    ApiKey::SyncGroup,
-    ApiKey::ApiVersions,
-    ApiKey::CreateTopics,
-    ApiKey::DeleteTopics,
-    ApiKey::InitProducerId,
-    ApiKey::DescribeCluster,
-    ApiKey::ConsumerGroupHeartbeat,
+/// What the broker plays: APIs with their first and last version. Clients choose by it, so it follows what the handlers
+/// can do and not what the protocol has.
+const SERVED: &[(ApiKey, i16, i16)] = &[
+    (ApiKey::Produce, 3, 13),
+    (ApiKey::Fetch, 4, 18),
+    (ApiKey::ListOffsets, 1, 11),
+    (ApiKey::Metadata, 0, 13),
+    (ApiKey::OffsetCommit, 2, 10),
+    (ApiKey::OffsetFetch, 1, 10),
+    (ApiKey::FindCoordinator, 0, 6),
+    (ApiKey::JoinGroup, 0, 9),
+    (ApiKey::Heartbeat, 0, 4),
+    (ApiKey::LeaveGroup, 0, 5),
+    (ApiKey::SyncGroup, 0, 5),
+    (ApiKey::ApiVersions, 0, 4),
+    (ApiKey::CreateTopics, 2, 7),
+    (ApiKey::DeleteTopics, 1, 6),
+    (ApiKey::InitProducerId, 0, 5),
+    (ApiKey::DescribeCluster, 0, 2),
+    (ApiKey::ConsumerGroupHeartbeat, 0, 1),
 ];
 
 /// Features with the lowest and the highest level, as Kafka 4.3.1 has them. The highest is finalized.
@@ -66,16 +67,16 @@ impl Cluster {
 
     /// The versions of `api` that are offered, if it is.
     pub(super) fn served_versions(&self, api: ApiKey) -> Option<RangeInclusive<i16>> {
-        if !SERVED.contains(&api) || api == ApiKey::ConsumerGroupHeartbeat && !self.config.consumer_groups {
+        if api == ApiKey::ConsumerGroupHeartbeat && !self.config.consumer_groups {
             return None;
         }
-        let stable = api.stable_versions();
-        let last = self.config.max_versions.get(&api).map_or(*stable.end(), |max| *max.min(stable.end()));
-        (last >= *stable.start()).then(|| *stable.start()..=last)
+        let &(_, first, newest) = SERVED.iter().find(|(served, ..)| *served == api)?;
+        let last = self.config.max_versions.get(&api).map_or(newest, |max| newest.min(*max));
+        (last >= first).then_some(first..=last)
     }
 
     fn known_versions(&self, error: ErrorCode) -> ApiVersionsResponse {
-        let versions = SERVED.iter().filter_map(|&api| Some((api, self.served_versions(api)?)));
+        let versions = SERVED.iter().filter_map(|&(api, ..)| Some((api, self.served_versions(api)?)));
         let api_keys = versions.map(|(api, versions)| ApiVersion {
             api_key: api.code(),
             min_version: *versions.start(),

@@ -30,6 +30,7 @@ pub(super) struct Context {
 
 /// What carrying out a request came to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every answer is a reply, and it lives for one call")]
 pub(super) enum Answer {
     Reply(Response),
     /// The request wants none.

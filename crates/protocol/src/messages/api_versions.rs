@@ -9,6 +9,8 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `ApiVersionsRequest` (API key 18), versions 0 to 4, flexible from 3.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Versions 0 through 2 of ApiVersionsRequest are the same.
 ///
@@ -33,7 +35,7 @@ pub struct ApiVersionsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ApiVersionsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ApiVersionsRequest", version, 0, 4)?;
         let flexible = version >= 3;
         if version >= 3 {
@@ -63,6 +65,8 @@ impl Decode for ApiVersionsRequest {
 }
 
 /// The message `ApiVersionsResponse` (API key 18), versions 0 to 4, flexible from 3.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Version 1 adds throttle time to the response.
@@ -123,7 +127,7 @@ impl Default for ApiVersionsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ApiVersionsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ApiVersionsResponse", version, 0, 4)?;
         let flexible = version >= 3;
         writer.i16(self.error_code);
@@ -217,7 +221,7 @@ pub struct ApiVersion {
 
 #[cfg(feature = "broker")]
 impl Encode for ApiVersion {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         writer.i16(self.api_key);
         writer.i16(self.min_version);
@@ -257,7 +261,7 @@ pub struct SupportedFeatureKey {
 
 #[cfg(feature = "broker")]
 impl Encode for SupportedFeatureKey {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.i16(self.min_version);
         writer.i16(self.max_version);
@@ -295,7 +299,7 @@ pub struct FinalizedFeatureKey {
 
 #[cfg(feature = "broker")]
 impl Encode for FinalizedFeatureKey {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.i16(self.max_version_level);
         writer.i16(self.min_version_level);

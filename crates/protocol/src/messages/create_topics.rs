@@ -9,6 +9,8 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 
 /// The message `CreateTopicsRequest` (API key 19), versions 2 to 7, flexible from 5.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Versions 0-1 were removed in Apache Kafka 4.0, Version 2 is the new baseline.
 ///
@@ -52,7 +54,7 @@ impl Default for CreateTopicsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for CreateTopicsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("CreateTopicsRequest", version, 2, 7)?;
         let flexible = version >= 5;
         writer.structs(flexible, version, &self.topics)?;
@@ -82,6 +84,8 @@ impl Decode for CreateTopicsRequest {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatableTopic {
     /// The topic name.
+    ///
+    /// Topic name.
     pub name: ByteString,
     /// The number of partitions to create in the topic, or -1 if we are either specifying a manual partition assignment or using the default partitions.
     pub num_partitions: i32,
@@ -98,7 +102,7 @@ pub struct CreatableTopic {
 
 #[cfg(feature = "client")]
 impl Encode for CreatableTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 5;
         writer.string(flexible, &self.name)?;
         writer.i32(self.num_partitions);
@@ -132,6 +136,8 @@ pub struct CreatableReplicaAssignment {
     /// The partition index.
     pub partition_index: i32,
     /// The brokers to place the partition on.
+    ///
+    /// Broker id.
     pub broker_ids: Packed<i32>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -140,7 +146,7 @@ pub struct CreatableReplicaAssignment {
 
 #[cfg(feature = "client")]
 impl Encode for CreatableReplicaAssignment {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 5;
         writer.i32(self.partition_index);
         writer.packed(flexible, &self.broker_ids)?;
@@ -188,7 +194,7 @@ impl Default for CreatableTopicConfig {
 
 #[cfg(feature = "client")]
 impl Encode for CreatableTopicConfig {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 5;
         writer.string(flexible, &self.name)?;
         writer.nullable_string(flexible, self.value.as_ref())?;
@@ -210,6 +216,8 @@ impl Decode for CreatableTopicConfig {
 }
 
 /// The message `CreateTopicsResponse` (API key 19), versions 2 to 7, flexible from 5.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Versions 0-1 were removed in Apache Kafka 4.0, Version 2 is the new baseline.
@@ -243,7 +251,7 @@ pub struct CreateTopicsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for CreateTopicsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("CreateTopicsResponse", version, 2, 7)?;
         let flexible = version >= 5;
         writer.i32(self.throttle_time_ms);
@@ -271,6 +279,8 @@ impl Decode for CreateTopicsResponse {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreatableTopicResult {
     /// The topic name.
+    ///
+    /// Topic name.
     pub name: ByteString,
     /// The unique topic ID.
     ///
@@ -321,7 +331,7 @@ impl Default for CreatableTopicResult {
 
 #[cfg(feature = "broker")]
 impl Encode for CreatableTopicResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 5;
         writer.string(flexible, &self.name)?;
         if version >= 7 {
@@ -432,7 +442,7 @@ impl Default for CreatableTopicConfigs {
 
 #[cfg(feature = "broker")]
 impl Encode for CreatableTopicConfigs {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.nullable_string(true, self.value.as_ref())?;
         writer.bool(self.read_only);

@@ -9,6 +9,8 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 
 /// The message `DeleteTopicsRequest` (API key 20), versions 1 to 6, flexible from 4.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline. Versions 0, 1, 2, and 3 are the same.
 ///
@@ -26,7 +28,7 @@ pub struct DeleteTopicsRequest {
     pub topics: Vec<DeleteTopicState>,
     /// The names of the topics to delete.
     ///
-    /// Versions 1–5; left out silently elsewhere.
+    /// Topic name; versions 1–5; left out silently elsewhere.
     pub topic_names: Vec<ByteString>,
     /// The length of time in milliseconds to wait for the deletions to complete.
     pub timeout_ms: i32,
@@ -37,7 +39,7 @@ pub struct DeleteTopicsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DeleteTopicsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DeleteTopicsRequest", version, 1, 6)?;
         let flexible = version >= 4;
         if version >= 6 {
@@ -73,6 +75,8 @@ impl Decode for DeleteTopicsRequest {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteTopicState {
     /// The topic name.
+    ///
+    /// Topic name.
     pub name: Option<ByteString>,
     /// The unique topic ID.
     pub topic_id: Uuid,
@@ -83,7 +87,7 @@ pub struct DeleteTopicState {
 
 #[cfg(feature = "client")]
 impl Encode for DeleteTopicState {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.nullable_string(true, self.name.as_ref())?;
         writer.uuid(self.topic_id);
         writer.unknown_tags(&self.unknown_tags)
@@ -103,6 +107,8 @@ impl Decode for DeleteTopicState {
 }
 
 /// The message `DeleteTopicsResponse` (API key 20), versions 1 to 6, flexible from 4.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline.
@@ -132,7 +138,7 @@ pub struct DeleteTopicsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DeleteTopicsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DeleteTopicsResponse", version, 1, 6)?;
         let flexible = version >= 4;
         writer.i32(self.throttle_time_ms);
@@ -161,7 +167,7 @@ impl Decode for DeleteTopicsResponse {
 pub struct DeletableTopicResult {
     /// The topic name.
     ///
-    /// Null in versions 6; default empty, not null.
+    /// Topic name; null in versions 6; default empty, not null.
     pub name: Option<ByteString>,
     /// The unique topic ID.
     ///
@@ -192,7 +198,7 @@ impl Default for DeletableTopicResult {
 
 #[cfg(feature = "broker")]
 impl Encode for DeletableTopicResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         if version >= 6 {
             writer.nullable_string(flexible, self.name.as_ref())

@@ -9,6 +9,8 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `DescribeClusterRequest` (API key 60), versions 0 to 2, all of them flexible.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Version 1 adds EndpointType for KIP-919 support.
 ///
@@ -44,7 +46,7 @@ impl Default for DescribeClusterRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeClusterRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeClusterRequest", version, 0, 2)?;
         writer.bool(self.include_cluster_authorized_operations);
         if version >= 1 {
@@ -82,6 +84,8 @@ impl Decode for DescribeClusterRequest {
 
 /// The message `DescribeClusterResponse` (API key 60), versions 0 to 2, all of them flexible.
 ///
+/// Features: `broker` encodes it, `client` decodes it.
+///
 /// # Versions
 /// Version 1 adds the EndpointType field, and makes MISMATCHED\_ENDPOINT\_TYPE and UNSUPPORTED\_ENDPOINT\_TYPE valid top-level response error codes.
 ///
@@ -103,7 +107,7 @@ pub struct DescribeClusterResponse {
     pub cluster_id: ByteString,
     /// The ID of the controller. When handled by a controller, returns the current voter leader ID. When handled by a broker, returns a random alive broker ID as a fallback.
     ///
-    /// Default -1.
+    /// Broker id; default -1.
     pub controller_id: i32,
     /// Each broker in the response.
     pub brokers: Vec<DescribeClusterBroker>,
@@ -134,7 +138,7 @@ impl Default for DescribeClusterResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeClusterResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeClusterResponse", version, 0, 2)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -186,6 +190,8 @@ impl Decode for DescribeClusterResponse {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeClusterBroker {
     /// The broker ID.
+    ///
+    /// Broker id.
     pub broker_id: i32,
     /// The broker hostname.
     pub host: ByteString,
@@ -204,7 +210,7 @@ pub struct DescribeClusterBroker {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeClusterBroker {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.broker_id);
         writer.string(true, &self.host)?;
         writer.i32(self.port);

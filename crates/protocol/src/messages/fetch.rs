@@ -11,6 +11,8 @@ use crate::wire::{ByteString, Listed, Packed, UnknownTags, Uuid};
 
 /// The message `FetchRequest` (API key 1), versions 4 to 18, flexible from 12.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Versions 0-3 were removed in Apache Kafka 4.0, Version 4 is the new baseline.
 ///
@@ -54,7 +56,7 @@ pub struct FetchRequest {
     pub cluster_id: Option<ByteString>,
     /// The broker ID of the follower, of -1 if this request is from a consumer.
     ///
-    /// Versions 4–14; default -1.
+    /// Broker id; versions 4–14; default -1.
     pub replica_id: i32,
     /// The state of the replica in the follower.
     ///
@@ -115,7 +117,7 @@ impl Default for FetchRequest {
 
 #[cfg(feature = "client")]
 impl Encode for FetchRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("FetchRequest", version, 4, 18)?;
         let flexible = version >= 12;
         if version <= 14 {
@@ -218,7 +220,7 @@ impl Decode for FetchRequest {
 pub struct ReplicaState {
     /// The replica ID of the follower, or -1 if this request is from a consumer.
     ///
-    /// Default -1.
+    /// Broker id; default -1.
     pub replica_id: i32,
     /// The epoch of this follower, or -1 if not available.
     ///
@@ -237,7 +239,7 @@ impl Default for ReplicaState {
 
 #[cfg(feature = "client")]
 impl Encode for ReplicaState {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.replica_id);
         writer.i64(self.replica_epoch);
         writer.unknown_tags(&self.unknown_tags)
@@ -262,7 +264,7 @@ impl Decode for ReplicaState {
 pub struct FetchTopic {
     /// The name of the topic to fetch.
     ///
-    /// Versions 4–12; left out silently elsewhere.
+    /// Topic name; versions 4–12; left out silently elsewhere.
     pub topic: ByteString,
     /// The unique topic ID.
     ///
@@ -277,7 +279,7 @@ pub struct FetchTopic {
 
 #[cfg(feature = "client")]
 impl Encode for FetchTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
         if version <= 12 {
             writer.string(flexible, &self.topic)?;
@@ -357,7 +359,7 @@ impl Default for FetchPartition {
 
 #[cfg(feature = "client")]
 impl Encode for FetchPartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
         writer.i32(self.partition);
         if version >= 9 {
@@ -443,7 +445,7 @@ impl Decode for FetchPartition {
 pub struct ForgottenTopic {
     /// The topic name.
     ///
-    /// Versions 7–12; left out silently elsewhere.
+    /// Topic name; versions 7–12; left out silently elsewhere.
     pub topic: ByteString,
     /// The unique topic ID.
     ///
@@ -458,7 +460,7 @@ pub struct ForgottenTopic {
 
 #[cfg(feature = "client")]
 impl Encode for ForgottenTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
         if version <= 12 {
             writer.string(flexible, &self.topic)?;
@@ -486,6 +488,8 @@ impl Decode for ForgottenTopic {
 }
 
 /// The message `FetchResponse` (API key 1), versions 4 to 18, flexible from 12.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Versions 0-3 were removed in Apache Kafka 4.0, Version 4 is the new baseline.
@@ -545,7 +549,7 @@ pub struct FetchResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for FetchResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("FetchResponse", version, 4, 18)?;
         let flexible = version >= 12;
         writer.i32(self.throttle_time_ms);
@@ -608,7 +612,7 @@ impl Decode for FetchResponse {
 pub struct FetchableTopicResponse {
     /// The topic name.
     ///
-    /// Versions 4–12; left out silently elsewhere.
+    /// Topic name; versions 4–12; left out silently elsewhere.
     pub topic: ByteString,
     /// The unique topic ID.
     ///
@@ -623,7 +627,7 @@ pub struct FetchableTopicResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for FetchableTopicResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
         if version <= 12 {
             writer.string(flexible, &self.topic)?;
@@ -647,6 +651,21 @@ impl Decode for FetchableTopicResponse {
         let partitions = reader.listed(flexible, version)?;
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { topic, topic_id, partitions, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 12;
+        if version <= 12 {
+            reader.check_string(flexible)?;
+        }
+        if version > 12 {
+            reader.skip(16)?;
+        }
+        reader.check_structs::<PartitionData>(flexible, version)?;
+        if flexible {
+            reader.check_unknown_tags()?;
+        }
+        Ok(())
     }
 }
 
@@ -686,7 +705,7 @@ pub struct PartitionData {
     pub aborted_transactions: Option<Listed<AbortedTransaction>>,
     /// The preferred read replica for the consumer to use on its next fetch request.
     ///
-    /// Versions 11+; default -1.
+    /// Broker id; versions 11+; default -1.
     pub preferred_read_replica: i32,
     /// The record data.
     ///
@@ -719,7 +738,7 @@ impl Default for PartitionData {
 
 #[cfg(feature = "broker")]
 impl Encode for PartitionData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
@@ -818,6 +837,31 @@ impl Decode for PartitionData {
             unknown_tags,
         })
     }
+
+    fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 12;
+        reader.skip(match version {
+            ..=4 => 22,
+            _ => 30,
+        })?;
+        reader.check_nullable_structs::<AbortedTransaction>(flexible, version)?;
+        if version > 10 {
+            reader.skip(4)?;
+        }
+        reader.check_nullable_bytes(flexible)?;
+        if flexible {
+            reader.check_tags(|tag, field| {
+                match tag {
+                    0 => field.check_structure::<EpochEndOffset>(version)?,
+                    1 => field.check_structure::<LeaderIdAndEpoch>(version)?,
+                    2 => field.check_structure::<SnapshotId>(version)?,
+                    _ => return Ok(false),
+                }
+                Ok(true)
+            })?;
+        }
+        Ok(())
+    }
 }
 
 /// Part of [`FetchResponse`], versions 12+.
@@ -845,7 +889,7 @@ impl Default for EpochEndOffset {
 
 #[cfg(feature = "broker")]
 impl Encode for EpochEndOffset {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.epoch);
         writer.i64(self.end_offset);
         writer.unknown_tags(&self.unknown_tags)
@@ -862,6 +906,11 @@ impl Decode for EpochEndOffset {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { epoch, end_offset, unknown_tags })
     }
+
+    fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        reader.skip(12)?;
+        reader.check_unknown_tags()
+    }
 }
 
 /// Part of [`FetchResponse`], versions 12+.
@@ -870,7 +919,7 @@ impl Decode for EpochEndOffset {
 pub struct LeaderIdAndEpoch {
     /// The ID of the current leader or -1 if the leader is unknown.
     ///
-    /// Default -1.
+    /// Broker id; default -1.
     pub leader_id: i32,
     /// The latest known leader epoch.
     ///
@@ -889,7 +938,7 @@ impl Default for LeaderIdAndEpoch {
 
 #[cfg(feature = "broker")]
 impl Encode for LeaderIdAndEpoch {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.unknown_tags(&self.unknown_tags)
@@ -905,6 +954,11 @@ impl Decode for LeaderIdAndEpoch {
         let leader_epoch = reader.i32()?;
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { leader_id, leader_epoch, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        reader.skip(8)?;
+        reader.check_unknown_tags()
     }
 }
 
@@ -933,7 +987,7 @@ impl Default for SnapshotId {
 
 #[cfg(feature = "broker")]
 impl Encode for SnapshotId {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i64(self.end_offset);
         writer.i32(self.epoch);
         writer.unknown_tags(&self.unknown_tags)
@@ -950,6 +1004,11 @@ impl Decode for SnapshotId {
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { end_offset, epoch, unknown_tags })
     }
+
+    fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        reader.skip(12)?;
+        reader.check_unknown_tags()
+    }
 }
 
 /// Part of [`FetchResponse`].
@@ -957,6 +1016,8 @@ impl Decode for SnapshotId {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AbortedTransaction {
     /// The producer id associated with the aborted transaction.
+    ///
+    /// Producer id.
     pub producer_id: i64,
     /// The first offset in the aborted transaction.
     pub first_offset: i64,
@@ -967,7 +1028,7 @@ pub struct AbortedTransaction {
 
 #[cfg(feature = "broker")]
 impl Encode for AbortedTransaction {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
         writer.i64(self.producer_id);
         writer.i64(self.first_offset);
@@ -986,6 +1047,15 @@ impl Decode for AbortedTransaction {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { producer_id, first_offset, unknown_tags })
     }
+
+    fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 12;
+        reader.skip(16)?;
+        if flexible {
+            reader.check_unknown_tags()?;
+        }
+        Ok(())
+    }
 }
 
 /// Part of [`FetchResponse`], versions 16+.
@@ -993,6 +1063,8 @@ impl Decode for AbortedTransaction {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct NodeEndpoint {
     /// The ID of the associated node.
+    ///
+    /// Broker id.
     pub node_id: i32,
     /// The node's hostname.
     pub host: ByteString,
@@ -1007,7 +1079,7 @@ pub struct NodeEndpoint {
 
 #[cfg(feature = "broker")]
 impl Encode for NodeEndpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;
         writer.i32(self.port);
@@ -1027,5 +1099,13 @@ impl Decode for NodeEndpoint {
         let rack = reader.nullable_string(true)?;
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { node_id, host, port, rack, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        reader.skip(4)?;
+        reader.check_string(true)?;
+        reader.skip(4)?;
+        reader.check_nullable_string(true)?;
+        reader.check_unknown_tags()
     }
 }

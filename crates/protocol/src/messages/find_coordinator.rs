@@ -9,6 +9,8 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `FindCoordinatorRequest` (API key 10), versions 0 to 6, flexible from 3.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Version 1 adds KeyType.
 ///
@@ -43,7 +45,7 @@ pub struct FindCoordinatorRequest {
 
 #[cfg(feature = "client")]
 impl Encode for FindCoordinatorRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("FindCoordinatorRequest", version, 0, 6)?;
         let flexible = version >= 3;
         if version <= 3 {
@@ -82,6 +84,8 @@ impl Decode for FindCoordinatorRequest {
 
 /// The message `FindCoordinatorResponse` (API key 10), versions 0 to 6, flexible from 3.
 ///
+/// Features: `broker` encodes it, `client` decodes it.
+///
 /// # Versions
 /// Version 1 adds throttle time and error messages.
 ///
@@ -111,7 +115,7 @@ pub struct FindCoordinatorResponse {
     pub error_message: Option<ByteString>,
     /// The node id.
     ///
-    /// Versions 0–3.
+    /// Broker id; versions 0–3.
     pub node_id: i32,
     /// The host name.
     ///
@@ -147,7 +151,7 @@ impl Default for FindCoordinatorResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for FindCoordinatorResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("FindCoordinatorResponse", version, 0, 6)?;
         let flexible = version >= 3;
         if version >= 1 {
@@ -224,6 +228,8 @@ pub struct Coordinator {
     /// The coordinator key.
     pub key: ByteString,
     /// The node id.
+    ///
+    /// Broker id.
     pub node_id: i32,
     /// The host name.
     pub host: ByteString,
@@ -256,7 +262,7 @@ impl Default for Coordinator {
 
 #[cfg(feature = "broker")]
 impl Encode for Coordinator {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.key)?;
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;

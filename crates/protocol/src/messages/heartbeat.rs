@@ -9,6 +9,8 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `HeartbeatRequest` (API key 12), versions 0 to 4, flexible from 4.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Version 1 and version 2 are the same as version 0.
 ///
@@ -19,6 +21,8 @@ use crate::wire::{ByteString, UnknownTags};
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct HeartbeatRequest {
     /// The group id.
+    ///
+    /// Group id.
     pub group_id: ByteString,
     /// The generation of the group.
     pub generation_id: i32,
@@ -35,7 +39,7 @@ pub struct HeartbeatRequest {
 
 #[cfg(feature = "client")]
 impl Encode for HeartbeatRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("HeartbeatRequest", version, 0, 4)?;
         let flexible = version >= 4;
         writer.string(flexible, &self.group_id)?;
@@ -68,6 +72,8 @@ impl Decode for HeartbeatRequest {
 
 /// The message `HeartbeatResponse` (API key 12), versions 0 to 4, flexible from 4.
 ///
+/// Features: `broker` encodes it, `client` decodes it.
+///
 /// # Versions
 /// Version 1 adds throttle time.
 ///
@@ -92,7 +98,7 @@ pub struct HeartbeatResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for HeartbeatResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("HeartbeatResponse", version, 0, 4)?;
         let flexible = version >= 4;
         if version >= 1 {

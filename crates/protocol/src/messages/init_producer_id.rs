@@ -9,7 +9,9 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `InitProducerIdRequest` (API key 22), versions 0 to 6, flexible from 2.
 ///
-/// Version 6 may still change and is spoken only when it is asked for.
+/// Version 6 may still change and needs the feature `unstable`.
+///
+/// Features: `client` encodes it, `broker` decodes it.
 ///
 /// # Versions
 /// Version 1 is the same as version 0.
@@ -28,13 +30,13 @@ use crate::wire::{ByteString, UnknownTags};
 pub struct InitProducerIdRequest {
     /// The transactional id, or null if the producer is not transactional.
     ///
-    /// Default empty, not null.
+    /// Transactional id; default empty, not null.
     pub transactional_id: Option<ByteString>,
     /// The time in ms to wait before aborting idle transactions sent by this producer. This is only relevant if a TransactionalId has been defined.
     pub transaction_timeout_ms: i32,
     /// The producer id. This is used to disambiguate requests if a transactional id is reused following its expiration.
     ///
-    /// Versions 3+; default -1.
+    /// Producer id; versions 3+; default -1.
     pub producer_id: i64,
     /// The producer's current epoch. This will be checked against the producer epoch on the broker, and the request will return an error if they do not match.
     ///
@@ -69,8 +71,13 @@ impl Default for InitProducerIdRequest {
 
 #[cfg(feature = "client")]
 impl Encode for InitProducerIdRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        Writer::check_version("InitProducerIdRequest", version, 0, 6)?;
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
+        Writer::check_version(
+            "InitProducerIdRequest",
+            version,
+            0,
+            if cfg!(feature = "unstable") { 6 } else { 5 },
+        )?;
         let flexible = version >= 2;
         writer.nullable_string(flexible, self.transactional_id.as_ref())?;
         writer.i32(self.transaction_timeout_ms);
@@ -103,7 +110,12 @@ impl Decode for InitProducerIdRequest {
     const MIN_LEN: usize = 6;
 
     fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
-        reader.check_version("InitProducerIdRequest", version, 0, 6)?;
+        reader.check_version(
+            "InitProducerIdRequest",
+            version,
+            0,
+            if cfg!(feature = "unstable") { 6 } else { 5 },
+        )?;
         let flexible = version >= 2;
         let transactional_id = reader.nullable_string(flexible)?;
         let transaction_timeout_ms = reader.i32()?;
@@ -126,6 +138,10 @@ impl Decode for InitProducerIdRequest {
 
 /// The message `InitProducerIdResponse` (API key 22), versions 0 to 6, flexible from 2.
 ///
+/// Version 6 may still change and needs the feature `unstable`.
+///
+/// Features: `broker` encodes it, `client` decodes it.
+///
 /// # Versions
 /// Starting in version 1, on quota violation, brokers send out responses before throttling.
 ///
@@ -147,13 +163,13 @@ pub struct InitProducerIdResponse {
     pub error_code: i16,
     /// The current producer id.
     ///
-    /// Default -1.
+    /// Producer id; default -1.
     pub producer_id: i64,
     /// The current epoch associated with the producer id.
     pub producer_epoch: i16,
     /// The producer id for ongoing transaction when KeepPreparedTxn is used, -1 if there is no transaction ongoing.
     ///
-    /// Versions 6; default -1.
+    /// Producer id; versions 6; default -1.
     pub ongoing_txn_producer_id: i64,
     /// The epoch associated with the producer id for ongoing transaction when KeepPreparedTxn is used, -1 if there is no transaction ongoing.
     ///
@@ -180,8 +196,13 @@ impl Default for InitProducerIdResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for InitProducerIdResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
-        Writer::check_version("InitProducerIdResponse", version, 0, 6)?;
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
+        Writer::check_version(
+            "InitProducerIdResponse",
+            version,
+            0,
+            if cfg!(feature = "unstable") { 6 } else { 5 },
+        )?;
         let flexible = version >= 2;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -216,7 +237,12 @@ impl Decode for InitProducerIdResponse {
     const MIN_LEN: usize = 16;
 
     fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
-        reader.check_version("InitProducerIdResponse", version, 0, 6)?;
+        reader.check_version(
+            "InitProducerIdResponse",
+            version,
+            0,
+            if cfg!(feature = "unstable") { 6 } else { 5 },
+        )?;
         let flexible = version >= 2;
         let throttle_time_ms = reader.i32()?;
         let error_code = reader.i16()?;

@@ -11,6 +11,8 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `JoinGroupRequest` (API key 11), versions 0 to 9, flexible from 6.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Version 1 adds RebalanceTimeoutMs. Version 2 and 3 are the same as version 1.
 ///
@@ -29,6 +31,8 @@ use crate::wire::{ByteString, UnknownTags};
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct JoinGroupRequest {
     /// The group identifier.
+    ///
+    /// Group id.
     pub group_id: ByteString,
     /// The coordinator considers the consumer dead if it receives no heartbeat after this timeout in milliseconds.
     pub session_timeout_ms: i32,
@@ -73,7 +77,7 @@ impl Default for JoinGroupRequest {
 
 #[cfg(feature = "client")]
 impl Encode for JoinGroupRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("JoinGroupRequest", version, 0, 9)?;
         let flexible = version >= 6;
         writer.string(flexible, &self.group_id)?;
@@ -142,7 +146,7 @@ pub struct JoinGroupRequestProtocol {
 
 #[cfg(feature = "client")]
 impl Encode for JoinGroupRequestProtocol {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.string(flexible, &self.name)?;
         writer.bytes(flexible, &self.metadata)?;
@@ -164,6 +168,8 @@ impl Decode for JoinGroupRequestProtocol {
 }
 
 /// The message `JoinGroupResponse` (API key 11), versions 0 to 9, flexible from 6.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Version 1 is the same as version 0.
@@ -238,7 +244,7 @@ impl Default for JoinGroupResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for JoinGroupResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("JoinGroupResponse", version, 0, 9)?;
         let flexible = version >= 6;
         if version >= 2 {
@@ -322,7 +328,7 @@ pub struct JoinGroupResponseMember {
 
 #[cfg(feature = "broker")]
 impl Encode for JoinGroupResponseMember {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.string(flexible, &self.member_id)?;
         if version >= 5 {

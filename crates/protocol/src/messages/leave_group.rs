@@ -9,6 +9,8 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `LeaveGroupRequest` (API key 13), versions 0 to 5, flexible from 4.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Version 1 and 2 are the same as version 0.
 ///
@@ -21,6 +23,8 @@ use crate::wire::{ByteString, UnknownTags};
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct LeaveGroupRequest {
     /// The ID of the group to leave.
+    ///
+    /// Group id.
     pub group_id: ByteString,
     /// The member ID to remove from the group.
     ///
@@ -37,7 +41,7 @@ pub struct LeaveGroupRequest {
 
 #[cfg(feature = "client")]
 impl Encode for LeaveGroupRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("LeaveGroupRequest", version, 0, 5)?;
         let flexible = version >= 4;
         writer.string(flexible, &self.group_id)?;
@@ -89,7 +93,7 @@ pub struct MemberIdentity {
 
 #[cfg(feature = "client")]
 impl Encode for MemberIdentity {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.string(flexible, &self.member_id)?;
         writer.nullable_string(flexible, self.group_instance_id.as_ref())?;
@@ -115,6 +119,8 @@ impl Decode for MemberIdentity {
 }
 
 /// The message `LeaveGroupResponse` (API key 13), versions 0 to 5, flexible from 4.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Version 1 adds the throttle time.
@@ -146,7 +152,7 @@ pub struct LeaveGroupResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for LeaveGroupResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("LeaveGroupResponse", version, 0, 5)?;
         let flexible = version >= 4;
         if version >= 1 {
@@ -207,7 +213,7 @@ impl Default for MemberResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for MemberResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.string(flexible, &self.member_id)?;
         writer.nullable_string(flexible, self.group_instance_id.as_ref())?;

@@ -9,6 +9,8 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `ListOffsetsRequest` (API key 2), versions 1 to 11, flexible from 6.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline.
 ///
@@ -37,6 +39,8 @@ use crate::wire::{ByteString, UnknownTags};
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListOffsetsRequest {
     /// The broker ID of the requester, or -1 if this request is being made by a normal consumer.
+    ///
+    /// Broker id.
     pub replica_id: i32,
     /// This setting controls the visibility of transactional records. Using READ\_UNCOMMITTED (isolation\_level = 0) makes all records visible. With READ\_COMMITTED (isolation\_level = 1), non-transactional and COMMITTED transactional records are visible. To be more concrete, READ\_COMMITTED returns all data from offsets smaller than the current LSO (last stable offset), and enables the inclusion of the list of aborted transactions in the result, which allows consumers to discard ABORTED transactional records.
     ///
@@ -55,7 +59,7 @@ pub struct ListOffsetsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ListOffsetsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ListOffsetsRequest", version, 1, 11)?;
         let flexible = version >= 6;
         writer.i32(self.replica_id);
@@ -93,6 +97,8 @@ impl Decode for ListOffsetsRequest {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListOffsetsTopic {
     /// The topic name.
+    ///
+    /// Topic name.
     pub name: ByteString,
     /// Each partition in the request.
     pub partitions: Vec<ListOffsetsPartition>,
@@ -103,7 +109,7 @@ pub struct ListOffsetsTopic {
 
 #[cfg(feature = "client")]
 impl Encode for ListOffsetsTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.string(flexible, &self.name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -154,7 +160,7 @@ impl Default for ListOffsetsPartition {
 
 #[cfg(feature = "client")]
 impl Encode for ListOffsetsPartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.i32(self.partition_index);
         if version >= 4 {
@@ -180,6 +186,8 @@ impl Decode for ListOffsetsPartition {
 }
 
 /// The message `ListOffsetsResponse` (API key 2), versions 1 to 11, flexible from 6.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline.
@@ -223,7 +231,7 @@ pub struct ListOffsetsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ListOffsetsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ListOffsetsResponse", version, 1, 11)?;
         let flexible = version >= 6;
         if version >= 2 {
@@ -253,6 +261,8 @@ impl Decode for ListOffsetsResponse {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListOffsetsTopicResponse {
     /// The topic name.
+    ///
+    /// Topic name.
     pub name: ByteString,
     /// Each partition in the response.
     pub partitions: Vec<ListOffsetsPartitionResponse>,
@@ -263,7 +273,7 @@ pub struct ListOffsetsTopicResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ListOffsetsTopicResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.string(flexible, &self.name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -324,7 +334,7 @@ impl Default for ListOffsetsPartitionResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ListOffsetsPartitionResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.i32(self.partition_index);
         writer.i16(self.error_code);

@@ -8,6 +8,8 @@ use crate::wire::codec::*;
 use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 
 /// The message `MetadataRequest` (API key 3), versions 0 to 13, flexible from 9.
+///
+/// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct MetadataRequest {
@@ -46,7 +48,7 @@ impl Default for MetadataRequest {
 
 #[cfg(feature = "client")]
 impl Encode for MetadataRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("MetadataRequest", version, 0, 13)?;
         let flexible = version >= 9;
         if version >= 1 {
@@ -124,7 +126,7 @@ pub struct MetadataRequestTopic {
     pub topic_id: Uuid,
     /// The topic name.
     ///
-    /// Null in versions 10+; default empty, not null.
+    /// Topic name; null in versions 10+; default empty, not null.
     pub name: Option<ByteString>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -139,7 +141,7 @@ impl Default for MetadataRequestTopic {
 
 #[cfg(feature = "client")]
 impl Encode for MetadataRequestTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         if version >= 10 {
             writer.uuid(self.topic_id);
@@ -168,6 +170,8 @@ impl Decode for MetadataRequestTopic {
 }
 
 /// The message `MetadataResponse` (API key 3), versions 0 to 13, flexible from 9.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Version 1 adds fields for the rack of each broker, the controller id, and whether or not the topic is internal.
@@ -210,7 +214,7 @@ pub struct MetadataResponse {
     pub cluster_id: Option<ByteString>,
     /// The ID of the controller broker.
     ///
-    /// Versions 1+; left out silently elsewhere; default -1.
+    /// Broker id; versions 1+; left out silently elsewhere; default -1.
     pub controller_id: i32,
     /// Each topic in the response.
     pub topics: Vec<MetadataResponseTopic>,
@@ -244,7 +248,7 @@ impl Default for MetadataResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for MetadataResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("MetadataResponse", version, 0, 13)?;
         let flexible = version >= 9;
         if version >= 3 {
@@ -309,6 +313,8 @@ impl Decode for MetadataResponse {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct MetadataResponseBroker {
     /// The broker ID.
+    ///
+    /// Broker id.
     pub node_id: i32,
     /// The broker hostname.
     pub host: ByteString,
@@ -325,7 +331,7 @@ pub struct MetadataResponseBroker {
 
 #[cfg(feature = "broker")]
 impl Encode for MetadataResponseBroker {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         writer.i32(self.node_id);
         writer.string(flexible, &self.host)?;
@@ -360,7 +366,7 @@ pub struct MetadataResponseTopic {
     pub error_code: i16,
     /// The topic name. Null for non-existing topics queried by ID. This is never null when ErrorCode is zero. One of Name and TopicId is always populated.
     ///
-    /// Null in versions 12+; default empty, not null.
+    /// Topic name; null in versions 12+; default empty, not null.
     pub name: Option<ByteString>,
     /// The topic id. Zero for non-existing topics queried by name. This is never zero when ErrorCode is zero. One of Name and TopicId is always populated.
     ///
@@ -397,7 +403,7 @@ impl Default for MetadataResponseTopic {
 
 #[cfg(feature = "broker")]
 impl Encode for MetadataResponseTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         writer.i16(self.error_code);
         if version >= 12 {
@@ -461,18 +467,24 @@ pub struct MetadataResponsePartition {
     /// The partition index.
     pub partition_index: i32,
     /// The ID of the leader broker.
+    ///
+    /// Broker id.
     pub leader_id: i32,
     /// The leader epoch of this partition.
     ///
     /// Versions 7+; left out silently elsewhere; default -1.
     pub leader_epoch: i32,
     /// The set of all nodes that host this partition.
+    ///
+    /// Broker id.
     pub replica_nodes: Packed<i32>,
     /// The set of nodes that are in sync with the leader for this partition.
+    ///
+    /// Broker id.
     pub isr_nodes: Packed<i32>,
     /// The set of offline replicas of this partition.
     ///
-    /// Versions 5+; left out silently elsewhere.
+    /// Broker id; versions 5+; left out silently elsewhere.
     pub offline_replicas: Packed<i32>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -496,7 +508,7 @@ impl Default for MetadataResponsePartition {
 
 #[cfg(feature = "broker")]
 impl Encode for MetadataResponsePartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         writer.i16(self.error_code);
         writer.i32(self.partition_index);

@@ -5,48 +5,250 @@
 //!
 //! The structures inside a message are in its file's module: [`metadata::MetadataResponseTopic`].
 
+pub mod add_offsets_to_txn;
+pub mod add_partitions_to_txn;
+pub mod add_raft_voter;
+#[cfg(feature = "controller")]
+pub mod allocate_producer_ids;
+pub mod alter_client_quotas;
+pub mod alter_configs;
+#[cfg(feature = "controller")]
+pub mod alter_partition;
+pub mod alter_partition_reassignments;
+pub mod alter_replica_log_dirs;
+pub mod alter_share_group_offsets;
+pub mod alter_user_scram_credentials;
 pub mod api_versions;
+#[cfg(feature = "controller")]
+pub mod assign_replicas_to_dirs;
+#[cfg(feature = "controller")]
+pub mod begin_quorum_epoch;
+#[cfg(feature = "controller")]
+pub mod broker_heartbeat;
+#[cfg(feature = "controller")]
+pub mod broker_registration;
+pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;
 pub mod consumer_protocol_assignment;
 pub mod consumer_protocol_subscription;
+pub mod control_record_type_schema;
+#[cfg(feature = "controller")]
+pub mod controller_registration;
+pub mod create_acls;
+pub mod create_delegation_token;
+pub mod create_partitions;
 pub mod create_topics;
+pub mod default_principal_data;
+pub mod delete_acls;
+pub mod delete_groups;
+pub mod delete_records;
+pub mod delete_share_group_offsets;
+#[cfg(feature = "broker")]
+pub mod delete_share_group_state;
 pub mod delete_topics;
+pub mod describe_acls;
+pub mod describe_client_quotas;
 pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_delegation_token;
+pub mod describe_groups;
+pub mod describe_log_dirs;
+pub mod describe_producers;
+pub mod describe_quorum;
+pub mod describe_share_group_offsets;
+pub mod describe_topic_partitions;
+pub mod describe_transactions;
+pub mod describe_user_scram_credentials;
+pub mod elect_leaders;
+#[cfg(feature = "controller")]
+pub mod end_quorum_epoch;
+pub mod end_txn;
+pub mod end_txn_marker;
+#[cfg(feature = "controller")]
+pub mod envelope;
+pub mod expire_delegation_token;
 pub mod fetch;
+#[cfg(feature = "controller")]
+pub mod fetch_snapshot;
 pub mod find_coordinator;
+pub mod get_telemetry_subscriptions;
 pub mod heartbeat;
+pub mod incremental_alter_configs;
 pub mod init_producer_id;
+#[cfg(feature = "broker")]
+pub mod initialize_share_group_state;
 pub mod join_group;
+pub mod k_raft_version_record;
+pub mod leader_change_message;
 pub mod leave_group;
+pub mod list_config_resources;
+pub mod list_groups;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
+pub mod list_transactions;
 pub mod metadata;
 pub mod offset_commit;
+pub mod offset_delete;
 pub mod offset_fetch;
+pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod push_telemetry;
+#[cfg(feature = "broker")]
+pub mod read_share_group_state;
+#[cfg(feature = "broker")]
+pub mod read_share_group_state_summary;
+pub mod remove_raft_voter;
+pub mod renew_delegation_token;
 pub mod request_header;
 pub mod response_header;
+pub mod sasl_authenticate;
+pub mod sasl_handshake;
+pub mod share_acknowledge;
+pub mod share_fetch;
+pub mod share_group_describe;
+pub mod share_group_heartbeat;
+pub mod snapshot_footer_record;
+pub mod snapshot_header_record;
+pub mod streams_group_describe;
+pub mod streams_group_heartbeat;
 pub mod sync_group;
+pub mod txn_offset_commit;
+pub mod unregister_broker;
+pub mod update_features;
+#[cfg(feature = "controller")]
+pub mod update_raft_voter;
+#[cfg(feature = "controller")]
+pub mod vote;
+pub mod voters_record;
+#[cfg(feature = "broker")]
+pub mod write_share_group_state;
+pub mod write_txn_markers;
+pub use add_offsets_to_txn::{AddOffsetsToTxnRequest, AddOffsetsToTxnResponse};
+pub use add_partitions_to_txn::{AddPartitionsToTxnRequest, AddPartitionsToTxnResponse};
+pub use add_raft_voter::{AddRaftVoterRequest, AddRaftVoterResponse};
+#[cfg(feature = "controller")]
+pub use allocate_producer_ids::{AllocateProducerIdsRequest, AllocateProducerIdsResponse};
+pub use alter_client_quotas::{AlterClientQuotasRequest, AlterClientQuotasResponse};
+pub use alter_configs::{AlterConfigsRequest, AlterConfigsResponse};
+#[cfg(feature = "controller")]
+pub use alter_partition::{AlterPartitionRequest, AlterPartitionResponse};
+pub use alter_partition_reassignments::{
+    AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse,
+};
+pub use alter_replica_log_dirs::{AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse};
+pub use alter_share_group_offsets::{AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsResponse};
+pub use alter_user_scram_credentials::{AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse};
 pub use api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+#[cfg(feature = "controller")]
+pub use assign_replicas_to_dirs::{AssignReplicasToDirsRequest, AssignReplicasToDirsResponse};
+#[cfg(feature = "controller")]
+pub use begin_quorum_epoch::{BeginQuorumEpochRequest, BeginQuorumEpochResponse};
+#[cfg(feature = "controller")]
+pub use broker_heartbeat::{BrokerHeartbeatRequest, BrokerHeartbeatResponse};
+#[cfg(feature = "controller")]
+pub use broker_registration::{BrokerRegistrationRequest, BrokerRegistrationResponse};
+pub use consumer_group_describe::{ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse};
 pub use consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse};
 pub use consumer_protocol_assignment::ConsumerProtocolAssignment;
 pub use consumer_protocol_subscription::ConsumerProtocolSubscription;
+pub use control_record_type_schema::ControlRecordTypeSchema;
+#[cfg(feature = "controller")]
+pub use controller_registration::{ControllerRegistrationRequest, ControllerRegistrationResponse};
+pub use create_acls::{CreateAclsRequest, CreateAclsResponse};
+pub use create_delegation_token::{CreateDelegationTokenRequest, CreateDelegationTokenResponse};
+pub use create_partitions::{CreatePartitionsRequest, CreatePartitionsResponse};
 pub use create_topics::{CreateTopicsRequest, CreateTopicsResponse};
+pub use default_principal_data::DefaultPrincipalData;
+pub use delete_acls::{DeleteAclsRequest, DeleteAclsResponse};
+pub use delete_groups::{DeleteGroupsRequest, DeleteGroupsResponse};
+pub use delete_records::{DeleteRecordsRequest, DeleteRecordsResponse};
+pub use delete_share_group_offsets::{DeleteShareGroupOffsetsRequest, DeleteShareGroupOffsetsResponse};
+#[cfg(feature = "broker")]
+pub use delete_share_group_state::{DeleteShareGroupStateRequest, DeleteShareGroupStateResponse};
 pub use delete_topics::{DeleteTopicsRequest, DeleteTopicsResponse};
+pub use describe_acls::{DescribeAclsRequest, DescribeAclsResponse};
+pub use describe_client_quotas::{DescribeClientQuotasRequest, DescribeClientQuotasResponse};
 pub use describe_cluster::{DescribeClusterRequest, DescribeClusterResponse};
+pub use describe_configs::{DescribeConfigsRequest, DescribeConfigsResponse};
+pub use describe_delegation_token::{DescribeDelegationTokenRequest, DescribeDelegationTokenResponse};
+pub use describe_groups::{DescribeGroupsRequest, DescribeGroupsResponse};
+pub use describe_log_dirs::{DescribeLogDirsRequest, DescribeLogDirsResponse};
+pub use describe_producers::{DescribeProducersRequest, DescribeProducersResponse};
+pub use describe_quorum::{DescribeQuorumRequest, DescribeQuorumResponse};
+pub use describe_share_group_offsets::{DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsResponse};
+pub use describe_topic_partitions::{DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse};
+pub use describe_transactions::{DescribeTransactionsRequest, DescribeTransactionsResponse};
+pub use describe_user_scram_credentials::{
+    DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse,
+};
+pub use elect_leaders::{ElectLeadersRequest, ElectLeadersResponse};
+#[cfg(feature = "controller")]
+pub use end_quorum_epoch::{EndQuorumEpochRequest, EndQuorumEpochResponse};
+pub use end_txn::{EndTxnRequest, EndTxnResponse};
+pub use end_txn_marker::EndTxnMarker;
+#[cfg(feature = "controller")]
+pub use envelope::{EnvelopeRequest, EnvelopeResponse};
+pub use expire_delegation_token::{ExpireDelegationTokenRequest, ExpireDelegationTokenResponse};
 pub use fetch::{FetchRequest, FetchResponse};
+#[cfg(feature = "controller")]
+pub use fetch_snapshot::{FetchSnapshotRequest, FetchSnapshotResponse};
 pub use find_coordinator::{FindCoordinatorRequest, FindCoordinatorResponse};
+pub use get_telemetry_subscriptions::{GetTelemetrySubscriptionsRequest, GetTelemetrySubscriptionsResponse};
 pub use heartbeat::{HeartbeatRequest, HeartbeatResponse};
+pub use incremental_alter_configs::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 pub use init_producer_id::{InitProducerIdRequest, InitProducerIdResponse};
+#[cfg(feature = "broker")]
+pub use initialize_share_group_state::{InitializeShareGroupStateRequest, InitializeShareGroupStateResponse};
 pub use join_group::{JoinGroupRequest, JoinGroupResponse};
+pub use k_raft_version_record::KRaftVersionRecord;
+pub use leader_change_message::LeaderChangeMessage;
 pub use leave_group::{LeaveGroupRequest, LeaveGroupResponse};
+pub use list_config_resources::{ListConfigResourcesRequest, ListConfigResourcesResponse};
+pub use list_groups::{ListGroupsRequest, ListGroupsResponse};
 pub use list_offsets::{ListOffsetsRequest, ListOffsetsResponse};
+pub use list_partition_reassignments::{
+    ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse,
+};
+pub use list_transactions::{ListTransactionsRequest, ListTransactionsResponse};
 pub use metadata::{MetadataRequest, MetadataResponse};
 pub use offset_commit::{OffsetCommitRequest, OffsetCommitResponse};
+pub use offset_delete::{OffsetDeleteRequest, OffsetDeleteResponse};
 pub use offset_fetch::{OffsetFetchRequest, OffsetFetchResponse};
+pub use offset_for_leader_epoch::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 pub use produce::{ProduceRequest, ProduceResponse};
+pub use push_telemetry::{PushTelemetryRequest, PushTelemetryResponse};
+#[cfg(feature = "broker")]
+pub use read_share_group_state::{ReadShareGroupStateRequest, ReadShareGroupStateResponse};
+#[cfg(feature = "broker")]
+pub use read_share_group_state_summary::{
+    ReadShareGroupStateSummaryRequest, ReadShareGroupStateSummaryResponse,
+};
+pub use remove_raft_voter::{RemoveRaftVoterRequest, RemoveRaftVoterResponse};
+pub use renew_delegation_token::{RenewDelegationTokenRequest, RenewDelegationTokenResponse};
 pub use request_header::RequestHeader;
 pub use response_header::ResponseHeader;
+pub use sasl_authenticate::{SaslAuthenticateRequest, SaslAuthenticateResponse};
+pub use sasl_handshake::{SaslHandshakeRequest, SaslHandshakeResponse};
+pub use share_acknowledge::{ShareAcknowledgeRequest, ShareAcknowledgeResponse};
+pub use share_fetch::{ShareFetchRequest, ShareFetchResponse};
+pub use share_group_describe::{ShareGroupDescribeRequest, ShareGroupDescribeResponse};
+pub use share_group_heartbeat::{ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse};
+pub use snapshot_footer_record::SnapshotFooterRecord;
+pub use snapshot_header_record::SnapshotHeaderRecord;
+pub use streams_group_describe::{StreamsGroupDescribeRequest, StreamsGroupDescribeResponse};
+pub use streams_group_heartbeat::{StreamsGroupHeartbeatRequest, StreamsGroupHeartbeatResponse};
 pub use sync_group::{SyncGroupRequest, SyncGroupResponse};
+pub use txn_offset_commit::{TxnOffsetCommitRequest, TxnOffsetCommitResponse};
+pub use unregister_broker::{UnregisterBrokerRequest, UnregisterBrokerResponse};
+pub use update_features::{UpdateFeaturesRequest, UpdateFeaturesResponse};
+#[cfg(feature = "controller")]
+pub use update_raft_voter::{UpdateRaftVoterRequest, UpdateRaftVoterResponse};
+#[cfg(feature = "controller")]
+pub use vote::{VoteRequest, VoteResponse};
+pub use voters_record::VotersRecord;
+#[cfg(feature = "broker")]
+pub use write_share_group_state::{WriteShareGroupStateRequest, WriteShareGroupStateResponse};
+pub use write_txn_markers::{WriteTxnMarkersRequest, WriteTxnMarkersResponse};
 
 crate::api::apis! {
 Produce = 0: ProduceRequest, ProduceResponse, versions 3 to 13 (stable to 13), flexible from 9;
@@ -60,10 +262,82 @@ JoinGroup = 11: JoinGroupRequest, JoinGroupResponse, versions 0 to 9 (stable to 
 Heartbeat = 12: HeartbeatRequest, HeartbeatResponse, versions 0 to 4 (stable to 4), flexible from 4;
 LeaveGroup = 13: LeaveGroupRequest, LeaveGroupResponse, versions 0 to 5 (stable to 5), flexible from 4;
 SyncGroup = 14: SyncGroupRequest, SyncGroupResponse, versions 0 to 5 (stable to 5), flexible from 4;
+DescribeGroups = 15: DescribeGroupsRequest, DescribeGroupsResponse, versions 0 to 6 (stable to 6), flexible from 5;
+ListGroups = 16: ListGroupsRequest, ListGroupsResponse, versions 0 to 5 (stable to 5), flexible from 3;
+SaslHandshake = 17: SaslHandshakeRequest, SaslHandshakeResponse, versions 0 to 1 (stable to 1), flexible from i16::MAX;
 ApiVersions = 18: ApiVersionsRequest, ApiVersionsResponse, versions 0 to 4 (stable to 4), flexible from 3;
 CreateTopics = 19: CreateTopicsRequest, CreateTopicsResponse, versions 2 to 7 (stable to 7), flexible from 5;
 DeleteTopics = 20: DeleteTopicsRequest, DeleteTopicsResponse, versions 1 to 6 (stable to 6), flexible from 4;
+DeleteRecords = 21: DeleteRecordsRequest, DeleteRecordsResponse, versions 0 to 2 (stable to 2), flexible from 2;
 InitProducerId = 22: InitProducerIdRequest, InitProducerIdResponse, versions 0 to 6 (stable to 5), flexible from 2;
+OffsetForLeaderEpoch = 23: OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, versions 2 to 4 (stable to 4), flexible from 4;
+AddPartitionsToTxn = 24: AddPartitionsToTxnRequest, AddPartitionsToTxnResponse, versions 0 to 5 (stable to 5), flexible from 3;
+AddOffsetsToTxn = 25: AddOffsetsToTxnRequest, AddOffsetsToTxnResponse, versions 0 to 4 (stable to 4), flexible from 3;
+EndTxn = 26: EndTxnRequest, EndTxnResponse, versions 0 to 5 (stable to 5), flexible from 3;
+WriteTxnMarkers = 27: WriteTxnMarkersRequest, WriteTxnMarkersResponse, versions 1 to 2 (stable to 2), flexible from 1;
+TxnOffsetCommit = 28: TxnOffsetCommitRequest, TxnOffsetCommitResponse, versions 0 to 5 (stable to 5), flexible from 3;
+DescribeAcls = 29: DescribeAclsRequest, DescribeAclsResponse, versions 1 to 3 (stable to 3), flexible from 2;
+CreateAcls = 30: CreateAclsRequest, CreateAclsResponse, versions 1 to 3 (stable to 3), flexible from 2;
+DeleteAcls = 31: DeleteAclsRequest, DeleteAclsResponse, versions 1 to 3 (stable to 3), flexible from 2;
+DescribeConfigs = 32: DescribeConfigsRequest, DescribeConfigsResponse, versions 1 to 4 (stable to 4), flexible from 4;
+AlterConfigs = 33: AlterConfigsRequest, AlterConfigsResponse, versions 0 to 2 (stable to 2), flexible from 2;
+AlterReplicaLogDirs = 34: AlterReplicaLogDirsRequest, AlterReplicaLogDirsResponse, versions 1 to 2 (stable to 2), flexible from 2;
+DescribeLogDirs = 35: DescribeLogDirsRequest, DescribeLogDirsResponse, versions 1 to 5 (stable to 5), flexible from 2;
+SaslAuthenticate = 36: SaslAuthenticateRequest, SaslAuthenticateResponse, versions 0 to 2 (stable to 2), flexible from 2;
+CreatePartitions = 37: CreatePartitionsRequest, CreatePartitionsResponse, versions 0 to 3 (stable to 3), flexible from 2;
+CreateDelegationToken = 38: CreateDelegationTokenRequest, CreateDelegationTokenResponse, versions 1 to 3 (stable to 3), flexible from 2;
+RenewDelegationToken = 39: RenewDelegationTokenRequest, RenewDelegationTokenResponse, versions 1 to 2 (stable to 2), flexible from 2;
+ExpireDelegationToken = 40: ExpireDelegationTokenRequest, ExpireDelegationTokenResponse, versions 1 to 2 (stable to 2), flexible from 2;
+DescribeDelegationToken = 41: DescribeDelegationTokenRequest, DescribeDelegationTokenResponse, versions 1 to 3 (stable to 3), flexible from 2;
+DeleteGroups = 42: DeleteGroupsRequest, DeleteGroupsResponse, versions 0 to 2 (stable to 2), flexible from 2;
+ElectLeaders = 43: ElectLeadersRequest, ElectLeadersResponse, versions 0 to 2 (stable to 2), flexible from 2;
+IncrementalAlterConfigs = 44: IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse, versions 0 to 1 (stable to 1), flexible from 1;
+AlterPartitionReassignments = 45: AlterPartitionReassignmentsRequest, AlterPartitionReassignmentsResponse, versions 0 to 1 (stable to 1), flexible from 0;
+ListPartitionReassignments = 46: ListPartitionReassignmentsRequest, ListPartitionReassignmentsResponse, versions 0 to 0 (stable to 0), flexible from 0;
+OffsetDelete = 47: OffsetDeleteRequest, OffsetDeleteResponse, versions 0 to 0 (stable to 0), flexible from i16::MAX;
+DescribeClientQuotas = 48: DescribeClientQuotasRequest, DescribeClientQuotasResponse, versions 0 to 1 (stable to 1), flexible from 1;
+AlterClientQuotas = 49: AlterClientQuotasRequest, AlterClientQuotasResponse, versions 0 to 1 (stable to 1), flexible from 1;
+DescribeUserScramCredentials = 50: DescribeUserScramCredentialsRequest, DescribeUserScramCredentialsResponse, versions 0 to 0 (stable to 0), flexible from 0;
+AlterUserScramCredentials = 51: AlterUserScramCredentialsRequest, AlterUserScramCredentialsResponse, versions 0 to 0 (stable to 0), flexible from 0;
+Vote = 52: VoteRequest, VoteResponse, versions 0 to 2 (stable to 2), flexible from 0, feature "controller";
+BeginQuorumEpoch = 53: BeginQuorumEpochRequest, BeginQuorumEpochResponse, versions 0 to 1 (stable to 1), flexible from 1, feature "controller";
+EndQuorumEpoch = 54: EndQuorumEpochRequest, EndQuorumEpochResponse, versions 0 to 1 (stable to 1), flexible from 1, feature "controller";
+DescribeQuorum = 55: DescribeQuorumRequest, DescribeQuorumResponse, versions 0 to 2 (stable to 2), flexible from 0;
+AlterPartition = 56: AlterPartitionRequest, AlterPartitionResponse, versions 2 to 3 (stable to 3), flexible from 0, feature "controller";
+UpdateFeatures = 57: UpdateFeaturesRequest, UpdateFeaturesResponse, versions 0 to 2 (stable to 2), flexible from 0;
+Envelope = 58: EnvelopeRequest, EnvelopeResponse, versions 0 to 0 (stable to 0), flexible from 0, feature "controller";
+FetchSnapshot = 59: FetchSnapshotRequest, FetchSnapshotResponse, versions 0 to 1 (stable to 1), flexible from 0, feature "controller";
 DescribeCluster = 60: DescribeClusterRequest, DescribeClusterResponse, versions 0 to 2 (stable to 2), flexible from 0;
+DescribeProducers = 61: DescribeProducersRequest, DescribeProducersResponse, versions 0 to 0 (stable to 0), flexible from 0;
+BrokerRegistration = 62: BrokerRegistrationRequest, BrokerRegistrationResponse, versions 0 to 4 (stable to 4), flexible from 0, feature "controller";
+BrokerHeartbeat = 63: BrokerHeartbeatRequest, BrokerHeartbeatResponse, versions 0 to 2 (stable to 2), flexible from 0, feature "controller";
+UnregisterBroker = 64: UnregisterBrokerRequest, UnregisterBrokerResponse, versions 0 to 0 (stable to 0), flexible from 0;
+DescribeTransactions = 65: DescribeTransactionsRequest, DescribeTransactionsResponse, versions 0 to 0 (stable to 0), flexible from 0;
+ListTransactions = 66: ListTransactionsRequest, ListTransactionsResponse, versions 0 to 2 (stable to 2), flexible from 0;
+AllocateProducerIds = 67: AllocateProducerIdsRequest, AllocateProducerIdsResponse, versions 0 to 0 (stable to 0), flexible from 0, feature "controller";
 ConsumerGroupHeartbeat = 68: ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, versions 0 to 1 (stable to 1), flexible from 0;
+ConsumerGroupDescribe = 69: ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, versions 0 to 1 (stable to 1), flexible from 0;
+ControllerRegistration = 70: ControllerRegistrationRequest, ControllerRegistrationResponse, versions 0 to 0 (stable to 0), flexible from 0, feature "controller";
+GetTelemetrySubscriptions = 71: GetTelemetrySubscriptionsRequest, GetTelemetrySubscriptionsResponse, versions 0 to 0 (stable to 0), flexible from 0;
+PushTelemetry = 72: PushTelemetryRequest, PushTelemetryResponse, versions 0 to 0 (stable to 0), flexible from 0;
+AssignReplicasToDirs = 73: AssignReplicasToDirsRequest, AssignReplicasToDirsResponse, versions 0 to 0 (stable to 0), flexible from 0, feature "controller";
+ListConfigResources = 74: ListConfigResourcesRequest, ListConfigResourcesResponse, versions 0 to 1 (stable to 1), flexible from 0;
+DescribeTopicPartitions = 75: DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponse, versions 0 to 0 (stable to 0), flexible from 0;
+ShareGroupHeartbeat = 76: ShareGroupHeartbeatRequest, ShareGroupHeartbeatResponse, versions 1 to 1 (stable to 1), flexible from 0;
+ShareGroupDescribe = 77: ShareGroupDescribeRequest, ShareGroupDescribeResponse, versions 1 to 1 (stable to 1), flexible from 0;
+ShareFetch = 78: ShareFetchRequest, ShareFetchResponse, versions 1 to 2 (stable to 2), flexible from 0;
+ShareAcknowledge = 79: ShareAcknowledgeRequest, ShareAcknowledgeResponse, versions 1 to 2 (stable to 2), flexible from 0;
+AddRaftVoter = 80: AddRaftVoterRequest, AddRaftVoterResponse, versions 0 to 1 (stable to 1), flexible from 0;
+RemoveRaftVoter = 81: RemoveRaftVoterRequest, RemoveRaftVoterResponse, versions 0 to 0 (stable to 0), flexible from 0;
+UpdateRaftVoter = 82: UpdateRaftVoterRequest, UpdateRaftVoterResponse, versions 0 to 0 (stable to 0), flexible from 0, feature "controller";
+InitializeShareGroupState = 83: InitializeShareGroupStateRequest, InitializeShareGroupStateResponse, versions 0 to 0 (stable to 0), flexible from 0, feature "broker";
+ReadShareGroupState = 84: ReadShareGroupStateRequest, ReadShareGroupStateResponse, versions 0 to 0 (stable to 0), flexible from 0, feature "broker";
+WriteShareGroupState = 85: WriteShareGroupStateRequest, WriteShareGroupStateResponse, versions 0 to 1 (stable to 1), flexible from 0, feature "broker";
+DeleteShareGroupState = 86: DeleteShareGroupStateRequest, DeleteShareGroupStateResponse, versions 0 to 0 (stable to 0), flexible from 0, feature "broker";
+ReadShareGroupStateSummary = 87: ReadShareGroupStateSummaryRequest, ReadShareGroupStateSummaryResponse, versions 0 to 1 (stable to 1), flexible from 0, feature "broker";
+StreamsGroupHeartbeat = 88: StreamsGroupHeartbeatRequest, StreamsGroupHeartbeatResponse, versions 0 to 0 (stable to 0), flexible from 0;
+StreamsGroupDescribe = 89: StreamsGroupDescribeRequest, StreamsGroupDescribeResponse, versions 0 to 0 (stable to 0), flexible from 0;
+DescribeShareGroupOffsets = 90: DescribeShareGroupOffsetsRequest, DescribeShareGroupOffsetsResponse, versions 0 to 1 (stable to 1), flexible from 0;
+AlterShareGroupOffsets = 91: AlterShareGroupOffsetsRequest, AlterShareGroupOffsetsResponse, versions 0 to 0 (stable to 0), flexible from 0;
+DeleteShareGroupOffsets = 92: DeleteShareGroupOffsetsRequest, DeleteShareGroupOffsetsResponse, versions 0 to 0 (stable to 0), flexible from 0;
 }

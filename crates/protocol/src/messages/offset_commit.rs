@@ -9,6 +9,8 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 
 /// The message `OffsetCommitRequest` (API key 8), versions 2 to 10, flexible from 8.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Versions 0-1 were removed in Apache Kafka 4.0, Version 2 is the new baseline.
 ///
@@ -33,6 +35,8 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetCommitRequest {
     /// The unique group identifier.
+    ///
+    /// Group id.
     pub group_id: ByteString,
     /// The generation of the group if using the classic group protocol or the member epoch if using the consumer protocol.
     ///
@@ -71,7 +75,7 @@ impl Default for OffsetCommitRequest {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetCommitRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("OffsetCommitRequest", version, 2, 10)?;
         let flexible = version >= 8;
         writer.string(flexible, &self.group_id)?;
@@ -122,7 +126,7 @@ impl Decode for OffsetCommitRequest {
 pub struct OffsetCommitRequestTopic {
     /// The topic name.
     ///
-    /// Versions 2–9; left out silently elsewhere.
+    /// Topic name; versions 2–9; left out silently elsewhere.
     pub name: ByteString,
     /// The topic ID.
     ///
@@ -137,7 +141,7 @@ pub struct OffsetCommitRequestTopic {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetCommitRequestTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 8;
         if version <= 9 {
             writer.string(flexible, &self.name)?;
@@ -199,7 +203,7 @@ impl Default for OffsetCommitRequestPartition {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetCommitRequestPartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 8;
         writer.i32(self.partition_index);
         writer.i64(self.committed_offset);
@@ -233,6 +237,8 @@ impl Decode for OffsetCommitRequestPartition {
 }
 
 /// The message `OffsetCommitResponse` (API key 8), versions 2 to 10, flexible from 8.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Versions 0-1 were removed in Apache Kafka 4.0, Version 2 is the new baseline.
@@ -270,7 +276,7 @@ pub struct OffsetCommitResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetCommitResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("OffsetCommitResponse", version, 2, 10)?;
         let flexible = version >= 8;
         if version >= 3 {
@@ -301,7 +307,7 @@ impl Decode for OffsetCommitResponse {
 pub struct OffsetCommitResponseTopic {
     /// The topic name.
     ///
-    /// Versions 2–9; left out silently elsewhere.
+    /// Topic name; versions 2–9; left out silently elsewhere.
     pub name: ByteString,
     /// The topic ID.
     ///
@@ -316,7 +322,7 @@ pub struct OffsetCommitResponseTopic {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetCommitResponseTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 8;
         if version <= 9 {
             writer.string(flexible, &self.name)?;
@@ -358,7 +364,7 @@ pub struct OffsetCommitResponsePartition {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetCommitResponsePartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 8;
         writer.i32(self.partition_index);
         writer.i16(self.error_code);

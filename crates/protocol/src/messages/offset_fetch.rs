@@ -9,6 +9,8 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 
 /// The message `OffsetFetchRequest` (API key 9), versions 1 to 10, flexible from 6.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline.
 ///
@@ -34,7 +36,7 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 pub struct OffsetFetchRequest {
     /// The group to fetch offsets for.
     ///
-    /// Versions 1–7.
+    /// Group id; versions 1–7.
     pub group_id: ByteString,
     /// Each topic we would like to fetch offsets for, or null to fetch offsets for all topics.
     ///
@@ -67,7 +69,7 @@ impl Default for OffsetFetchRequest {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetFetchRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("OffsetFetchRequest", version, 1, 10)?;
         let flexible = version >= 6;
         if version <= 7 {
@@ -136,6 +138,8 @@ impl Decode for OffsetFetchRequest {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchRequestTopic {
     /// The topic name.
+    ///
+    /// Topic name.
     pub name: ByteString,
     /// The partition indexes we would like to fetch offsets for.
     pub partition_indexes: Packed<i32>,
@@ -146,7 +150,7 @@ pub struct OffsetFetchRequestTopic {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetFetchRequestTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.string(flexible, &self.name)?;
         writer.packed(flexible, &self.partition_indexes)?;
@@ -172,6 +176,8 @@ impl Decode for OffsetFetchRequestTopic {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchRequestGroup {
     /// The group ID.
+    ///
+    /// Group id.
     pub group_id: ByteString,
     /// The member id.
     ///
@@ -204,7 +210,7 @@ impl Default for OffsetFetchRequestGroup {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetFetchRequestGroup {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.group_id)?;
         if version >= 9 {
             writer.nullable_string(true, self.member_id.as_ref())?;
@@ -237,7 +243,7 @@ impl Decode for OffsetFetchRequestGroup {
 pub struct OffsetFetchRequestTopics {
     /// The topic name.
     ///
-    /// Versions 8–9; left out silently elsewhere.
+    /// Topic name; versions 8–9; left out silently elsewhere.
     pub name: ByteString,
     /// The topic ID.
     ///
@@ -252,7 +258,7 @@ pub struct OffsetFetchRequestTopics {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetFetchRequestTopics {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         if version <= 9 {
             writer.string(true, &self.name)?;
         }
@@ -278,6 +284,8 @@ impl Decode for OffsetFetchRequestTopics {
 }
 
 /// The message `OffsetFetchResponse` (API key 9), versions 1 to 10, flexible from 6.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline.
@@ -329,7 +337,7 @@ pub struct OffsetFetchResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetFetchResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("OffsetFetchResponse", version, 1, 10)?;
         let flexible = version >= 6;
         if version >= 3 {
@@ -373,6 +381,8 @@ impl Decode for OffsetFetchResponse {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchResponseTopic {
     /// The topic name.
+    ///
+    /// Topic name.
     pub name: ByteString,
     /// The responses per partition.
     pub partitions: Vec<OffsetFetchResponsePartition>,
@@ -383,7 +393,7 @@ pub struct OffsetFetchResponseTopic {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetFetchResponseTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.string(flexible, &self.name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -442,7 +452,7 @@ impl Default for OffsetFetchResponsePartition {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetFetchResponsePartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.i32(self.partition_index);
         writer.i64(self.committed_offset);
@@ -483,6 +493,8 @@ impl Decode for OffsetFetchResponsePartition {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchResponseGroup {
     /// The group ID.
+    ///
+    /// Group id.
     pub group_id: ByteString,
     /// The responses per topic.
     pub topics: Vec<OffsetFetchResponseTopics>,
@@ -495,7 +507,7 @@ pub struct OffsetFetchResponseGroup {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetFetchResponseGroup {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.group_id)?;
         writer.structs(true, version, &self.topics)?;
         writer.i16(self.error_code);
@@ -522,7 +534,7 @@ impl Decode for OffsetFetchResponseGroup {
 pub struct OffsetFetchResponseTopics {
     /// The topic name.
     ///
-    /// Versions 8–9; left out silently elsewhere.
+    /// Topic name; versions 8–9; left out silently elsewhere.
     pub name: ByteString,
     /// The topic ID.
     ///
@@ -537,7 +549,7 @@ pub struct OffsetFetchResponseTopics {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetFetchResponseTopics {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         if version <= 9 {
             writer.string(true, &self.name)?;
         }
@@ -600,7 +612,7 @@ impl Default for OffsetFetchResponsePartitions {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetFetchResponsePartitions {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i64(self.committed_offset);
         writer.i32(self.committed_leader_epoch);

@@ -11,6 +11,8 @@ use crate::wire::{ByteString, Listed, UnknownTags, Uuid};
 
 /// The message `ProduceRequest` (API key 0), versions 3 to 13, flexible from 9.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Versions 0-2 were removed in Apache Kafka 4.0, version 3 is the new baseline. Due to a bug in librdkafka, these versions have to be included in the api versions response (see KAFKA-18659), but are rejected otherwise. See `ApiKeys.PRODUCE\_API\_VERSIONS\_RESPONSE\_MIN\_VERSION` for more details.
 ///
@@ -39,6 +41,8 @@ use crate::wire::{ByteString, Listed, UnknownTags, Uuid};
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ProduceRequest {
     /// The transactional ID, or null if the producer is not transactional.
+    ///
+    /// Transactional id.
     pub transactional_id: Option<ByteString>,
     /// The number of acknowledgments the producer requires the leader to have received before considering a request complete. Allowed values: 0 for no acknowledgments, 1 for only the leader and -1 for the full ISR.
     pub acks: i16,
@@ -53,7 +57,7 @@ pub struct ProduceRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ProduceRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ProduceRequest", version, 3, 13)?;
         let flexible = version >= 9;
         writer.nullable_string(flexible, self.transactional_id.as_ref())?;
@@ -86,7 +90,7 @@ impl Decode for ProduceRequest {
 pub struct TopicProduceData {
     /// The topic name.
     ///
-    /// Versions 3–12; left out silently elsewhere.
+    /// Topic name; versions 3–12; left out silently elsewhere.
     pub name: ByteString,
     /// The unique topic ID
     ///
@@ -101,7 +105,7 @@ pub struct TopicProduceData {
 
 #[cfg(feature = "client")]
 impl Encode for TopicProduceData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         if version <= 12 {
             writer.string(flexible, &self.name)?;
@@ -125,6 +129,21 @@ impl Decode for TopicProduceData {
         let partition_data = reader.listed(flexible, version)?;
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { name, topic_id, partition_data, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 9;
+        if version <= 12 {
+            reader.check_string(flexible)?;
+        }
+        if version > 12 {
+            reader.skip(16)?;
+        }
+        reader.check_structs::<PartitionProduceData>(flexible, version)?;
+        if flexible {
+            reader.check_unknown_tags()?;
+        }
+        Ok(())
     }
 }
 
@@ -152,7 +171,7 @@ impl Default for PartitionProduceData {
 
 #[cfg(feature = "client")]
 impl Encode for PartitionProduceData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         writer.i32(self.index);
         writer.nullable_bytes(flexible, self.records.as_ref())?;
@@ -171,9 +190,21 @@ impl Decode for PartitionProduceData {
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { index, records, unknown_tags })
     }
+
+    fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 9;
+        reader.skip(4)?;
+        reader.check_nullable_bytes(flexible)?;
+        if flexible {
+            reader.check_unknown_tags()?;
+        }
+        Ok(())
+    }
 }
 
 /// The message `ProduceResponse` (API key 0), versions 3 to 13, flexible from 9.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Versions 0-2 were removed in Apache Kafka 4.0, version 3 is the new baseline. Due to a bug in librdkafka, these versions have to be included in the api versions response (see KAFKA-18659), but are rejected otherwise. See `ApiKeys.PRODUCE\_API\_VERSIONS\_RESPONSE\_MIN\_VERSION` for more details.
@@ -217,7 +248,7 @@ pub struct ProduceResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ProduceResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ProduceResponse", version, 3, 13)?;
         let flexible = version >= 9;
         writer.structs(flexible, version, &self.responses)?;
@@ -270,7 +301,7 @@ impl Decode for ProduceResponse {
 pub struct TopicProduceResponse {
     /// The topic name.
     ///
-    /// Versions 3–12; left out silently elsewhere.
+    /// Topic name; versions 3–12; left out silently elsewhere.
     pub name: ByteString,
     /// The unique topic ID
     ///
@@ -285,7 +316,7 @@ pub struct TopicProduceResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for TopicProduceResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         if version <= 12 {
             writer.string(flexible, &self.name)?;
@@ -365,7 +396,7 @@ impl Default for PartitionProduceResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for PartitionProduceResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         writer.i32(self.index);
         writer.i16(self.error_code);
@@ -456,7 +487,7 @@ pub struct BatchIndexAndErrorMessage {
 
 #[cfg(feature = "broker")]
 impl Encode for BatchIndexAndErrorMessage {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         writer.i32(self.batch_index);
         writer.nullable_string(flexible, self.batch_index_error_message.as_ref())?;
@@ -483,7 +514,7 @@ impl Decode for BatchIndexAndErrorMessage {
 pub struct LeaderIdAndEpoch {
     /// The ID of the current leader or -1 if the leader is unknown.
     ///
-    /// Default -1.
+    /// Broker id; default -1.
     pub leader_id: i32,
     /// The latest known leader epoch.
     ///
@@ -502,7 +533,7 @@ impl Default for LeaderIdAndEpoch {
 
 #[cfg(feature = "broker")]
 impl Encode for LeaderIdAndEpoch {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.unknown_tags(&self.unknown_tags)
@@ -526,6 +557,8 @@ impl Decode for LeaderIdAndEpoch {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct NodeEndpoint {
     /// The ID of the associated node.
+    ///
+    /// Broker id.
     pub node_id: i32,
     /// The node's hostname.
     pub host: ByteString,
@@ -540,7 +573,7 @@ pub struct NodeEndpoint {
 
 #[cfg(feature = "broker")]
 impl Encode for NodeEndpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;
         writer.i32(self.port);

@@ -11,6 +11,8 @@ use crate::wire::{ByteString, UnknownTags};
 
 /// The message `SyncGroupRequest` (API key 14), versions 0 to 5, flexible from 4.
 ///
+/// Features: `client` encodes it, `broker` decodes it.
+///
 /// # Versions
 /// Versions 1 and 2 are the same as version 0.
 ///
@@ -23,6 +25,8 @@ use crate::wire::{ByteString, UnknownTags};
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct SyncGroupRequest {
     /// The unique group identifier.
+    ///
+    /// Group id.
     pub group_id: ByteString,
     /// The generation of the group.
     pub generation_id: i32,
@@ -49,7 +53,7 @@ pub struct SyncGroupRequest {
 
 #[cfg(feature = "client")]
 impl Encode for SyncGroupRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("SyncGroupRequest", version, 0, 5)?;
         let flexible = version >= 4;
         writer.string(flexible, &self.group_id)?;
@@ -115,7 +119,7 @@ pub struct SyncGroupRequestAssignment {
 
 #[cfg(feature = "client")]
 impl Encode for SyncGroupRequestAssignment {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.string(flexible, &self.member_id)?;
         writer.bytes(flexible, &self.assignment)?;
@@ -137,6 +141,8 @@ impl Decode for SyncGroupRequestAssignment {
 }
 
 /// The message `SyncGroupResponse` (API key 14), versions 0 to 5, flexible from 4.
+///
+/// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
 /// Version 1 adds throttle time.
@@ -175,7 +181,7 @@ pub struct SyncGroupResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for SyncGroupResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("SyncGroupResponse", version, 0, 5)?;
         let flexible = version >= 4;
         if version >= 1 {
