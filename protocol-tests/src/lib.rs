@@ -1,5 +1,6 @@
 //! What Milena promises, checked: golden frames, round trips, simulation, conformance.
 
+pub mod buffer;
 pub mod cases;
 pub mod cluster;
 pub mod external;
