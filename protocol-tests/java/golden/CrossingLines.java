@@ -6,8 +6,8 @@ import java.util.function.Consumer;
 import org.apache.kafka.common.protocol.Message;
 
 /**
- * The lines about random messages that are written in another version than the one that their values are made for: which of
- * many fields is refused first, and what is left when none is.
+ * The lines about random messages that are written in another version than the one that their values are made for:
+ * which of many fields is refused first, and what is left when none is.
  */
 final class CrossingLines {
     private static final int TARGETS = 2;
@@ -37,8 +37,10 @@ final class CrossingLines {
             Check.that(message.equals(again), "not read back: " + message);
             for (int target = 0; target < TARGETS; target++) {
                 // Any version but this one.
-                int version = schema.valid.first() + (from - schema.valid.first() + 1 + values.below(versions - 1)) % versions;
-                ObjectNode line = lines.head("refusal", version).put("direction", schema.kind).put("fromVersion", from)
+                int step = 1 + values.below(versions - 1);
+                int version = schema.valid.first() + (from - schema.valid.first() + step) % versions;
+                ObjectNode line = lines.head("refusal", version)
+                    .put("direction", schema.kind).put("fromVersion", from)
                     .put("set", "random").put("hex", Hex.of(bytes));
                 Outcome.set(line, again, version);
                 out.accept(line);

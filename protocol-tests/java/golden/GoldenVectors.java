@@ -28,7 +28,8 @@ public final class GoldenVectors {
     public static void main(String[] arguments) throws Exception {
         long seed = Long.parseLong(arguments[0]);
         // Kafka's classes may print to standard output; the lines get it for themselves.
-        PrintStream stdout = new PrintStream(new BufferedOutputStream(System.out, 1 << 16), false, StandardCharsets.UTF_8);
+        PrintStream stdout = new PrintStream(new BufferedOutputStream(System.out, 1 << 16), false,
+            StandardCharsets.UTF_8);
         System.setOut(System.err);
         int[] count = {0};
         Consumer<ObjectNode> out = line -> {
@@ -64,7 +65,8 @@ public final class GoldenVectors {
     }
 
     private static void add(Schema schema, ApiMessageType api, long seed, List<MessageLines> messages,
-                            List<RefusalLines> refusals, List<CrossingLines> crossings) throws ReflectiveOperationException {
+                            List<RefusalLines> refusals, List<CrossingLines> crossings)
+        throws ReflectiveOperationException {
         // Of an API that was removed the jar keeps the number but no valid version.
         if (schema == null || schema.valid.first() > schema.valid.last()) {
             return;

@@ -8,8 +8,10 @@ import org.apache.kafka.common.protocol.Message;
 
 /** What Kafka's class does with a message that is written in a version it may not fit. */
 final class Outcome {
-    private static final Pattern FIELD = Pattern.compile("Attempted to write a non-default (\\w+) at version (-?\\d+)");
-    private static final Pattern TAGS = Pattern.compile("Tagged fields were set, but version (-?\\d+) of this message");
+    private static final Pattern FIELD =
+        Pattern.compile("Attempted to write a non-default (\\w+) at version (-?\\d+)");
+    private static final Pattern TAGS =
+        Pattern.compile("Tagged fields were set, but version (-?\\d+) of this message");
 
     private Outcome() {
     }
@@ -28,7 +30,8 @@ final class Outcome {
             if (field.find() && Integer.parseInt(field.group(2)) == version) {
                 line.put("outcome", "refused").put("refused", field.group(1));
             } else {
-                Check.that(tags.find() && Integer.parseInt(tags.group(1)) == version, "unknown refusal: " + e.getMessage());
+                Check.that(tags.find() && Integer.parseInt(tags.group(1)) == version,
+                    "unknown refusal: " + e.getMessage());
                 line.put("outcome", "tags");
             }
         } catch (NullPointerException e) {

@@ -57,7 +57,8 @@ final class RefusalLines {
         }
     }
 
-    private ObjectNode line(List<Field> path, int from, int version, boolean isNull) throws ReflectiveOperationException {
+    private ObjectNode line(List<Field> path, int from, int version, boolean isNull)
+        throws ReflectiveOperationException {
         Trees trees = new Trees(schema, from, new Values(new Random(1)), false);
         ObjectNode tree = trees.defaults(schema.fields);
         set(tree, path, from, trees, isNull);
@@ -75,7 +76,7 @@ final class RefusalLines {
         return outcome.equals("null") ? line.put("refused", path.get(path.size() - 1).camelCase()) : line;
     }
 
-    /** Sets the last field of the path to something else than its default, with one structure in every array on the way. */
+    /** Sets the last field of the path to something else than its default; every array on the way gets one structure. */
     private void set(ObjectNode tree, List<Field> path, int from, Trees trees, boolean isNull) {
         Field field = path.get(0);
         JsonNode value;
