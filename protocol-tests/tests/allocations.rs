@@ -101,7 +101,7 @@ fn read_hostile(bytes: Bytes, bound: usize) {
 }
 
 fn bombs_stop_at_the_limit() {
-    for compression in [Compression::Gzip, Compression::Snappy] {
+    for compression in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
         let mut batch = BatchBuilder::new(1 << 20);
         batch.append(0, None, Some(&vec![0; 64 << 20]), []).unwrap();
         let bomb = batch.compress(compression).unwrap().stamp(ProducerStamp::NONE);

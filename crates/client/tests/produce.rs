@@ -30,7 +30,8 @@ async fn a_record_is_written_where_the_answer_says() {
 async fn three_hundred_thousand_records_are_acknowledged_in_order() {
     let broker = EmbeddedBroker::builder().brokers(3).topic("letters", 6).start().await.unwrap();
     let client = Client::connect(broker.bootstrap()).await.unwrap();
-    for compression in [Compression::None, Compression::Gzip, Compression::Snappy] {
+    for id in 0..5 {
+        let compression = Compression::from_id(id).unwrap();
         let producer = client.producer().compression(compression).build().unwrap();
         let mut deliveries = Vec::new();
         for number in 0..100_000u32 {

@@ -14,9 +14,9 @@ use bytes::Bytes;
 use milena_cluster::{Failure, FailureKind, later, shape};
 use milena_protocol::{
     ApiKey,
-    frame::{correlation_id, decode_response, encode_request},
+    frame::{correlation_id, decode_response, encode_request_into},
     messages::{Request, Response},
-    wire::ByteString,
+    wire::{ByteString, Writer},
 };
 use tokio::{
     net::tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -26,7 +26,7 @@ use tokio::{
 
 use crate::{
     Address, ConnectionConfig, ConnectionError,
-    frame_stream::{FrameReader, Slices, write_all},
+    frame_stream::{FrameReader, write_all},
     handshake::{Established, establish},
     now,
     reply::Reply,
@@ -36,13 +36,32 @@ use crate::{
 /// The most requests that one vectored write gathers.
 const WRITE_BATCH: usize = 64;
 
+/// How much of the buffer that requests are written into is kept for the next ones: they are small, but for the payloads,
+/// which do not go through it.
+const KEPT_BUFFER: usize = 64 * 1024;
+
 /// A request on its way, with whoever waits for the answer.
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub(crate) request: Request,
+    pub(crate) min_version: i16,
     pub(crate) max_version: i16,
     pub(crate) timeout: Duration,
     pub(crate) reply: Reply,
+}
+
+/// A request as the broker is to read it.
+#[derive(Debug)]
+struct Fitted {
+    request: Request,
+    version: i16,
+}
+
+/// Who waits for the answer, and how long.
+#[derive(Debug)]
+struct Waiting {
+    timeout: Duration,
+    reply: Reply,
 }
 
 /// A handle to a connection. The connection ends when the last one is dropped and nothing is open, or when it breaks.
@@ -176,6 +195,7 @@ impl Half {
     async fn write(self, mut writer: OwnedWriteHalf, mut requests: mpsc::UnboundedReceiver<Queued>) {
         let shared = &self.0;
         let mut batch = Vec::with_capacity(WRITE_BATCH);
+        let mut buffer = Vec::new();
         loop {
             let received = tokio::select! {
                 biased;
@@ -189,15 +209,21 @@ impl Half {
                 shared.is_over().await;
                 break;
             }
-            let mut slices = Slices::default();
-            for queued in batch.drain(..) {
-                shared.prepare(queued, &mut slices);
+            let fitting = batch.drain(..).filter_map(|queued| shared.fit(queued));
+            let (fitted, waiting): (Vec<_>, Vec<_>) = fitting.unzip();
+            // The frames borrow their payloads from the requests until they are written.
+            let mut frames = Writer::in_buffer(buffer);
+            for (fitted, waiting) in fitted.iter().zip(waiting) {
+                shared.enter(fitted, waiting, &mut frames);
             }
+            let mut chunks = frames.chunks();
             let written = tokio::select! {
                 biased;
                 () = shared.is_over() => break,
-                written = write_all(&mut writer, &mut slices) => written,
+                written = write_all(&mut writer, &mut chunks) => written,
             };
+            buffer = frames.into_buffer();
+            buffer.shrink_to(KEPT_BUFFER);
             if let Err(error) = written {
                 shared.break_off(&ConnectionError::Io(error));
                 break;
@@ -242,42 +268,47 @@ impl Half {
 }
 
 impl Shared {
-    /// Encodes a request and opens it, or answers that it can't be sent.
-    fn prepare(&self, queued: Queued, slices: &mut Slices) {
-        let api = queued.request.api_key();
-        let Some(version) = self.versions.pick(api, queued.max_version) else {
+    /// Words a request in the version that both sides speak, or answers that there is none.
+    fn fit(&self, queued: Queued) -> Option<(Fitted, Waiting)> {
+        let Queued { request, min_version, max_version, timeout, reply } = queued;
+        let api = request.api_key();
+        let version = self.versions.pick(api, max_version).filter(|version| *version >= min_version);
+        let Some(version) = version else {
             let cause = format!(
                 "{}: the broker speaks {} of {api}, this request needs {} to {}",
                 self.address,
                 self.versions.describe(api),
-                api.stable_versions().start(),
-                queued.max_version.min(*api.stable_versions().end()),
+                min_version.max(*api.stable_versions().start()),
+                max_version.min(*api.stable_versions().end()),
             );
-            return queued.reply.answer(Err(Failure::new(FailureKind::Unsupported, cause)));
+            reply.answer(Err(Failure::new(FailureKind::Unsupported, cause)));
+            return None;
         };
-        let request = shape::to_version(queued.request, version);
+        let request = shape::to_version(request, version);
+        Some((Fitted { request, version }, Waiting { timeout, reply }))
+    }
+
+    /// Encodes a request and opens it, or answers that it can't be sent.
+    fn enter<'r>(&self, fitted: &'r Fitted, waiting: Waiting, frames: &mut Writer<'r>) {
+        let (Fitted { request, version }, Waiting { timeout, reply }) = (fitted, waiting);
+        let (version, api) = (*version, request.api_key());
         let mut open = self.open();
         if let Some(cause) = open.broken.clone() {
             drop(open);
-            return queued.reply.answer(Err(Failure::new(FailureKind::NotSent, cause)));
+            return reply.answer(Err(Failure::new(FailureKind::NotSent, cause)));
         }
         let correlation_id = open.next_correlation_id;
-        let frame = match encode_request(&request, version, correlation_id, Some(self.client_id.clone())) {
-            Ok(frame) => frame,
-            Err(error) => {
-                drop(open);
-                let cause = format!("{}: {error}", self.address);
-                return queued.reply.answer(Err(Failure::new(FailureKind::Unsupported, cause)));
-            }
-        };
+        let encoded = encode_request_into(frames, request, version, correlation_id, Some(&self.client_id));
+        if let Err(error) = encoded {
+            drop(open);
+            let cause = format!("{}: {error}", self.address);
+            return reply.answer(Err(Failure::new(FailureKind::Unsupported, cause)));
+        }
         open.next_correlation_id = correlation_id.wrapping_add(1);
-        let deadline = later(now(), queued.timeout).into();
+        let deadline = later(now(), timeout).into();
         let earliest = open.requests.iter().map(|sent| sent.deadline).min();
-        let sent =
-            Sent { correlation_id, api, version, timeout: queued.timeout, deadline, reply: queued.reply };
-        open.requests.push_back(sent);
+        open.requests.push_back(Sent { correlation_id, api, version, timeout, deadline, reply });
         drop(open);
-        slices.push(frame);
         if earliest.is_none_or(|earliest| deadline < earliest) {
             self.deadline_changed.notify_one();
         }
@@ -327,7 +358,9 @@ pub(crate) type Answered = Result<Response, Failure>;
 
 #[cfg(test)]
 mod tests {
-    use milena_protocol::messages::{ApiVersionsResponse, MetadataRequest, api_versions::ApiVersion};
+    use milena_protocol::messages::{
+        ApiVersionsResponse, MetadataRequest, ProduceRequest, api_versions::ApiVersion,
+    };
     use tokio::sync::oneshot;
 
     use super::*;
@@ -351,18 +384,51 @@ mod tests {
             let (caller, answer) = oneshot::channel();
             let reply = Reply::to_caller(caller, AddressBook::default());
             let request = MetadataRequest::default().into();
-            shared.prepare(
-                Queued { request, max_version: i16::MAX, timeout: Duration::MAX, reply },
-                &mut Slices::default(),
-            );
-            answer
+            let queued =
+                Queued { request, min_version: 0, max_version: i16::MAX, timeout: Duration::MAX, reply };
+            let (fitted, waiting) = shared.fit(queued).unwrap();
+            let mut frames = Writer::new();
+            shared.enter(&fitted, waiting, &mut frames);
+            (answer, frames.is_empty())
         };
-        let before = send();
+        let (before, nothing_written) = send();
+        assert!(!nothing_written);
         shared.break_off(&ConnectionError::Closed);
-        let after = send();
+        let (after, nothing_written) = send();
+        assert!(nothing_written);
         assert_eq!(before.await.unwrap().unwrap_err().kind, FailureKind::Unanswered);
         let failure = after.await.unwrap().unwrap_err();
         assert_eq!(failure.kind, FailureKind::NotSent);
         assert_eq!(failure.to_string(), "here:1: the broker closed the connection");
+    }
+
+    /// A broker that is too old for what the request says is named, with what it would need.
+    #[tokio::test]
+    async fn a_request_that_needs_a_newer_broker_is_refused() {
+        let produce = ApiVersion { api_key: 0, min_version: 0, max_version: 6, ..Default::default() };
+        let versions = Versions::new(&ApiVersionsResponse { api_keys: vec![produce], ..Default::default() });
+        let shared = Shared {
+            address: Address { host: "here".to_owned(), port: 1 },
+            client_id: ByteString::default(),
+            versions,
+            open: Mutex::default(),
+            deadline_changed: Notify::new(),
+            over: watch::Sender::new(false),
+        };
+        let fits = |min_version| {
+            let (caller, answer) = oneshot::channel();
+            let reply = Reply::to_caller(caller, AddressBook::default());
+            let request = ProduceRequest::default().into();
+            let fitted =
+                shared.fit(Queued { request, min_version, max_version: 12, timeout: Duration::MAX, reply });
+            (fitted.is_some(), answer)
+        };
+        assert!(fits(6).0);
+        let (fitted, answer) = fits(7);
+        assert!(!fitted);
+        let failure = answer.await.unwrap().unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Unsupported);
+        let expected = "here:1: the broker speaks 0 to 6 of Produce, this request needs 7 to 12";
+        assert_eq!(failure.to_string(), expected);
     }
 }

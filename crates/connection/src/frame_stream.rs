@@ -1,12 +1,7 @@
 //! Frames on a byte stream.
 
-use std::{collections::VecDeque, io::IoSlice};
-
 use bytes::{Buf, Bytes, BytesMut};
-use milena_protocol::{
-    frame::{self, LENGTH_PREFIX},
-    wire::Frame,
-};
+use milena_protocol::frame::{self, LENGTH_PREFIX};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::ConnectionError;
@@ -59,55 +54,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// Writes all of the queued slices in as few vectored writes as it takes.
+/// Writes all that is left of `bytes` in as few vectored writes as it takes.
 pub(crate) async fn write_all<W: AsyncWrite + Unpin>(
     stream: &mut W,
-    slices: &mut Slices,
+    bytes: &mut impl Buf,
 ) -> std::io::Result<()> {
-    stream.write_all_buf(slices).await?;
+    stream.write_all_buf(bytes).await?;
     stream.flush().await
-}
-
-/// Slices to be written one after the other.
-#[derive(Debug, Default)]
-pub(crate) struct Slices {
-    queue: VecDeque<Bytes>,
-    len: usize,
-}
-
-impl Slices {
-    pub(crate) fn push(&mut self, frame: Frame) {
-        self.len += frame.len();
-        self.queue.extend(frame);
-    }
-}
-
-impl Buf for Slices {
-    fn remaining(&self) -> usize {
-        self.len
-    }
-
-    fn chunk(&self) -> &[u8] {
-        self.queue.front().map_or(&[], |slice| slice)
-    }
-
-    fn chunks_vectored<'a>(&'a self, target: &mut [IoSlice<'a>]) -> usize {
-        let filled = target.iter_mut().zip(&self.queue);
-        filled.map(|(place, slice)| *place = IoSlice::new(slice)).count()
-    }
-
-    fn advance(&mut self, mut count: usize) {
-        self.len = self.len.saturating_sub(count);
-        while count > 0 {
-            let Some(front) = self.queue.front_mut() else { return };
-            if front.len() > count {
-                front.advance(count);
-                return;
-            }
-            count -= front.len();
-            self.queue.pop_front();
-        }
-    }
 }
 
 #[cfg(test)]
@@ -175,15 +128,12 @@ mod tests {
 
     #[tokio::test]
     async fn slices_are_written_in_order_whatever_the_stream_takes() {
-        let mut slices = Slices::default();
-        let mut expected = Vec::new();
-        for byte in 0..5u8 {
-            let mut writer = Writer::new();
-            writer.bytes(false, &Bytes::from(vec![byte; 3000])).unwrap();
-            let frame = writer.finish();
-            expected.extend_from_slice(&frame.to_bytes());
-            slices.push(frame);
-        }
+        let payloads: Vec<Bytes> = (0..5u8).map(|byte| vec![byte; 3000].into()).collect();
+        let mut frames = Writer::new();
+        payloads.iter().for_each(|payload| frames.bytes(false, payload).unwrap());
+        let expected: Vec<u8> = frames.chunks().slices().collect::<Vec<_>>().concat();
+        assert_eq!(expected.len(), 5 * 3004);
+        let mut slices = frames.chunks();
         let (mut near, mut far) = tokio::io::duplex(700);
         let reading = tokio::spawn(async move {
             let mut all = Vec::new();

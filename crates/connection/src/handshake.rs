@@ -14,8 +14,9 @@ use bytes::Bytes;
 use milena_cluster::later;
 use milena_protocol::{
     ApiKey, ErrorCode,
-    frame::{correlation_id, decode_response, encode_request},
+    frame::{correlation_id, decode_response, encode_request_into},
     messages::{ApiVersionsRequest, ApiVersionsResponse, Response},
+    wire::Writer,
 };
 use tokio::{
     net::{TcpStream, lookup_host, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
@@ -24,7 +25,7 @@ use tokio::{
 
 use crate::{
     Address, ConnectionConfig, ConnectionError,
-    frame_stream::{FrameReader, Slices, write_all},
+    frame_stream::{FrameReader, write_all},
     now,
     versions::Versions,
 };
@@ -127,15 +128,12 @@ impl Talk<'_> {
             ..Default::default()
         };
         self.correlation_id += 1;
-        let frame = encode_request(
-            &request.into(),
-            version,
-            self.correlation_id,
-            Some(self.config.client_id.clone()),
-        );
-        let mut slices = Slices::default();
-        slices.push(frame.map_err(ConnectionError::Encode)?);
-        write_all(&mut self.writer, &mut slices).await.map_err(ConnectionError::Io)?;
+        let request = request.into();
+        let client_id = Some(&*self.config.client_id);
+        let mut frame = Writer::new();
+        encode_request_into(&mut frame, &request, version, self.correlation_id, client_id)
+            .map_err(ConnectionError::Encode)?;
+        write_all(&mut self.writer, &mut frame.chunks()).await.map_err(ConnectionError::Io)?;
         let answer = self.reader.next().await.map_err(|error| match error {
             ConnectionError::Closed if self.correlation_id == 1 => ConnectionError::ClosedAtOnce,
             other => other,

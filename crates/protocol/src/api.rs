@@ -142,9 +142,9 @@ macro_rules! apis {
 
         #[cfg(feature = "client")]
         impl crate::wire::Encode for Request {
-            fn encode(
-                &self,
-                writer: &mut crate::wire::Writer,
+            fn encode<'v>(
+                &'v self,
+                writer: &mut crate::wire::Writer<'v>,
                 version: i16,
             ) -> Result<(), crate::EncodeError> {
                 match self {
@@ -170,10 +170,7 @@ macro_rules! apis {
                         ApiKey::$api => reader.structure(version).map(Self::$api),
                         $(
                             #[cfg(not(feature = $feature))]
-                            ApiKey::$api => Err(reader.error(crate::DecodeErrorKind::MissingFeature {
-                                message: ApiKey::$api.name(),
-                                feature: $feature,
-                            })),
+                            ApiKey::$api => Err(reader.error(crate::DecodeErrorKind::MissingFeature(api))),
                         )?
                     )*
                 }
@@ -216,9 +213,9 @@ macro_rules! apis {
 
         #[cfg(feature = "broker")]
         impl crate::wire::Encode for Response {
-            fn encode(
-                &self,
-                writer: &mut crate::wire::Writer,
+            fn encode<'v>(
+                &'v self,
+                writer: &mut crate::wire::Writer<'v>,
                 version: i16,
             ) -> Result<(), crate::EncodeError> {
                 match self {
@@ -244,10 +241,7 @@ macro_rules! apis {
                         ApiKey::$api => reader.structure(version).map(Self::$api),
                         $(
                             #[cfg(not(feature = $feature))]
-                            ApiKey::$api => Err(reader.error(crate::DecodeErrorKind::MissingFeature {
-                                message: ApiKey::$api.name(),
-                                feature: $feature,
-                            })),
+                            ApiKey::$api => Err(reader.error(crate::DecodeErrorKind::MissingFeature(api))),
                         )?
                     )*
                 }

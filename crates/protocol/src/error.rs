@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use crate::ApiKey;
+
 /// Bytes that are not the message they were said to be.
 ///
 /// It is always the sender's fault, or the caller's who named the wrong version. `at` counts bytes from the start of
@@ -68,13 +70,8 @@ pub enum DecodeErrorKind {
     #[error("the API key {0} is not known")]
     UnknownApiKey(i16),
     /// The messages of this API are not compiled in.
-    #[error("the messages of {message} need the feature `{feature}`")]
-    MissingFeature {
-        /// The API's name.
-        message: &'static str,
-        /// The Cargo feature of this crate.
-        feature: &'static str,
-    },
+    #[error("the messages of {0} are left out: they need another feature of milena-protocol")]
+    MissingFeature(ApiKey),
 }
 
 /// A value that can't be written in the version asked for.

@@ -67,6 +67,35 @@ pub fn frame_len(prefix: [u8; LENGTH_PREFIX], limit: usize) -> Result<usize, Fra
     }
 }
 
+/// Appends a request with its header and length to what `writer` holds, in which payloads are borrowed.
+///
+/// For one request after the other: `writer` can be written with [`Writer::chunks`], and its buffer used again.
+///
+/// # Errors
+/// When the version can't carry the request. The writer then holds what it held before.
+#[cfg(feature = "client")]
+pub fn encode_request_into<'v>(
+    writer: &mut Writer<'v>,
+    request: &'v Request,
+    version: i16,
+    correlation_id: i32,
+    client_id: Option<&str>,
+) -> Result<(), EncodeError> {
+    let api = request.api_key();
+    writer.frame(|writer| {
+        // A RequestHeader, which would have to outlive the writer.
+        writer.i16(api.code());
+        writer.i16(version);
+        writer.i32(correlation_id);
+        // Never compact, so that a broker can read it in a version it does not know.
+        writer.nullable_str(false, client_id)?;
+        if api.request_header_version(version) >= 2 {
+            writer.unsigned_varint(0);
+        }
+        request.encode(writer, version)
+    })
+}
+
 /// A request with its header and length, as slices for one vectored write.
 ///
 /// # Errors
@@ -78,19 +107,8 @@ pub fn encode_request(
     correlation_id: i32,
     client_id: Option<crate::wire::ByteString>,
 ) -> Result<Frame, EncodeError> {
-    let api = request.api_key();
-    let header = RequestHeader {
-        request_api_key: api.code(),
-        request_api_version: version,
-        correlation_id,
-        client_id,
-        ..RequestHeader::default()
-    };
     let mut writer = Writer::new();
-    writer.begin_frame();
-    header.encode(&mut writer, api.request_header_version(version))?;
-    request.encode(&mut writer, version)?;
-    writer.end_frame()?;
+    encode_request_into(&mut writer, request, version, correlation_id, client_id.as_deref())?;
     Ok(writer.finish())
 }
 
@@ -155,16 +173,35 @@ pub fn decode_request(frame: &Bytes) -> Result<ReceivedRequest, DecodeError> {
 pub fn encode_response(response: &Response, version: i16, correlation_id: i32) -> Result<Frame, EncodeError> {
     let header = ResponseHeader { correlation_id, ..ResponseHeader::default() };
     let mut writer = Writer::new();
-    writer.begin_frame();
-    header.encode(&mut writer, response.api_key().response_header_version(version))?;
-    response.encode(&mut writer, version)?;
-    writer.end_frame()?;
+    writer.frame(|writer| {
+        header.encode(writer, response.api_key().response_header_version(version))?;
+        response.encode(writer, version)
+    })?;
     Ok(writer.finish())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(all(feature = "client", feature = "broker"))]
+    #[test]
+    fn the_header_is_the_schemas() {
+        for (version, client_id) in [(8, None), (8, Some("me")), (12, None), (12, Some(""))] {
+            let request: Request = crate::messages::MetadataRequest::default().into();
+            let client_id = client_id.map(crate::wire::ByteString::from);
+            let frame = encode_request(&request, version, 77, client_id.clone()).unwrap().to_bytes();
+            let received = decode_request(&frame.slice(LENGTH_PREFIX..)).unwrap();
+            let header = RequestHeader {
+                request_api_key: 3,
+                request_api_version: version,
+                correlation_id: 77,
+                client_id,
+                ..RequestHeader::default()
+            };
+            assert_eq!((received.header, received.body), (header, Ok(request)));
+        }
+    }
 
     #[test]
     fn a_peer_that_is_not_kafka_is_named() {

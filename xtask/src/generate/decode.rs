@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{
+    check,
     layout::{Layout, Message},
     schema::{Field, Type},
     versions::Test,
@@ -33,6 +34,7 @@ pub(crate) fn write(
 
     let argument = if body.contains("version") && uses_version(&body) { "version" } else { "_version" };
     let min_len = message.min_len(layout);
+    let check = check::write(message, layout)?;
     writeln!(
         out,
         "{gate}impl Decode for {name} {{
@@ -41,6 +43,7 @@ pub(crate) fn write(
             fn decode(reader: &mut Reader<'_>, {argument}: i16) -> Result<Self, DecodeError> {{
                 {body}
             }}
+            {check}
         }}\n"
     )
 }

@@ -35,7 +35,7 @@ pub(crate) fn write(
     writeln!(
         out,
         "{gate}impl Encode for {name} {{
-            fn encode(&self, {writer}: &mut Writer, {version}: i16) -> Result<(), EncodeError> {{
+            fn encode<'v>(&'v self, {writer}: &mut Writer<'v>, {version}: i16) -> Result<(), EncodeError> {{
                 {body}
             }}
         }}\n"

@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The messages that are large and hot on the side that reads them: what they list is not built but read in place.
-const HOT: [&str; 2] = ["FetchResponse", "ProduceRequest"];
+const HOT: [&str; 3] = ["FetchResponse", "ProduceRequest", "ShareFetchResponse"];
 
 /// A structure to be written: the message itself or one inside it.
 pub(crate) struct Layout<'s> {
@@ -88,7 +88,7 @@ impl<'s> Message<'s> {
         }
     }
 
-    fn rust_structure(&self, name: &str) -> String {
+    pub(crate) fn rust_structure(&self, name: &str) -> String {
         if !self.ambiguous.contains(name) {
             return name.to_owned();
         }
@@ -202,13 +202,7 @@ impl<'s> Message<'s> {
         let flexible = field.flexible.map_or(flexible, |own| own.contains(version));
         match &field.type_ {
             Type::Bool => 1,
-            Type::Fixed(number) => match *number {
-                "i8" => 1,
-                "i16" | "u16" => 2,
-                "i32" | "u32" => 4,
-                "i64" | "f64" => 8,
-                _ => 16,
-            },
+            Type::Fixed(number) => fixed_len(number),
             Type::Structure(_) if field.nullable.contains(version) => 1,
             Type::Structure(name) => {
                 let layout = self.layouts.iter().find(|layout| layout.rust_name == self.rust_structure(name));
@@ -218,6 +212,17 @@ impl<'s> Message<'s> {
             Type::String => 2,
             Type::Bytes | Type::Records | Type::Array(_) => 4,
         }
+    }
+}
+
+/// The bytes of a number or UUID.
+pub(crate) fn fixed_len(number: &str) -> usize {
+    match number {
+        "i8" => 1,
+        "i16" | "u16" => 2,
+        "i32" | "u32" => 4,
+        "i64" | "f64" => 8,
+        _ => 16,
     }
 }
 

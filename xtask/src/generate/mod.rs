@@ -5,6 +5,7 @@
 //! together the primitives of `milena_protocol::wire`: bounds and formats are decided there, by hand.
 
 mod catalogue;
+mod check;
 mod decode;
 mod document;
 mod encode;

@@ -42,6 +42,18 @@ impl Versions {
         if both.is_empty() { Self::NONE } else { both }
     }
 
+    /// What is left without `other`: nothing, one range or two.
+    pub(crate) fn without(self, other: Self) -> Vec<Self> {
+        if self.and(other).is_empty() {
+            return if self.is_empty() { Vec::new() } else { vec![self] };
+        }
+        let before = Self { first: self.first, last: self.last.min(other.first.saturating_sub(1)) };
+        let after = Self { first: self.first.max(other.last.saturating_add(1)), last: self.last };
+        // Past the open end there is nothing.
+        let after = if other.last == OPEN_END { Self::NONE } else { after };
+        [before, after].into_iter().filter(|range| !range.is_empty()).collect()
+    }
+
     /// How to ask, knowing that the version is in `valid`, whether it is in this range.
     pub(crate) fn test(self, valid: Self) -> Test {
         let both = self.and(valid);
@@ -115,6 +127,16 @@ mod tests {
         assert_eq!(Versions::parse("7").unwrap(), Versions { first: 7, last: 7 });
         assert!(Versions::parse("none").unwrap().is_empty());
         assert!(Versions::parse("x").is_err());
+    }
+
+    #[test]
+    fn what_is_left_of_a_range() {
+        let without =
+            |text: &str, other: &str| Versions::parse(text).unwrap().without(Versions::parse(other).unwrap());
+        assert_eq!(without("3+", "none"), [Versions::parse("3+").unwrap()]);
+        assert_eq!(without("3+", "5+"), [Versions { first: 3, last: 4 }]);
+        assert_eq!(without("3-9", "5-6"), [Versions { first: 3, last: 4 }, Versions { first: 7, last: 9 }]);
+        assert_eq!(without("3-9", "0+"), []);
     }
 
     #[test]

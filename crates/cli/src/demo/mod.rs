@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
     /// Partitions of the topic
     #[arg(long, value_name = "COUNT", default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..))]
     partitions: i32,
-    /// How orders are compressed: none, gzip or snappy
+    /// How orders are compressed: none, gzip, snappy, lz4 or zstd
     #[arg(long, value_name = "CODEC", default_value = "none", value_parser = compression)]
     compression: milena::Compression,
     /// How long nothing may arrive before a service gives up
@@ -64,10 +64,9 @@ pub(crate) struct Arguments {
 }
 
 fn compression(text: &str) -> Result<milena::Compression, String> {
-    use milena::Compression;
-    let known = [Compression::None, Compression::Gzip, Compression::Snappy];
+    let known = (0..=u8::MAX).map_while(milena::Compression::from_id);
     let found = known.into_iter().find(|known| known.to_string() == text);
-    found.ok_or_else(|| "expected none, gzip or snappy".to_owned())
+    found.ok_or_else(|| "expected none, gzip, snappy, lz4 or zstd".to_owned())
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {

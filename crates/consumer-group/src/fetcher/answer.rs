@@ -6,7 +6,7 @@ use milena_cluster::{BrokerId, FailureKind, RequestId, TopicPartition, Verdict, 
 use milena_protocol::{
     ApiKey, ErrorCode,
     messages::{FetchResponse, Response, fetch::PartitionData},
-    records::{BatchError, BatchErrorKind, Batches},
+    records::{BatchError, Batches},
 };
 
 use super::{Fetcher, Question, Wanted, isolation::Isolation};
@@ -264,9 +264,7 @@ impl Fetcher {
         cursors.invalidate(partition);
         let Some(cursor) = cursors.get_mut(partition) else { return };
         let Some(Position { offset, .. }) = cursor.position() else { return };
-        // An old format does not change by asking again (F13).
-        let is_hopeless = matches!(error.kind, BatchErrorKind::LegacyMagic(_));
-        if cursor.corrupt_at.replace(offset) == Some(offset) || is_hopeless {
+        if cursor.corrupt_at.replace(offset) == Some(offset) {
             halt(cursor, "a batch can't be read");
             let partition = partition.clone();
             shared.fail(ConsumerError::Corrupt { partition, offset, error });

@@ -150,12 +150,15 @@ fn append(
 /// The one batch that the records field of a request holds.
 fn only_batch(records: Option<Bytes>) -> Result<Batch, Refusal> {
     let mut batches = Batches::new(records.unwrap_or_default());
+    let other_magic =
+        || refusal(ErrorCode::INVALID_RECORD, "Produce requests take record batches of magic 2 only.");
     let found = batches.next().transpose().map_err(|error| match error.kind {
-        BatchErrorKind::LegacyMagic(_) | BatchErrorKind::UnknownMagic(_) => {
-            refusal(ErrorCode::INVALID_RECORD, "Produce requests take record batches of magic 2 only.")
-        }
+        BatchErrorKind::UnknownMagic(_) => other_magic(),
         _ => refusal(ErrorCode::CORRUPT_MESSAGE, error.to_string()),
     })?;
+    if found.as_ref().is_some_and(|batch| batch.magic() != 2) {
+        return Err(other_magic());
+    }
     match (found, batches.next(), batches.truncated()) {
         (Some(batch), None, None) => Ok(batch),
         _ => Err(refusal(

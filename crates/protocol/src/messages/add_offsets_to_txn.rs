@@ -41,7 +41,7 @@ pub struct AddOffsetsToTxnRequest {
 
 #[cfg(feature = "client")]
 impl Encode for AddOffsetsToTxnRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AddOffsetsToTxnRequest", version, 0, 4)?;
         let flexible = version >= 3;
         writer.string(flexible, &self.transactional_id)?;
@@ -101,7 +101,7 @@ pub struct AddOffsetsToTxnResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AddOffsetsToTxnResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AddOffsetsToTxnResponse", version, 0, 4)?;
         let flexible = version >= 3;
         writer.i32(self.throttle_time_ms);

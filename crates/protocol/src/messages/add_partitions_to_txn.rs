@@ -49,7 +49,7 @@ pub struct AddPartitionsToTxnRequest {
 
 #[cfg(feature = "client")]
 impl Encode for AddPartitionsToTxnRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AddPartitionsToTxnRequest", version, 0, 5)?;
         let flexible = version >= 3;
         if version >= 4 {
@@ -160,7 +160,7 @@ pub struct AddPartitionsToTxnTransaction {
 
 #[cfg(feature = "client")]
 impl Encode for AddPartitionsToTxnTransaction {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.transactional_id)?;
         writer.i64(self.producer_id);
         writer.i16(self.producer_epoch);
@@ -210,7 +210,7 @@ pub struct AddPartitionsToTxnTopic {
 
 #[cfg(feature = "client")]
 impl Encode for AddPartitionsToTxnTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         writer.string(flexible, &self.name)?;
         writer.packed(flexible, &self.partitions)?;
@@ -274,7 +274,7 @@ pub struct AddPartitionsToTxnResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AddPartitionsToTxnResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AddPartitionsToTxnResponse", version, 0, 5)?;
         let flexible = version >= 3;
         writer.i32(self.throttle_time_ms);
@@ -353,7 +353,7 @@ pub struct AddPartitionsToTxnResult {
 
 #[cfg(feature = "broker")]
 impl Encode for AddPartitionsToTxnResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.transactional_id)?;
         writer.structs(true, version, &self.topic_results)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -394,7 +394,7 @@ pub struct AddPartitionsToTxnTopicResult {
 
 #[cfg(feature = "broker")]
 impl Encode for AddPartitionsToTxnTopicResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         writer.string(flexible, &self.name)?;
         writer.structs(flexible, version, &self.results_by_partition)?;
@@ -435,7 +435,7 @@ pub struct AddPartitionsToTxnPartitionResult {
 
 #[cfg(feature = "broker")]
 impl Encode for AddPartitionsToTxnPartitionResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         writer.i32(self.partition_index);
         writer.i16(self.partition_error_code);

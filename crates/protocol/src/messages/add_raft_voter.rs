@@ -51,7 +51,7 @@ impl Default for AddRaftVoterRequest {
 
 #[cfg(feature = "client")]
 impl Encode for AddRaftVoterRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AddRaftVoterRequest", version, 0, 1)?;
         writer.nullable_string(true, self.cluster_id.as_ref())?;
         writer.i32(self.timeout_ms);
@@ -118,7 +118,7 @@ pub struct Listener {
 
 #[cfg(feature = "client")]
 impl Encode for Listener {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.string(true, &self.host)?;
         writer.u16(self.port);
@@ -180,7 +180,7 @@ impl Default for AddRaftVoterResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AddRaftVoterResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AddRaftVoterResponse", version, 0, 1)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);

@@ -32,7 +32,7 @@ impl Default for AllocateProducerIdsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for AllocateProducerIdsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AllocateProducerIdsRequest", version, 0, 0)?;
         writer.i32(self.broker_id);
         writer.i64(self.broker_epoch);
@@ -81,7 +81,7 @@ pub struct AllocateProducerIdsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AllocateProducerIdsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AllocateProducerIdsResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);

@@ -25,7 +25,7 @@ pub struct AlterClientQuotasRequest {
 
 #[cfg(feature = "client")]
 impl Encode for AlterClientQuotasRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterClientQuotasRequest", version, 0, 1)?;
         let flexible = version >= 1;
         writer.structs(flexible, version, &self.entries)?;
@@ -68,7 +68,7 @@ pub struct RequestEntryData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestEntryData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.structs(flexible, version, &self.entity)?;
         writer.structs(flexible, version, &self.ops)?;
@@ -121,7 +121,7 @@ impl Default for RequestEntityData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestEntityData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.entity_type)?;
         writer.nullable_string(flexible, self.entity_name.as_ref())?;
@@ -164,7 +164,7 @@ pub struct OpData {
 
 #[cfg(feature = "client")]
 impl Encode for OpData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.key)?;
         writer.f64(self.value);
@@ -213,7 +213,7 @@ pub struct AlterClientQuotasResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterClientQuotasResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterClientQuotasResponse", version, 0, 1)?;
         let flexible = version >= 1;
         writer.i32(self.throttle_time_ms);
@@ -271,7 +271,7 @@ impl Default for ResponseEntryData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseEntryData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.i16(self.error_code);
         writer.nullable_string(flexible, self.error_message.as_ref())?;
@@ -327,7 +327,7 @@ impl Default for ResponseEntityData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseEntityData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.entity_type)?;
         writer.nullable_string(flexible, self.entity_name.as_ref())?;

@@ -27,7 +27,7 @@ pub struct AlterConfigsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for AlterConfigsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterConfigsRequest", version, 0, 2)?;
         let flexible = version >= 2;
         writer.structs(flexible, version, &self.resources)?;
@@ -72,7 +72,7 @@ pub struct AlterConfigsResource {
 
 #[cfg(feature = "client")]
 impl Encode for AlterConfigsResource {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i8(self.resource_type);
         writer.string(flexible, &self.resource_name)?;
@@ -128,7 +128,7 @@ impl Default for AlterableConfig {
 
 #[cfg(feature = "client")]
 impl Encode for AlterableConfig {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.name)?;
         writer.nullable_string(flexible, self.value.as_ref())?;
@@ -176,7 +176,7 @@ pub struct AlterConfigsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterConfigsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterConfigsResponse", version, 0, 2)?;
         let flexible = version >= 2;
         writer.i32(self.throttle_time_ms);
@@ -237,7 +237,7 @@ impl Default for AlterConfigsResourceResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterConfigsResourceResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i16(self.error_code);
         writer.nullable_string(flexible, self.error_message.as_ref())?;

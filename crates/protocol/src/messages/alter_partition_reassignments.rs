@@ -42,7 +42,7 @@ impl Default for AlterPartitionReassignmentsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for AlterPartitionReassignmentsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterPartitionReassignmentsRequest", version, 0, 1)?;
         writer.i32(self.timeout_ms);
         if version >= 1 {
@@ -97,7 +97,7 @@ pub struct ReassignableTopic {
 
 #[cfg(feature = "client")]
 impl Encode for ReassignableTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -138,7 +138,7 @@ pub struct ReassignablePartition {
 
 #[cfg(feature = "client")]
 impl Encode for ReassignablePartition {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.nullable_packed(true, self.replicas.as_ref())?;
         writer.unknown_tags(&self.unknown_tags)
@@ -205,7 +205,7 @@ impl Default for AlterPartitionReassignmentsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterPartitionReassignmentsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterPartitionReassignmentsResponse", version, 0, 1)?;
         writer.i32(self.throttle_time_ms);
         if version >= 1 {
@@ -266,7 +266,7 @@ pub struct ReassignableTopicResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ReassignableTopicResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -320,7 +320,7 @@ impl Default for ReassignablePartitionResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ReassignablePartitionResponse {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;

@@ -27,7 +27,7 @@ pub struct AlterReplicaLogDirsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for AlterReplicaLogDirsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterReplicaLogDirsRequest", version, 1, 2)?;
         let flexible = version >= 2;
         writer.structs(flexible, version, &self.dirs)?;
@@ -67,7 +67,7 @@ pub struct AlterReplicaLogDir {
 
 #[cfg(feature = "client")]
 impl Encode for AlterReplicaLogDir {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.path)?;
         writer.structs(flexible, version, &self.topics)?;
@@ -110,7 +110,7 @@ pub struct AlterReplicaLogDirTopic {
 
 #[cfg(feature = "client")]
 impl Encode for AlterReplicaLogDirTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.name)?;
         writer.packed(flexible, &self.partitions)?;
@@ -158,7 +158,7 @@ pub struct AlterReplicaLogDirsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterReplicaLogDirsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterReplicaLogDirsResponse", version, 1, 2)?;
         let flexible = version >= 2;
         writer.i32(self.throttle_time_ms);
@@ -203,7 +203,7 @@ pub struct AlterReplicaLogDirTopicResult {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterReplicaLogDirTopicResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.topic_name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -244,7 +244,7 @@ pub struct AlterReplicaLogDirPartitionResult {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterReplicaLogDirPartitionResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i32(self.partition_index);
         writer.i16(self.error_code);

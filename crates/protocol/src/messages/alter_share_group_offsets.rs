@@ -24,7 +24,7 @@ pub struct AlterShareGroupOffsetsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for AlterShareGroupOffsetsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterShareGroupOffsetsRequest", version, 0, 0)?;
         writer.string(true, &self.group_id)?;
         writer.structs(true, version, &self.topics)?;
@@ -67,7 +67,7 @@ pub struct AlterShareGroupOffsetsRequestTopic {
 
 #[cfg(feature = "client")]
 impl Encode for AlterShareGroupOffsetsRequestTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic_name)?;
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -106,7 +106,7 @@ pub struct AlterShareGroupOffsetsRequestPartition {
 
 #[cfg(feature = "client")]
 impl Encode for AlterShareGroupOffsetsRequestPartition {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i64(self.start_offset);
         writer.unknown_tags(&self.unknown_tags)
@@ -154,7 +154,7 @@ pub struct AlterShareGroupOffsetsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterShareGroupOffsetsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterShareGroupOffsetsResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -205,7 +205,7 @@ pub struct AlterShareGroupOffsetsResponseTopic {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterShareGroupOffsetsResponseTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic_name)?;
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
@@ -249,7 +249,7 @@ pub struct AlterShareGroupOffsetsResponsePartition {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterShareGroupOffsetsResponsePartition {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;

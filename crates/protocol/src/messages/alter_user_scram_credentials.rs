@@ -24,7 +24,7 @@ pub struct AlterUserScramCredentialsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for AlterUserScramCredentialsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterUserScramCredentialsRequest", version, 0, 0)?;
         writer.structs(true, version, &self.deletions)?;
         writer.structs(true, version, &self.upsertions)?;
@@ -65,7 +65,7 @@ pub struct ScramCredentialDeletion {
 
 #[cfg(feature = "client")]
 impl Encode for ScramCredentialDeletion {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.i8(self.mechanism);
         writer.unknown_tags(&self.unknown_tags)
@@ -110,7 +110,7 @@ pub struct ScramCredentialUpsertion {
 
 #[cfg(feature = "client")]
 impl Encode for ScramCredentialUpsertion {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.i8(self.mechanism);
         writer.i32(self.iterations);
@@ -160,7 +160,7 @@ pub struct AlterUserScramCredentialsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterUserScramCredentialsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AlterUserScramCredentialsResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.structs(true, version, &self.results)?;
@@ -216,7 +216,7 @@ impl Default for AlterUserScramCredentialsResult {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterUserScramCredentialsResult {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.user)?;
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;

@@ -33,7 +33,7 @@ pub struct ApiVersionsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ApiVersionsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ApiVersionsRequest", version, 0, 4)?;
         let flexible = version >= 3;
         if version >= 3 {
@@ -130,7 +130,7 @@ impl Default for ApiVersionsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ApiVersionsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ApiVersionsResponse", version, 0, 4)?;
         let flexible = version >= 3;
         writer.i16(self.error_code);
@@ -234,7 +234,7 @@ pub struct ApiVersion {
 
 #[cfg(feature = "broker")]
 impl Encode for ApiVersion {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         writer.i16(self.api_key);
         writer.i16(self.min_version);
@@ -280,7 +280,7 @@ pub struct SupportedFeatureKey {
 
 #[cfg(feature = "broker")]
 impl Encode for SupportedFeatureKey {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.i16(self.min_version);
         writer.i16(self.max_version);
@@ -324,7 +324,7 @@ pub struct FinalizedFeatureKey {
 
 #[cfg(feature = "broker")]
 impl Encode for FinalizedFeatureKey {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.i16(self.max_version_level);
         writer.i16(self.min_version_level);

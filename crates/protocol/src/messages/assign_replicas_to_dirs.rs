@@ -39,7 +39,7 @@ impl Default for AssignReplicasToDirsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for AssignReplicasToDirsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AssignReplicasToDirsRequest", version, 0, 0)?;
         writer.i32(self.broker_id);
         writer.i64(self.broker_epoch);
@@ -83,7 +83,7 @@ pub struct RequestDirectoryData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestDirectoryData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.id);
         writer.structs(true, version, &self.topics)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -122,7 +122,7 @@ pub struct RequestTopicData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestTopicData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -159,7 +159,7 @@ pub struct RequestPartitionData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestPartitionData {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.unknown_tags(&self.unknown_tags)
     }
@@ -199,7 +199,7 @@ pub struct AssignReplicasToDirsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AssignReplicasToDirsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("AssignReplicasToDirsResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -243,7 +243,7 @@ pub struct ResponseDirectoryData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseDirectoryData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.id);
         writer.structs(true, version, &self.topics)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -282,7 +282,7 @@ pub struct ResponseTopicData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseTopicData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -321,7 +321,7 @@ pub struct ResponsePartitionData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponsePartitionData {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
         writer.unknown_tags(&self.unknown_tags)

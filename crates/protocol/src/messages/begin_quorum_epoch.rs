@@ -45,7 +45,7 @@ impl Default for BeginQuorumEpochRequest {
 
 #[cfg(feature = "client")]
 impl Encode for BeginQuorumEpochRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("BeginQuorumEpochRequest", version, 0, 1)?;
         let flexible = version >= 1;
         writer.nullable_string(flexible, self.cluster_id.as_ref())?;
@@ -100,7 +100,7 @@ pub struct RequestTopicData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestTopicData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.topic_name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -149,7 +149,7 @@ pub struct RequestPartitionData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestPartitionData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.i32(self.partition_index);
         if version >= 1 {
@@ -200,7 +200,7 @@ pub struct LeaderEndpoint {
 
 #[cfg(feature = "client")]
 impl Encode for LeaderEndpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.string(true, &self.host)?;
         writer.u16(self.port);
@@ -251,7 +251,7 @@ pub struct BeginQuorumEpochResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for BeginQuorumEpochResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("BeginQuorumEpochResponse", version, 0, 1)?;
         let flexible = version >= 1;
         writer.i16(self.error_code);
@@ -320,7 +320,7 @@ pub struct ResponseTopicData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseTopicData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.topic_name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -367,7 +367,7 @@ pub struct ResponsePartitionData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponsePartitionData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
@@ -418,7 +418,7 @@ pub struct NodeEndpoint {
 
 #[cfg(feature = "broker")]
 impl Encode for NodeEndpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;
         writer.u16(self.port);

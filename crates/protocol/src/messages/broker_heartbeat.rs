@@ -55,7 +55,7 @@ impl Default for BrokerHeartbeatRequest {
 
 #[cfg(feature = "client")]
 impl Encode for BrokerHeartbeatRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("BrokerHeartbeatRequest", version, 0, 2)?;
         writer.i32(self.broker_id);
         writer.i64(self.broker_epoch);
@@ -164,7 +164,7 @@ impl Default for BrokerHeartbeatResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for BrokerHeartbeatResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("BrokerHeartbeatResponse", version, 0, 2)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);

@@ -63,7 +63,7 @@ impl Default for BrokerRegistrationRequest {
 
 #[cfg(feature = "client")]
 impl Encode for BrokerRegistrationRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("BrokerRegistrationRequest", version, 0, 4)?;
         writer.i32(self.broker_id);
         writer.string(true, &self.cluster_id)?;
@@ -148,7 +148,7 @@ pub struct Listener {
 
 #[cfg(feature = "client")]
 impl Encode for Listener {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.string(true, &self.host)?;
         writer.u16(self.port);
@@ -195,7 +195,7 @@ pub struct Feature {
 
 #[cfg(feature = "client")]
 impl Encode for Feature {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.i16(self.min_supported_version);
         writer.i16(self.max_supported_version);
@@ -249,7 +249,7 @@ impl Default for BrokerRegistrationResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for BrokerRegistrationResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("BrokerRegistrationResponse", version, 0, 4)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);

@@ -27,7 +27,7 @@ pub struct ConsumerGroupDescribeRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ConsumerGroupDescribeRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ConsumerGroupDescribeRequest", version, 0, 1)?;
         writer.strings(true, &self.group_ids)?;
         writer.bool(self.include_authorized_operations);
@@ -75,7 +75,7 @@ pub struct ConsumerGroupDescribeResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ConsumerGroupDescribeResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ConsumerGroupDescribeResponse", version, 0, 1)?;
         writer.i32(self.throttle_time_ms);
         writer.structs(true, version, &self.groups)?;
@@ -151,7 +151,7 @@ impl Default for DescribedGroup {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribedGroup {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;
         writer.string(true, &self.group_id)?;
@@ -263,7 +263,7 @@ impl Default for Member {
 
 #[cfg(feature = "broker")]
 impl Encode for Member {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.member_id)?;
         writer.nullable_string(true, self.instance_id.as_ref())?;
         writer.nullable_string(true, self.rack_id.as_ref())?;
@@ -348,7 +348,7 @@ pub struct TopicPartitions {
 
 #[cfg(feature = "broker")]
 impl Encode for TopicPartitions {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.string(true, &self.topic_name)?;
         writer.packed(true, &self.partitions)?;
@@ -388,7 +388,7 @@ pub struct Assignment {
 
 #[cfg(feature = "broker")]
 impl Encode for Assignment {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.structs(true, version, &self.topic_partitions)?;
         writer.unknown_tags(&self.unknown_tags)
     }

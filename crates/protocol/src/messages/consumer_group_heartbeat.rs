@@ -67,7 +67,7 @@ impl Default for ConsumerGroupHeartbeatRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ConsumerGroupHeartbeatRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ConsumerGroupHeartbeatRequest", version, 0, 1)?;
         writer.string(true, &self.group_id)?;
         writer.string(true, &self.member_id)?;
@@ -153,7 +153,7 @@ pub struct RequestTopicPartitions {
 
 #[cfg(feature = "client")]
 impl Encode for RequestTopicPartitions {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.packed(true, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -207,7 +207,7 @@ pub struct ConsumerGroupHeartbeatResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ConsumerGroupHeartbeatResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ConsumerGroupHeartbeatResponse", version, 0, 1)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -270,7 +270,7 @@ pub struct Assignment {
 
 #[cfg(feature = "broker")]
 impl Encode for Assignment {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.structs(true, version, &self.topic_partitions)?;
         writer.unknown_tags(&self.unknown_tags)
     }
@@ -306,7 +306,7 @@ pub struct ResponseTopicPartitions {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseTopicPartitions {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.packed(true, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)

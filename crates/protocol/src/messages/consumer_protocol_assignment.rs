@@ -28,7 +28,7 @@ pub struct ConsumerProtocolAssignment {
 }
 
 impl Encode for ConsumerProtocolAssignment {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ConsumerProtocolAssignment", version, 0, 3)?;
         writer.structs(false, version, &self.assigned_partitions)?;
         writer.nullable_bytes(false, self.user_data.as_ref())?;
@@ -65,7 +65,7 @@ pub struct TopicPartition {
 }
 
 impl Encode for TopicPartition {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(false, &self.topic)?;
         writer.packed(false, &self.partitions)?;
         Ok(())

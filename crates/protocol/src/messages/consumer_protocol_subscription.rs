@@ -54,7 +54,7 @@ impl Default for ConsumerProtocolSubscription {
 }
 
 impl Encode for ConsumerProtocolSubscription {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ConsumerProtocolSubscription", version, 0, 3)?;
         writer.strings(false, &self.topics)?;
         writer.nullable_bytes(false, self.user_data.as_ref())?;
@@ -106,7 +106,7 @@ pub struct TopicPartition {
 }
 
 impl Encode for TopicPartition {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(false, &self.topic)?;
         writer.packed(false, &self.partitions)?;
         Ok(())

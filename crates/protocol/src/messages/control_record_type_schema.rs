@@ -14,7 +14,7 @@ pub struct ControlRecordTypeSchema {
 }
 
 impl Encode for ControlRecordTypeSchema {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ControlRecordTypeSchema", version, 0, 0)?;
         writer.i16(self.type_);
         Ok(())

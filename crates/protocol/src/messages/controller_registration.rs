@@ -28,7 +28,7 @@ pub struct ControllerRegistrationRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ControllerRegistrationRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ControllerRegistrationRequest", version, 0, 0)?;
         writer.i32(self.controller_id);
         writer.uuid(self.incarnation_id);
@@ -82,7 +82,7 @@ pub struct Listener {
 
 #[cfg(feature = "client")]
 impl Encode for Listener {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.string(true, &self.host)?;
         writer.u16(self.port);
@@ -129,7 +129,7 @@ pub struct Feature {
 
 #[cfg(feature = "client")]
 impl Encode for Feature {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.i16(self.min_supported_version);
         writer.i16(self.max_supported_version);
@@ -188,7 +188,7 @@ impl Default for ControllerRegistrationResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ControllerRegistrationResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ControllerRegistrationResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);

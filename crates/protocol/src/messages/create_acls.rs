@@ -29,7 +29,7 @@ pub struct CreateAclsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for CreateAclsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("CreateAclsRequest", version, 1, 3)?;
         let flexible = version >= 2;
         writer.structs(flexible, version, &self.creations)?;
@@ -96,7 +96,7 @@ impl Default for AclCreation {
 
 #[cfg(feature = "client")]
 impl Encode for AclCreation {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i8(self.resource_type);
         writer.string(flexible, &self.resource_name)?;
@@ -170,7 +170,7 @@ pub struct CreateAclsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for CreateAclsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("CreateAclsResponse", version, 1, 3)?;
         let flexible = version >= 2;
         writer.i32(self.throttle_time_ms);
@@ -225,7 +225,7 @@ impl Default for AclCreationResult {
 
 #[cfg(feature = "broker")]
 impl Encode for AclCreationResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i16(self.error_code);
         writer.nullable_string(flexible, self.error_message.as_ref())?;

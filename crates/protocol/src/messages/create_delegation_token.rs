@@ -53,7 +53,7 @@ impl Default for CreateDelegationTokenRequest {
 
 #[cfg(feature = "client")]
 impl Encode for CreateDelegationTokenRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("CreateDelegationTokenRequest", version, 1, 3)?;
         let flexible = version >= 2;
         if version >= 3 {
@@ -122,7 +122,7 @@ pub struct CreatableRenewers {
 
 #[cfg(feature = "client")]
 impl Encode for CreatableRenewers {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.principal_type)?;
         writer.string(flexible, &self.principal_name)?;
@@ -196,7 +196,7 @@ pub struct CreateDelegationTokenResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for CreateDelegationTokenResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("CreateDelegationTokenResponse", version, 1, 3)?;
         let flexible = version >= 2;
         writer.i16(self.error_code);

@@ -31,7 +31,7 @@ pub struct CreatePartitionsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for CreatePartitionsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("CreatePartitionsRequest", version, 0, 3)?;
         let flexible = version >= 2;
         writer.structs(flexible, version, &self.topics)?;
@@ -94,7 +94,7 @@ impl Default for CreatePartitionsTopic {
 
 #[cfg(feature = "client")]
 impl Encode for CreatePartitionsTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.name)?;
         writer.i32(self.count);
@@ -138,7 +138,7 @@ pub struct CreatePartitionsAssignment {
 
 #[cfg(feature = "client")]
 impl Encode for CreatePartitionsAssignment {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.packed(flexible, &self.broker_ids)?;
         if flexible { writer.unknown_tags(&self.unknown_tags) } else { writer.no_tags(&self.unknown_tags) }
@@ -185,7 +185,7 @@ pub struct CreatePartitionsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for CreatePartitionsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("CreatePartitionsResponse", version, 0, 3)?;
         let flexible = version >= 2;
         writer.i32(self.throttle_time_ms);
@@ -232,7 +232,7 @@ pub struct CreatePartitionsTopicResult {
 
 #[cfg(feature = "broker")]
 impl Encode for CreatePartitionsTopicResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.name)?;
         writer.i16(self.error_code);

@@ -52,7 +52,7 @@ impl Default for CreateTopicsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for CreateTopicsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("CreateTopicsRequest", version, 2, 7)?;
         let flexible = version >= 5;
         writer.structs(flexible, version, &self.topics)?;
@@ -106,7 +106,7 @@ pub struct CreatableTopic {
 
 #[cfg(feature = "client")]
 impl Encode for CreatableTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 5;
         writer.string(flexible, &self.name)?;
         writer.i32(self.num_partitions);
@@ -158,7 +158,7 @@ pub struct CreatableReplicaAssignment {
 
 #[cfg(feature = "client")]
 impl Encode for CreatableReplicaAssignment {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 5;
         writer.i32(self.partition_index);
         writer.packed(flexible, &self.broker_ids)?;
@@ -211,7 +211,7 @@ impl Default for CreatableTopicConfig {
 
 #[cfg(feature = "client")]
 impl Encode for CreatableTopicConfig {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 5;
         writer.string(flexible, &self.name)?;
         writer.nullable_string(flexible, self.value.as_ref())?;
@@ -273,7 +273,7 @@ pub struct CreateTopicsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for CreateTopicsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("CreateTopicsResponse", version, 2, 7)?;
         let flexible = version >= 5;
         writer.i32(self.throttle_time_ms);
@@ -358,7 +358,7 @@ impl Default for CreatableTopicResult {
 
 #[cfg(feature = "broker")]
 impl Encode for CreatableTopicResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 5;
         writer.string(flexible, &self.name)?;
         if version >= 7 {
@@ -480,7 +480,7 @@ impl Default for CreatableTopicConfigs {
 
 #[cfg(feature = "broker")]
 impl Encode for CreatableTopicConfigs {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.nullable_string(true, self.value.as_ref())?;
         writer.bool(self.read_only);

@@ -24,7 +24,7 @@ pub struct DefaultPrincipalData {
 }
 
 impl Encode for DefaultPrincipalData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DefaultPrincipalData", version, 0, 0)?;
         writer.string(true, &self.type_)?;
         writer.string(true, &self.name)?;

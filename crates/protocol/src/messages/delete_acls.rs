@@ -29,7 +29,7 @@ pub struct DeleteAclsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DeleteAclsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DeleteAclsRequest", version, 1, 3)?;
         let flexible = version >= 2;
         writer.structs(flexible, version, &self.filters)?;
@@ -102,7 +102,7 @@ impl Default for DeleteAclsFilter {
 
 #[cfg(feature = "client")]
 impl Encode for DeleteAclsFilter {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i8(self.resource_type_filter);
         writer.nullable_string(flexible, self.resource_name_filter.as_ref())?;
@@ -178,7 +178,7 @@ pub struct DeleteAclsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DeleteAclsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DeleteAclsResponse", version, 1, 3)?;
         let flexible = version >= 2;
         writer.i32(self.throttle_time_ms);
@@ -236,7 +236,7 @@ impl Default for DeleteAclsFilterResult {
 
 #[cfg(feature = "broker")]
 impl Encode for DeleteAclsFilterResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i16(self.error_code);
         writer.nullable_string(flexible, self.error_message.as_ref())?;
@@ -315,7 +315,7 @@ impl Default for DeleteAclsMatchingAcl {
 
 #[cfg(feature = "broker")]
 impl Encode for DeleteAclsMatchingAcl {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i16(self.error_code);
         writer.nullable_string(flexible, self.error_message.as_ref())?;

@@ -27,7 +27,7 @@ pub struct DeleteGroupsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DeleteGroupsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DeleteGroupsRequest", version, 0, 2)?;
         let flexible = version >= 2;
         writer.strings(flexible, &self.groups_names)?;
@@ -74,7 +74,7 @@ pub struct DeleteGroupsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DeleteGroupsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DeleteGroupsResponse", version, 0, 2)?;
         let flexible = version >= 2;
         writer.i32(self.throttle_time_ms);
@@ -119,7 +119,7 @@ pub struct DeletableGroupResult {
 
 #[cfg(feature = "broker")]
 impl Encode for DeletableGroupResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.group_id)?;
         writer.i16(self.error_code);

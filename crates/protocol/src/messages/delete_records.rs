@@ -27,7 +27,7 @@ pub struct DeleteRecordsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DeleteRecordsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DeleteRecordsRequest", version, 0, 2)?;
         let flexible = version >= 2;
         writer.structs(flexible, version, &self.topics)?;
@@ -72,7 +72,7 @@ pub struct DeleteRecordsTopic {
 
 #[cfg(feature = "client")]
 impl Encode for DeleteRecordsTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -113,7 +113,7 @@ pub struct DeleteRecordsPartition {
 
 #[cfg(feature = "client")]
 impl Encode for DeleteRecordsPartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i32(self.partition_index);
         writer.i64(self.offset);
@@ -161,7 +161,7 @@ pub struct DeleteRecordsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DeleteRecordsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DeleteRecordsResponse", version, 0, 2)?;
         let flexible = version >= 2;
         writer.i32(self.throttle_time_ms);
@@ -206,7 +206,7 @@ pub struct DeleteRecordsTopicResult {
 
 #[cfg(feature = "broker")]
 impl Encode for DeleteRecordsTopicResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -249,7 +249,7 @@ pub struct DeleteRecordsPartitionResult {
 
 #[cfg(feature = "broker")]
 impl Encode for DeleteRecordsPartitionResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i32(self.partition_index);
         writer.i64(self.low_watermark);

@@ -24,7 +24,7 @@ pub struct DeleteShareGroupOffsetsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DeleteShareGroupOffsetsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DeleteShareGroupOffsetsRequest", version, 0, 0)?;
         writer.string(true, &self.group_id)?;
         writer.structs(true, version, &self.topics)?;
@@ -65,7 +65,7 @@ pub struct DeleteShareGroupOffsetsRequestTopic {
 
 #[cfg(feature = "client")]
 impl Encode for DeleteShareGroupOffsetsRequestTopic {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic_name)?;
         writer.unknown_tags(&self.unknown_tags)
     }
@@ -110,7 +110,7 @@ pub struct DeleteShareGroupOffsetsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DeleteShareGroupOffsetsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DeleteShareGroupOffsetsResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -163,7 +163,7 @@ pub struct DeleteShareGroupOffsetsResponseTopic {
 
 #[cfg(feature = "broker")]
 impl Encode for DeleteShareGroupOffsetsResponseTopic {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic_name)?;
         writer.uuid(self.topic_id);
         writer.i16(self.error_code);

@@ -22,7 +22,7 @@ pub struct DeleteShareGroupStateRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DeleteShareGroupStateRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DeleteShareGroupStateRequest", version, 0, 0)?;
         writer.string(true, &self.group_id)?;
         writer.structs(true, version, &self.topics)?;
@@ -63,7 +63,7 @@ pub struct DeleteStateData {
 
 #[cfg(feature = "client")]
 impl Encode for DeleteStateData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -100,7 +100,7 @@ pub struct PartitionData {
 
 #[cfg(feature = "client")]
 impl Encode for PartitionData {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition);
         writer.unknown_tags(&self.unknown_tags)
     }
@@ -139,7 +139,7 @@ pub struct DeleteShareGroupStateResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DeleteShareGroupStateResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DeleteShareGroupStateResponse", version, 0, 0)?;
         writer.structs(true, version, &self.results)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -177,7 +177,7 @@ pub struct DeleteStateResult {
 
 #[cfg(feature = "broker")]
 impl Encode for DeleteStateResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -218,7 +218,7 @@ pub struct PartitionResult {
 
 #[cfg(feature = "broker")]
 impl Encode for PartitionResult {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition);
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;

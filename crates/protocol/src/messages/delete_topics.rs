@@ -37,7 +37,7 @@ pub struct DeleteTopicsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DeleteTopicsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DeleteTopicsRequest", version, 1, 6)?;
         let flexible = version >= 4;
         if version >= 6 {
@@ -91,7 +91,7 @@ pub struct DeleteTopicState {
 
 #[cfg(feature = "client")]
 impl Encode for DeleteTopicState {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.nullable_string(true, self.name.as_ref())?;
         writer.uuid(self.topic_id);
         writer.unknown_tags(&self.unknown_tags)
@@ -147,7 +147,7 @@ pub struct DeleteTopicsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DeleteTopicsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DeleteTopicsResponse", version, 1, 6)?;
         let flexible = version >= 4;
         writer.i32(self.throttle_time_ms);
@@ -212,7 +212,7 @@ impl Default for DeletableTopicResult {
 
 #[cfg(feature = "broker")]
 impl Encode for DeletableTopicResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         if version >= 6 {
             writer.nullable_string(flexible, self.name.as_ref())

@@ -64,7 +64,7 @@ impl Default for DescribeAclsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeAclsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeAclsRequest", version, 1, 3)?;
         let flexible = version >= 2;
         writer.i8(self.resource_type_filter);
@@ -160,7 +160,7 @@ impl Default for DescribeAclsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeAclsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeAclsResponse", version, 1, 3)?;
         let flexible = version >= 2;
         writer.i32(self.throttle_time_ms);
@@ -227,7 +227,7 @@ impl Default for DescribeAclsResource {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeAclsResource {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i8(self.resource_type);
         writer.string(flexible, &self.resource_name)?;
@@ -278,7 +278,7 @@ pub struct AclDescription {
 
 #[cfg(feature = "broker")]
 impl Encode for AclDescription {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.principal)?;
         writer.string(flexible, &self.host)?;

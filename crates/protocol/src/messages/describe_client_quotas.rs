@@ -25,7 +25,7 @@ pub struct DescribeClientQuotasRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeClientQuotasRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeClientQuotasRequest", version, 0, 1)?;
         let flexible = version >= 1;
         writer.structs(flexible, version, &self.components)?;
@@ -83,7 +83,7 @@ impl Default for ComponentData {
 
 #[cfg(feature = "client")]
 impl Encode for ComponentData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.entity_type)?;
         writer.i8(self.match_type);
@@ -152,7 +152,7 @@ impl Default for DescribeClientQuotasResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeClientQuotasResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeClientQuotasResponse", version, 0, 1)?;
         let flexible = version >= 1;
         writer.i32(self.throttle_time_ms);
@@ -201,7 +201,7 @@ pub struct EntryData {
 
 #[cfg(feature = "broker")]
 impl Encode for EntryData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.structs(flexible, version, &self.entity)?;
         writer.structs(flexible, version, &self.values)?;
@@ -254,7 +254,7 @@ impl Default for EntityData {
 
 #[cfg(feature = "broker")]
 impl Encode for EntityData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.entity_type)?;
         writer.nullable_string(flexible, self.entity_name.as_ref())?;
@@ -295,7 +295,7 @@ pub struct ValueData {
 
 #[cfg(feature = "broker")]
 impl Encode for ValueData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.key)?;
         writer.f64(self.value);

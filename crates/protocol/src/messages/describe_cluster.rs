@@ -44,7 +44,7 @@ impl Default for DescribeClusterRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeClusterRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeClusterRequest", version, 0, 2)?;
         writer.bool(self.include_cluster_authorized_operations);
         if version >= 1 {
@@ -142,7 +142,7 @@ impl Default for DescribeClusterResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeClusterResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeClusterResponse", version, 0, 2)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -225,7 +225,7 @@ pub struct DescribeClusterBroker {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeClusterBroker {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.broker_id);
         writer.string(true, &self.host)?;
         writer.i32(self.port);

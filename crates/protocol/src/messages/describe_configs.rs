@@ -35,7 +35,7 @@ pub struct DescribeConfigsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeConfigsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeConfigsRequest", version, 1, 4)?;
         let flexible = version >= 4;
         writer.structs(flexible, version, &self.resources)?;
@@ -100,7 +100,7 @@ impl Default for DescribeConfigsResource {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeConfigsResource {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.i8(self.resource_type);
         writer.string(flexible, &self.resource_name)?;
@@ -153,7 +153,7 @@ pub struct DescribeConfigsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeConfigsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeConfigsResponse", version, 1, 4)?;
         let flexible = version >= 4;
         writer.i32(self.throttle_time_ms);
@@ -217,7 +217,7 @@ impl Default for DescribeConfigsResult {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeConfigsResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.i16(self.error_code);
         writer.nullable_string(flexible, self.error_message.as_ref())?;
@@ -303,7 +303,7 @@ impl Default for DescribeConfigsResourceResult {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeConfigsResourceResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.string(flexible, &self.name)?;
         writer.nullable_string(flexible, self.value.as_ref())?;
@@ -392,7 +392,7 @@ impl Default for DescribeConfigsSynonym {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeConfigsSynonym {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.string(flexible, &self.name)?;
         writer.nullable_string(flexible, self.value.as_ref())?;

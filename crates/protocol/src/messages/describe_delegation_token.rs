@@ -39,7 +39,7 @@ impl Default for DescribeDelegationTokenRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeDelegationTokenRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeDelegationTokenRequest", version, 1, 3)?;
         let flexible = version >= 2;
         writer.nullable_structs(flexible, version, self.owners.as_deref())?;
@@ -79,7 +79,7 @@ pub struct DescribeDelegationTokenOwner {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeDelegationTokenOwner {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.principal_type)?;
         writer.string(flexible, &self.principal_name)?;
@@ -131,7 +131,7 @@ pub struct DescribeDelegationTokenResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeDelegationTokenResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeDelegationTokenResponse", version, 1, 3)?;
         let flexible = version >= 2;
         writer.i16(self.error_code);
@@ -197,7 +197,7 @@ pub struct DescribedDelegationToken {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribedDelegationToken {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.principal_type)?;
         writer.string(flexible, &self.principal_name)?;
@@ -294,7 +294,7 @@ pub struct DescribedDelegationTokenRenewer {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribedDelegationTokenRenewer {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.principal_type)?;
         writer.string(flexible, &self.principal_name)?;

@@ -39,7 +39,7 @@ pub struct DescribeGroupsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeGroupsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeGroupsRequest", version, 0, 6)?;
         let flexible = version >= 5;
         writer.strings(flexible, &self.groups)?;
@@ -108,7 +108,7 @@ pub struct DescribeGroupsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeGroupsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeGroupsResponse", version, 0, 6)?;
         let flexible = version >= 5;
         if version >= 1 {
@@ -187,7 +187,7 @@ impl Default for DescribedGroup {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribedGroup {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 5;
         writer.i16(self.error_code);
         if version >= 6 {
@@ -279,7 +279,7 @@ pub struct DescribedGroupMember {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribedGroupMember {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 5;
         writer.string(flexible, &self.member_id)?;
         if version >= 4 {

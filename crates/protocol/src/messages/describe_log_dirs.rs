@@ -41,7 +41,7 @@ impl Default for DescribeLogDirsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeLogDirsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeLogDirsRequest", version, 1, 5)?;
         let flexible = version >= 2;
         writer.nullable_structs(flexible, version, self.topics.as_deref())?;
@@ -83,7 +83,7 @@ pub struct DescribableLogDirTopic {
 
 #[cfg(feature = "client")]
 impl Encode for DescribableLogDirTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.topic)?;
         writer.packed(flexible, &self.partitions)?;
@@ -141,7 +141,7 @@ pub struct DescribeLogDirsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeLogDirsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeLogDirsResponse", version, 1, 5)?;
         let flexible = version >= 2;
         writer.i32(self.throttle_time_ms);
@@ -217,7 +217,7 @@ impl Default for DescribeLogDirsResult {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeLogDirsResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i16(self.error_code);
         writer.string(flexible, &self.log_dir)?;
@@ -278,7 +278,7 @@ pub struct DescribeLogDirsTopic {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeLogDirsTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -323,7 +323,7 @@ pub struct DescribeLogDirsPartition {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeLogDirsPartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i32(self.partition_index);
         writer.i64(self.partition_size);

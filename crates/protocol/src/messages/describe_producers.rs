@@ -20,7 +20,7 @@ pub struct DescribeProducersRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeProducersRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeProducersRequest", version, 0, 0)?;
         writer.structs(true, version, &self.topics)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -60,7 +60,7 @@ pub struct TopicRequest {
 
 #[cfg(feature = "client")]
 impl Encode for TopicRequest {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.packed(true, &self.partition_indexes)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -101,7 +101,7 @@ pub struct DescribeProducersResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeProducersResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeProducersResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.structs(true, version, &self.topics)?;
@@ -144,7 +144,7 @@ pub struct TopicResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for TopicResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -187,7 +187,7 @@ pub struct PartitionResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for PartitionResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;
@@ -262,7 +262,7 @@ impl Default for ProducerState {
 
 #[cfg(feature = "broker")]
 impl Encode for ProducerState {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i64(self.producer_id);
         writer.i32(self.producer_epoch);
         writer.i32(self.last_sequence);

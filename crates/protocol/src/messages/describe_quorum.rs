@@ -25,7 +25,7 @@ pub struct DescribeQuorumRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeQuorumRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeQuorumRequest", version, 0, 2)?;
         writer.structs(true, version, &self.topics)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -65,7 +65,7 @@ pub struct RequestTopicData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestTopicData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic_name)?;
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -102,7 +102,7 @@ pub struct RequestPartitionData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestPartitionData {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.unknown_tags(&self.unknown_tags)
     }
@@ -165,7 +165,7 @@ impl Default for DescribeQuorumResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeQuorumResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeQuorumResponse", version, 0, 2)?;
         writer.i16(self.error_code);
         if version >= 2 {
@@ -221,7 +221,7 @@ pub struct ResponseTopicData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseTopicData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic_name)?;
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -292,7 +292,7 @@ impl Default for ResponsePartitionData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponsePartitionData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
         if version >= 2 {
@@ -364,7 +364,7 @@ pub struct Node {
 
 #[cfg(feature = "broker")]
 impl Encode for Node {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.node_id);
         writer.structs(true, version, &self.listeners)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -405,7 +405,7 @@ pub struct Listener {
 
 #[cfg(feature = "broker")]
 impl Encode for Listener {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.string(true, &self.host)?;
         writer.u16(self.port);
@@ -474,7 +474,7 @@ impl Default for ReplicaState {
 
 #[cfg(feature = "broker")]
 impl Encode for ReplicaState {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.replica_id);
         if version >= 2 {
             writer.uuid(self.replica_directory_id);

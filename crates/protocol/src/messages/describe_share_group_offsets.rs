@@ -25,7 +25,7 @@ pub struct DescribeShareGroupOffsetsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeShareGroupOffsetsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeShareGroupOffsetsRequest", version, 0, 1)?;
         writer.structs(true, version, &self.groups)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -77,7 +77,7 @@ impl Default for DescribeShareGroupOffsetsRequestGroup {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeShareGroupOffsetsRequestGroup {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.group_id)?;
         writer.nullable_structs(true, version, self.topics.as_deref())?;
         writer.unknown_tags(&self.unknown_tags)
@@ -118,7 +118,7 @@ pub struct DescribeShareGroupOffsetsRequestTopic {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeShareGroupOffsetsRequestTopic {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic_name)?;
         writer.packed(true, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -166,7 +166,7 @@ pub struct DescribeShareGroupOffsetsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeShareGroupOffsetsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeShareGroupOffsetsResponse", version, 0, 1)?;
         writer.i32(self.throttle_time_ms);
         writer.structs(true, version, &self.groups)?;
@@ -213,7 +213,7 @@ pub struct DescribeShareGroupOffsetsResponseGroup {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeShareGroupOffsetsResponseGroup {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.group_id)?;
         writer.structs(true, version, &self.topics)?;
         writer.i16(self.error_code);
@@ -262,7 +262,7 @@ pub struct DescribeShareGroupOffsetsResponseTopic {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeShareGroupOffsetsResponseTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic_name)?;
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
@@ -328,7 +328,7 @@ impl Default for DescribeShareGroupOffsetsResponsePartition {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeShareGroupOffsetsResponsePartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i64(self.start_offset);
         writer.i32(self.leader_epoch);

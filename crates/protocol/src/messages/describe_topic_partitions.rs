@@ -37,7 +37,7 @@ impl Default for DescribeTopicPartitionsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeTopicPartitionsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeTopicPartitionsRequest", version, 0, 0)?;
         writer.structs(true, version, &self.topics)?;
         writer.i32(self.response_partition_limit);
@@ -81,7 +81,7 @@ pub struct TopicRequest {
 
 #[cfg(feature = "client")]
 impl Encode for TopicRequest {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.unknown_tags(&self.unknown_tags)
     }
@@ -119,7 +119,7 @@ pub struct RequestCursor {
 
 #[cfg(feature = "client")]
 impl Encode for RequestCursor {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic_name)?;
         writer.i32(self.partition_index);
         writer.unknown_tags(&self.unknown_tags)
@@ -162,7 +162,7 @@ pub struct DescribeTopicPartitionsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeTopicPartitionsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeTopicPartitionsResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.structs(true, version, &self.topics)?;
@@ -232,7 +232,7 @@ impl Default for DescribeTopicPartitionsResponseTopic {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeTopicPartitionsResponseTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i16(self.error_code);
         writer.nullable_string(true, self.name.as_ref())?;
         writer.uuid(self.topic_id);
@@ -336,7 +336,7 @@ impl Default for DescribeTopicPartitionsResponsePartition {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeTopicPartitionsResponsePartition {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i16(self.error_code);
         writer.i32(self.partition_index);
         writer.i32(self.leader_id);
@@ -409,7 +409,7 @@ pub struct ResponseCursor {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseCursor {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic_name)?;
         writer.i32(self.partition_index);
         writer.unknown_tags(&self.unknown_tags)

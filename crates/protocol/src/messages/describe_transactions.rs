@@ -22,7 +22,7 @@ pub struct DescribeTransactionsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeTransactionsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeTransactionsRequest", version, 0, 0)?;
         writer.strings(true, &self.transactional_ids)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -62,7 +62,7 @@ pub struct DescribeTransactionsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeTransactionsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeTransactionsResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.structs(true, version, &self.transaction_states)?;
@@ -119,7 +119,7 @@ pub struct TransactionState {
 
 #[cfg(feature = "broker")]
 impl Encode for TransactionState {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i16(self.error_code);
         writer.string(true, &self.transactional_id)?;
         writer.string(true, &self.transaction_state)?;
@@ -188,7 +188,7 @@ pub struct TopicData {
 
 #[cfg(feature = "broker")]
 impl Encode for TopicData {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic)?;
         writer.packed(true, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)

@@ -28,7 +28,7 @@ impl Default for DescribeUserScramCredentialsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for DescribeUserScramCredentialsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeUserScramCredentialsRequest", version, 0, 0)?;
         writer.nullable_structs(true, version, self.users.as_deref())?;
         writer.unknown_tags(&self.unknown_tags)
@@ -64,7 +64,7 @@ pub struct UserName {
 
 #[cfg(feature = "client")]
 impl Encode for UserName {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.unknown_tags(&self.unknown_tags)
     }
@@ -120,7 +120,7 @@ impl Default for DescribeUserScramCredentialsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeUserScramCredentialsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("DescribeUserScramCredentialsResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -185,7 +185,7 @@ impl Default for DescribeUserScramCredentialsResult {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribeUserScramCredentialsResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.user)?;
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;
@@ -230,7 +230,7 @@ pub struct CredentialInfo {
 
 #[cfg(feature = "broker")]
 impl Encode for CredentialInfo {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i8(self.mechanism);
         writer.i32(self.iterations);
         writer.unknown_tags(&self.unknown_tags)

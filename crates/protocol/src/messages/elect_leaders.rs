@@ -46,7 +46,7 @@ impl Default for ElectLeadersRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ElectLeadersRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ElectLeadersRequest", version, 0, 2)?;
         let flexible = version >= 2;
         if version >= 1 {
@@ -98,7 +98,7 @@ pub struct TopicPartitions {
 
 #[cfg(feature = "client")]
 impl Encode for TopicPartitions {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.topic)?;
         writer.packed(flexible, &self.partitions)?;
@@ -150,7 +150,7 @@ pub struct ElectLeadersResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ElectLeadersResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ElectLeadersResponse", version, 0, 2)?;
         let flexible = version >= 2;
         writer.i32(self.throttle_time_ms);
@@ -202,7 +202,7 @@ pub struct ReplicaElectionResult {
 
 #[cfg(feature = "broker")]
 impl Encode for ReplicaElectionResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.string(flexible, &self.topic)?;
         writer.structs(flexible, version, &self.partition_result)?;
@@ -258,7 +258,7 @@ impl Default for PartitionResult {
 
 #[cfg(feature = "broker")]
 impl Encode for PartitionResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 2;
         writer.i32(self.partition_id);
         writer.i16(self.error_code);

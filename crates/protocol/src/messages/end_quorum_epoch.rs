@@ -29,7 +29,7 @@ pub struct EndQuorumEpochRequest {
 
 #[cfg(feature = "client")]
 impl Encode for EndQuorumEpochRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("EndQuorumEpochRequest", version, 0, 1)?;
         let flexible = version >= 1;
         writer.nullable_string(flexible, self.cluster_id.as_ref())?;
@@ -79,7 +79,7 @@ pub struct RequestTopicData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestTopicData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.topic_name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -132,7 +132,7 @@ pub struct RequestPartitionData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestPartitionData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.i32(self.partition_index);
         writer.i32(self.leader_id);
@@ -196,7 +196,7 @@ pub struct ReplicaInfo {
 
 #[cfg(feature = "client")]
 impl Encode for ReplicaInfo {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.candidate_id);
         writer.uuid(self.candidate_directory_id);
         writer.unknown_tags(&self.unknown_tags)
@@ -237,7 +237,7 @@ pub struct LeaderEndpoint {
 
 #[cfg(feature = "client")]
 impl Encode for LeaderEndpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.string(true, &self.host)?;
         writer.u16(self.port);
@@ -288,7 +288,7 @@ pub struct EndQuorumEpochResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for EndQuorumEpochResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("EndQuorumEpochResponse", version, 0, 1)?;
         let flexible = version >= 1;
         writer.i16(self.error_code);
@@ -357,7 +357,7 @@ pub struct ResponseTopicData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseTopicData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.topic_name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -404,7 +404,7 @@ pub struct ResponsePartitionData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponsePartitionData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
@@ -455,7 +455,7 @@ pub struct NodeEndpoint {
 
 #[cfg(feature = "broker")]
 impl Encode for NodeEndpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;
         writer.u16(self.port);

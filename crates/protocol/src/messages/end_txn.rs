@@ -41,7 +41,7 @@ pub struct EndTxnRequest {
 
 #[cfg(feature = "client")]
 impl Encode for EndTxnRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("EndTxnRequest", version, 0, 5)?;
         let flexible = version >= 3;
         writer.string(flexible, &self.transactional_id)?;
@@ -123,7 +123,7 @@ impl Default for EndTxnResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for EndTxnResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("EndTxnResponse", version, 0, 5)?;
         let flexible = version >= 3;
         writer.i32(self.throttle_time_ms);

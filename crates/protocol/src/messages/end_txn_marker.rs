@@ -14,7 +14,7 @@ pub struct EndTxnMarker {
 }
 
 impl Encode for EndTxnMarker {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("EndTxnMarker", version, 0, 0)?;
         writer.i32(self.coordinator_epoch);
         Ok(())

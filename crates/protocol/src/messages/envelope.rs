@@ -42,7 +42,7 @@ impl Default for EnvelopeRequest {
 
 #[cfg(feature = "client")]
 impl Encode for EnvelopeRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("EnvelopeRequest", version, 0, 0)?;
         writer.bytes(true, &self.request_data)?;
         writer.nullable_bytes(true, self.request_principal.as_ref())?;
@@ -91,7 +91,7 @@ pub struct EnvelopeResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for EnvelopeResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("EnvelopeResponse", version, 0, 0)?;
         writer.nullable_bytes(true, self.response_data.as_ref())?;
         writer.i16(self.error_code);

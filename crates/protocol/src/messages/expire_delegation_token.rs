@@ -31,7 +31,7 @@ pub struct ExpireDelegationTokenRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ExpireDelegationTokenRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ExpireDelegationTokenRequest", version, 1, 2)?;
         let flexible = version >= 2;
         writer.bytes(flexible, &self.hmac)?;
@@ -83,7 +83,7 @@ pub struct ExpireDelegationTokenResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ExpireDelegationTokenResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ExpireDelegationTokenResponse", version, 1, 2)?;
         let flexible = version >= 2;
         writer.i16(self.error_code);

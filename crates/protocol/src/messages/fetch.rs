@@ -115,7 +115,7 @@ impl Default for FetchRequest {
 
 #[cfg(feature = "client")]
 impl Encode for FetchRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("FetchRequest", version, 4, 18)?;
         let flexible = version >= 12;
         if version <= 14 {
@@ -252,7 +252,7 @@ impl Default for ReplicaState {
 
 #[cfg(feature = "client")]
 impl Encode for ReplicaState {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.replica_id);
         writer.i64(self.replica_epoch);
         writer.unknown_tags(&self.unknown_tags)
@@ -297,7 +297,7 @@ pub struct FetchTopic {
 
 #[cfg(feature = "client")]
 impl Encode for FetchTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
         if version <= 12 {
             writer.string(flexible, &self.topic)?;
@@ -383,7 +383,7 @@ impl Default for FetchPartition {
 
 #[cfg(feature = "client")]
 impl Encode for FetchPartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
         writer.i32(self.partition);
         if version >= 9 {
@@ -495,7 +495,7 @@ pub struct ForgottenTopic {
 
 #[cfg(feature = "client")]
 impl Encode for ForgottenTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
         if version <= 12 {
             writer.string(flexible, &self.topic)?;
@@ -590,7 +590,7 @@ pub struct FetchResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for FetchResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("FetchResponse", version, 4, 18)?;
         let flexible = version >= 12;
         writer.i32(self.throttle_time_ms);
@@ -676,7 +676,7 @@ pub struct FetchableTopicResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for FetchableTopicResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
         if version <= 12 {
             writer.string(flexible, &self.topic)?;
@@ -700,6 +700,21 @@ impl Decode for FetchableTopicResponse {
         let partitions = reader.listed(flexible, version)?;
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { topic, topic_id, partitions, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 12;
+        if version <= 12 {
+            reader.check_string(flexible)?;
+        }
+        if version > 12 {
+            reader.skip(16)?;
+        }
+        reader.check_structs::<PartitionData>(flexible, version)?;
+        if flexible {
+            reader.check_unknown_tags()?;
+        }
+        Ok(())
     }
 }
 
@@ -777,7 +792,7 @@ impl Default for PartitionData {
 
 #[cfg(feature = "broker")]
 impl Encode for PartitionData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
@@ -876,6 +891,31 @@ impl Decode for PartitionData {
             unknown_tags,
         })
     }
+
+    fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 12;
+        reader.skip(match version {
+            ..=4 => 22,
+            _ => 30,
+        })?;
+        reader.check_nullable_structs::<AbortedTransaction>(flexible, version)?;
+        if version > 10 {
+            reader.skip(4)?;
+        }
+        reader.check_nullable_bytes(flexible)?;
+        if flexible {
+            reader.check_tags(|tag, field| {
+                match tag {
+                    0 => field.check_structure::<EpochEndOffset>(version)?,
+                    1 => field.check_structure::<LeaderIdAndEpoch>(version)?,
+                    2 => field.check_structure::<SnapshotId>(version)?,
+                    _ => return Ok(false),
+                }
+                Ok(true)
+            })?;
+        }
+        Ok(())
+    }
 }
 
 #[cfg(feature = "serde")]
@@ -917,7 +957,7 @@ impl Default for EpochEndOffset {
 
 #[cfg(feature = "broker")]
 impl Encode for EpochEndOffset {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.epoch);
         writer.i64(self.end_offset);
         writer.unknown_tags(&self.unknown_tags)
@@ -933,6 +973,11 @@ impl Decode for EpochEndOffset {
         let end_offset = reader.i64()?;
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { epoch, end_offset, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        reader.skip(12)?;
+        reader.check_unknown_tags()
     }
 }
 
@@ -966,7 +1011,7 @@ impl Default for LeaderIdAndEpoch {
 
 #[cfg(feature = "broker")]
 impl Encode for LeaderIdAndEpoch {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.unknown_tags(&self.unknown_tags)
@@ -982,6 +1027,11 @@ impl Decode for LeaderIdAndEpoch {
         let leader_epoch = reader.i32()?;
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { leader_id, leader_epoch, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        reader.skip(8)?;
+        reader.check_unknown_tags()
     }
 }
 
@@ -1015,7 +1065,7 @@ impl Default for SnapshotId {
 
 #[cfg(feature = "broker")]
 impl Encode for SnapshotId {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i64(self.end_offset);
         writer.i32(self.epoch);
         writer.unknown_tags(&self.unknown_tags)
@@ -1031,6 +1081,11 @@ impl Decode for SnapshotId {
         let epoch = reader.i32()?;
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { end_offset, epoch, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        reader.skip(12)?;
+        reader.check_unknown_tags()
     }
 }
 
@@ -1056,7 +1111,7 @@ pub struct AbortedTransaction {
 
 #[cfg(feature = "broker")]
 impl Encode for AbortedTransaction {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 12;
         writer.i64(self.producer_id);
         writer.i64(self.first_offset);
@@ -1074,6 +1129,15 @@ impl Decode for AbortedTransaction {
         let first_offset = reader.i64()?;
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { producer_id, first_offset, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 12;
+        reader.skip(16)?;
+        if flexible {
+            reader.check_unknown_tags()?;
+        }
+        Ok(())
     }
 }
 
@@ -1103,7 +1167,7 @@ pub struct NodeEndpoint {
 
 #[cfg(feature = "broker")]
 impl Encode for NodeEndpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;
         writer.i32(self.port);
@@ -1123,6 +1187,14 @@ impl Decode for NodeEndpoint {
         let rack = reader.nullable_string(true)?;
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { node_id, host, port, rack, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        reader.skip(4)?;
+        reader.check_string(true)?;
+        reader.skip(4)?;
+        reader.check_nullable_string(true)?;
+        reader.check_unknown_tags()
     }
 }
 

@@ -49,7 +49,7 @@ impl Default for FetchSnapshotRequest {
 
 #[cfg(feature = "client")]
 impl Encode for FetchSnapshotRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("FetchSnapshotRequest", version, 0, 1)?;
 
         writer.i32(self.replica_id);
@@ -109,7 +109,7 @@ pub struct RequestTopicSnapshot {
 
 #[cfg(feature = "client")]
 impl Encode for RequestTopicSnapshot {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -156,7 +156,7 @@ pub struct RequestPartitionSnapshot {
 
 #[cfg(feature = "client")]
 impl Encode for RequestPartitionSnapshot {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition);
         writer.i32(self.current_leader_epoch);
         writer.structure(version, &self.snapshot_id)?;
@@ -225,7 +225,7 @@ pub struct RequestSnapshotId {
 
 #[cfg(feature = "client")]
 impl Encode for RequestSnapshotId {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i64(self.end_offset);
         writer.i32(self.epoch);
         writer.unknown_tags(&self.unknown_tags)
@@ -275,7 +275,7 @@ pub struct FetchSnapshotResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for FetchSnapshotResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("FetchSnapshotResponse", version, 0, 1)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -338,7 +338,7 @@ pub struct ResponseTopicSnapshot {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseTopicSnapshot {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -389,7 +389,7 @@ pub struct ResponsePartitionSnapshot {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponsePartitionSnapshot {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.index);
         writer.i16(self.error_code);
         writer.structure(version, &self.snapshot_id)?;
@@ -463,7 +463,7 @@ pub struct ResponseSnapshotId {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseSnapshotId {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i64(self.end_offset);
         writer.i32(self.epoch);
         writer.unknown_tags(&self.unknown_tags)
@@ -504,7 +504,7 @@ pub struct LeaderIdAndEpoch {
 
 #[cfg(feature = "broker")]
 impl Encode for LeaderIdAndEpoch {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.unknown_tags(&self.unknown_tags)
@@ -547,7 +547,7 @@ pub struct NodeEndpoint {
 
 #[cfg(feature = "broker")]
 impl Encode for NodeEndpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;
         writer.u16(self.port);

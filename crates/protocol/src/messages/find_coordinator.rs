@@ -43,7 +43,7 @@ pub struct FindCoordinatorRequest {
 
 #[cfg(feature = "client")]
 impl Encode for FindCoordinatorRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("FindCoordinatorRequest", version, 0, 6)?;
         let flexible = version >= 3;
         if version <= 3 {
@@ -155,7 +155,7 @@ impl Default for FindCoordinatorResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for FindCoordinatorResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("FindCoordinatorResponse", version, 0, 6)?;
         let flexible = version >= 3;
         if version >= 1 {
@@ -276,7 +276,7 @@ impl Default for Coordinator {
 
 #[cfg(feature = "broker")]
 impl Encode for Coordinator {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.key)?;
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;

@@ -20,7 +20,7 @@ pub struct GetTelemetrySubscriptionsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for GetTelemetrySubscriptionsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("GetTelemetrySubscriptionsRequest", version, 0, 0)?;
         writer.uuid(self.client_instance_id);
         writer.unknown_tags(&self.unknown_tags)
@@ -74,7 +74,7 @@ pub struct GetTelemetrySubscriptionsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for GetTelemetrySubscriptionsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("GetTelemetrySubscriptionsResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);

@@ -37,7 +37,7 @@ pub struct HeartbeatRequest {
 
 #[cfg(feature = "client")]
 impl Encode for HeartbeatRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("HeartbeatRequest", version, 0, 4)?;
         let flexible = version >= 4;
         writer.string(flexible, &self.group_id)?;
@@ -103,7 +103,7 @@ pub struct HeartbeatResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for HeartbeatResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("HeartbeatResponse", version, 0, 4)?;
         let flexible = version >= 4;
         if version >= 1 {

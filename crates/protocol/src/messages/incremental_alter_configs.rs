@@ -25,7 +25,7 @@ pub struct IncrementalAlterConfigsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for IncrementalAlterConfigsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("IncrementalAlterConfigsRequest", version, 0, 1)?;
         let flexible = version >= 1;
         writer.structs(flexible, version, &self.resources)?;
@@ -70,7 +70,7 @@ pub struct AlterConfigsResource {
 
 #[cfg(feature = "client")]
 impl Encode for AlterConfigsResource {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.i8(self.resource_type);
         writer.string(flexible, &self.resource_name)?;
@@ -129,7 +129,7 @@ impl Default for AlterableConfig {
 
 #[cfg(feature = "client")]
 impl Encode for AlterableConfig {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.string(flexible, &self.name)?;
         writer.i8(self.config_operation);
@@ -178,7 +178,7 @@ pub struct IncrementalAlterConfigsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for IncrementalAlterConfigsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("IncrementalAlterConfigsResponse", version, 0, 1)?;
         let flexible = version >= 1;
         writer.i32(self.throttle_time_ms);
@@ -239,7 +239,7 @@ impl Default for AlterConfigsResourceResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for AlterConfigsResourceResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 1;
         writer.i16(self.error_code);
         writer.nullable_string(flexible, self.error_message.as_ref())?;

@@ -69,7 +69,7 @@ impl Default for InitProducerIdRequest {
 
 #[cfg(feature = "client")]
 impl Encode for InitProducerIdRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version(
             "InitProducerIdRequest",
             version,
@@ -203,7 +203,7 @@ impl Default for InitProducerIdResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for InitProducerIdResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version(
             "InitProducerIdResponse",
             version,

@@ -22,7 +22,7 @@ pub struct InitializeShareGroupStateRequest {
 
 #[cfg(feature = "client")]
 impl Encode for InitializeShareGroupStateRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("InitializeShareGroupStateRequest", version, 0, 0)?;
         writer.string(true, &self.group_id)?;
         writer.structs(true, version, &self.topics)?;
@@ -63,7 +63,7 @@ pub struct InitializeStateData {
 
 #[cfg(feature = "client")]
 impl Encode for InitializeStateData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -104,7 +104,7 @@ pub struct PartitionData {
 
 #[cfg(feature = "client")]
 impl Encode for PartitionData {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition);
         writer.i32(self.state_epoch);
         writer.i64(self.start_offset);
@@ -149,7 +149,7 @@ pub struct InitializeShareGroupStateResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for InitializeShareGroupStateResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("InitializeShareGroupStateResponse", version, 0, 0)?;
         writer.structs(true, version, &self.results)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -187,7 +187,7 @@ pub struct InitializeStateResult {
 
 #[cfg(feature = "broker")]
 impl Encode for InitializeStateResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -228,7 +228,7 @@ pub struct PartitionResult {
 
 #[cfg(feature = "broker")]
 impl Encode for PartitionResult {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition);
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;

@@ -75,7 +75,7 @@ impl Default for JoinGroupRequest {
 
 #[cfg(feature = "client")]
 impl Encode for JoinGroupRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("JoinGroupRequest", version, 0, 9)?;
         let flexible = version >= 6;
         writer.string(flexible, &self.group_id)?;
@@ -154,7 +154,7 @@ pub struct JoinGroupRequestProtocol {
 
 #[cfg(feature = "client")]
 impl Encode for JoinGroupRequestProtocol {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.string(flexible, &self.name)?;
         writer.bytes(flexible, &self.metadata)?;
@@ -257,7 +257,7 @@ impl Default for JoinGroupResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for JoinGroupResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("JoinGroupResponse", version, 0, 9)?;
         let flexible = version >= 6;
         if version >= 2 {
@@ -352,7 +352,7 @@ pub struct JoinGroupResponseMember {
 
 #[cfg(feature = "broker")]
 impl Encode for JoinGroupResponseMember {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.string(flexible, &self.member_id)?;
         if version >= 5 {

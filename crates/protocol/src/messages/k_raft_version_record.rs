@@ -19,7 +19,7 @@ pub struct KRaftVersionRecord {
 }
 
 impl Encode for KRaftVersionRecord {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("KRaftVersionRecord", version, 0, 0)?;
         writer.i16(self.version_);
         writer.i16(self.k_raft_version);

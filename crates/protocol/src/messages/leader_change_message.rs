@@ -28,7 +28,7 @@ pub struct LeaderChangeMessage {
 }
 
 impl Encode for LeaderChangeMessage {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("LeaderChangeMessage", version, 0, 1)?;
         writer.i16(self.version_);
         writer.i32(self.leader_id);
@@ -75,7 +75,7 @@ pub struct Voter {
 }
 
 impl Encode for Voter {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.voter_id);
         if version >= 1 {
             writer.uuid(self.voter_directory_id);

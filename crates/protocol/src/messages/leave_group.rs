@@ -39,7 +39,7 @@ pub struct LeaveGroupRequest {
 
 #[cfg(feature = "client")]
 impl Encode for LeaveGroupRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("LeaveGroupRequest", version, 0, 5)?;
         let flexible = version >= 4;
         writer.string(flexible, &self.group_id)?;
@@ -97,7 +97,7 @@ pub struct MemberIdentity {
 
 #[cfg(feature = "client")]
 impl Encode for MemberIdentity {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.string(flexible, &self.member_id)?;
         writer.nullable_string(flexible, self.group_instance_id.as_ref())?;
@@ -162,7 +162,7 @@ pub struct LeaveGroupResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for LeaveGroupResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("LeaveGroupResponse", version, 0, 5)?;
         let flexible = version >= 4;
         if version >= 1 {
@@ -229,7 +229,7 @@ impl Default for MemberResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for MemberResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.string(flexible, &self.member_id)?;
         writer.nullable_string(flexible, self.group_instance_id.as_ref())?;

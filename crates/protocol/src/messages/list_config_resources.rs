@@ -27,7 +27,7 @@ pub struct ListConfigResourcesRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ListConfigResourcesRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ListConfigResourcesRequest", version, 0, 1)?;
         if version >= 1 {
             writer.packed(true, &self.resource_types)?;
@@ -78,7 +78,7 @@ pub struct ListConfigResourcesResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ListConfigResourcesResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ListConfigResourcesResponse", version, 0, 1)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -130,7 +130,7 @@ impl Default for ConfigResource {
 
 #[cfg(feature = "broker")]
 impl Encode for ConfigResource {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.resource_name)?;
         if version >= 1 {
             writer.i8(self.resource_type);

@@ -35,7 +35,7 @@ pub struct ListGroupsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ListGroupsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ListGroupsRequest", version, 0, 5)?;
         let flexible = version >= 3;
         if version >= 4 {
@@ -103,7 +103,7 @@ pub struct ListGroupsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ListGroupsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ListGroupsResponse", version, 0, 5)?;
         let flexible = version >= 3;
         if version >= 1 {
@@ -161,7 +161,7 @@ pub struct ListedGroup {
 
 #[cfg(feature = "broker")]
 impl Encode for ListedGroup {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         writer.string(flexible, &self.group_id)?;
         writer.string(flexible, &self.protocol_type)?;

@@ -57,7 +57,7 @@ pub struct ListOffsetsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ListOffsetsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ListOffsetsRequest", version, 1, 11)?;
         let flexible = version >= 6;
         writer.i32(self.replica_id);
@@ -114,7 +114,7 @@ pub struct ListOffsetsTopic {
 
 #[cfg(feature = "client")]
 impl Encode for ListOffsetsTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.string(flexible, &self.name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -170,7 +170,7 @@ impl Default for ListOffsetsPartition {
 
 #[cfg(feature = "client")]
 impl Encode for ListOffsetsPartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.i32(self.partition_index);
         if version >= 4 {
@@ -247,7 +247,7 @@ pub struct ListOffsetsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ListOffsetsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ListOffsetsResponse", version, 1, 11)?;
         let flexible = version >= 6;
         if version >= 2 {
@@ -294,7 +294,7 @@ pub struct ListOffsetsTopicResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ListOffsetsTopicResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.string(flexible, &self.name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -360,7 +360,7 @@ impl Default for ListOffsetsPartitionResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ListOffsetsPartitionResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.i32(self.partition_index);
         writer.i16(self.error_code);

@@ -30,7 +30,7 @@ impl Default for ListPartitionReassignmentsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ListPartitionReassignmentsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ListPartitionReassignmentsRequest", version, 0, 0)?;
         writer.i32(self.timeout_ms);
         writer.nullable_structs(true, version, self.topics.as_deref())?;
@@ -73,7 +73,7 @@ pub struct ListPartitionReassignmentsTopics {
 
 #[cfg(feature = "client")]
 impl Encode for ListPartitionReassignmentsTopics {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.packed(true, &self.partition_indexes)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -132,7 +132,7 @@ impl Default for ListPartitionReassignmentsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ListPartitionReassignmentsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ListPartitionReassignmentsResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -181,7 +181,7 @@ pub struct OngoingTopicReassignment {
 
 #[cfg(feature = "broker")]
 impl Encode for OngoingTopicReassignment {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -230,7 +230,7 @@ pub struct OngoingPartitionReassignment {
 
 #[cfg(feature = "broker")]
 impl Encode for OngoingPartitionReassignment {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.packed(true, &self.replicas)?;
         writer.packed(true, &self.adding_replicas)?;

@@ -49,7 +49,7 @@ impl Default for ListTransactionsRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ListTransactionsRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ListTransactionsRequest", version, 0, 2)?;
         writer.strings(true, &self.state_filters)?;
         writer.packed(true, &self.producer_id_filters)?;
@@ -126,7 +126,7 @@ pub struct ListTransactionsResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ListTransactionsResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ListTransactionsResponse", version, 0, 2)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -179,7 +179,7 @@ pub struct TransactionState {
 
 #[cfg(feature = "broker")]
 impl Encode for TransactionState {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.transactional_id)?;
         writer.i64(self.producer_id);
         writer.string(true, &self.transaction_state)?;

@@ -46,7 +46,7 @@ impl Default for MetadataRequest {
 
 #[cfg(feature = "client")]
 impl Encode for MetadataRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("MetadataRequest", version, 0, 13)?;
         let flexible = version >= 9;
         if version >= 1 {
@@ -146,7 +146,7 @@ impl Default for MetadataRequestTopic {
 
 #[cfg(feature = "client")]
 impl Encode for MetadataRequestTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         if version >= 10 {
             writer.uuid(self.topic_id);
@@ -258,7 +258,7 @@ impl Default for MetadataResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for MetadataResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("MetadataResponse", version, 0, 13)?;
         let flexible = version >= 9;
         if version >= 3 {
@@ -351,7 +351,7 @@ pub struct MetadataResponseBroker {
 
 #[cfg(feature = "broker")]
 impl Encode for MetadataResponseBroker {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         writer.i32(self.node_id);
         writer.string(flexible, &self.host)?;
@@ -430,7 +430,7 @@ impl Default for MetadataResponseTopic {
 
 #[cfg(feature = "broker")]
 impl Encode for MetadataResponseTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         writer.i16(self.error_code);
         if version >= 12 {
@@ -544,7 +544,7 @@ impl Default for MetadataResponsePartition {
 
 #[cfg(feature = "broker")]
 impl Encode for MetadataResponsePartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         writer.i16(self.error_code);
         writer.i32(self.partition_index);

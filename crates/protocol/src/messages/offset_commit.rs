@@ -73,7 +73,7 @@ impl Default for OffsetCommitRequest {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetCommitRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("OffsetCommitRequest", version, 2, 10)?;
         let flexible = version >= 8;
         writer.string(flexible, &self.group_id)?;
@@ -148,7 +148,7 @@ pub struct OffsetCommitRequestTopic {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetCommitRequestTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 8;
         if version <= 9 {
             writer.string(flexible, &self.name)?;
@@ -216,7 +216,7 @@ impl Default for OffsetCommitRequestPartition {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetCommitRequestPartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 8;
         writer.i32(self.partition_index);
         writer.i64(self.committed_offset);
@@ -296,7 +296,7 @@ pub struct OffsetCommitResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetCommitResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("OffsetCommitResponse", version, 2, 10)?;
         let flexible = version >= 8;
         if version >= 3 {
@@ -347,7 +347,7 @@ pub struct OffsetCommitResponseTopic {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetCommitResponseTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 8;
         if version <= 9 {
             writer.string(flexible, &self.name)?;
@@ -395,7 +395,7 @@ pub struct OffsetCommitResponsePartition {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetCommitResponsePartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 8;
         writer.i32(self.partition_index);
         writer.i16(self.error_code);

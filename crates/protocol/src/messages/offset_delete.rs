@@ -22,7 +22,7 @@ pub struct OffsetDeleteRequest {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetDeleteRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("OffsetDeleteRequest", version, 0, 0)?;
         writer.string(false, &self.group_id)?;
         writer.structs(false, version, &self.topics)?;
@@ -61,7 +61,7 @@ pub struct OffsetDeleteRequestTopic {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetDeleteRequestTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(false, &self.name)?;
         writer.structs(false, version, &self.partitions)?;
         Ok(())
@@ -94,7 +94,7 @@ pub struct OffsetDeleteRequestPartition {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetDeleteRequestPartition {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         Ok(())
     }
@@ -130,7 +130,7 @@ pub struct OffsetDeleteResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetDeleteResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("OffsetDeleteResponse", version, 0, 0)?;
         writer.i16(self.error_code);
         writer.i32(self.throttle_time_ms);
@@ -172,7 +172,7 @@ pub struct OffsetDeleteResponseTopic {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetDeleteResponseTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(false, &self.name)?;
         writer.structs(false, version, &self.partitions)?;
         Ok(())
@@ -207,7 +207,7 @@ pub struct OffsetDeleteResponsePartition {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetDeleteResponsePartition {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
         Ok(())

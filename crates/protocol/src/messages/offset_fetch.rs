@@ -67,7 +67,7 @@ impl Default for OffsetFetchRequest {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetFetchRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("OffsetFetchRequest", version, 1, 10)?;
         let flexible = version >= 6;
         if version <= 7 {
@@ -155,7 +155,7 @@ pub struct OffsetFetchRequestTopic {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetFetchRequestTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.string(flexible, &self.name)?;
         writer.packed(flexible, &self.partition_indexes)?;
@@ -220,7 +220,7 @@ impl Default for OffsetFetchRequestGroup {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetFetchRequestGroup {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.group_id)?;
         if version >= 9 {
             writer.nullable_string(true, self.member_id.as_ref())?;
@@ -275,7 +275,7 @@ pub struct OffsetFetchRequestTopics {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetFetchRequestTopics {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         if version <= 9 {
             writer.string(true, &self.name)?;
         }
@@ -360,7 +360,7 @@ pub struct OffsetFetchResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetFetchResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("OffsetFetchResponse", version, 1, 10)?;
         let flexible = version >= 6;
         if version >= 3 {
@@ -423,7 +423,7 @@ pub struct OffsetFetchResponseTopic {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetFetchResponseTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.string(flexible, &self.name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -487,7 +487,7 @@ impl Default for OffsetFetchResponsePartition {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetFetchResponsePartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 6;
         writer.i32(self.partition_index);
         writer.i64(self.committed_offset);
@@ -550,7 +550,7 @@ pub struct OffsetFetchResponseGroup {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetFetchResponseGroup {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.group_id)?;
         writer.structs(true, version, &self.topics)?;
         writer.i16(self.error_code);
@@ -598,7 +598,7 @@ pub struct OffsetFetchResponseTopics {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetFetchResponseTopics {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         if version <= 9 {
             writer.string(true, &self.name)?;
         }
@@ -667,7 +667,7 @@ impl Default for OffsetFetchResponsePartitions {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetFetchResponsePartitions {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i64(self.committed_offset);
         writer.i32(self.committed_leader_epoch);

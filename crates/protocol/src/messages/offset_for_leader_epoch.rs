@@ -41,7 +41,7 @@ impl Default for OffsetForLeaderEpochRequest {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetForLeaderEpochRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("OffsetForLeaderEpochRequest", version, 2, 4)?;
         let flexible = version >= 4;
         if version >= 3 {
@@ -88,7 +88,7 @@ pub struct OffsetForLeaderTopic {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetForLeaderTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.string(flexible, &self.topic)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -139,7 +139,7 @@ impl Default for OffsetForLeaderPartition {
 
 #[cfg(feature = "client")]
 impl Encode for OffsetForLeaderPartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.i32(self.partition);
         writer.i32(self.current_leader_epoch);
@@ -196,7 +196,7 @@ pub struct OffsetForLeaderEpochResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetForLeaderEpochResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("OffsetForLeaderEpochResponse", version, 2, 4)?;
         let flexible = version >= 4;
         writer.i32(self.throttle_time_ms);
@@ -241,7 +241,7 @@ pub struct OffsetForLeaderTopicResult {
 
 #[cfg(feature = "broker")]
 impl Encode for OffsetForLeaderTopicResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.string(flexible, &self.topic)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -302,7 +302,7 @@ impl Default for EpochEndOffset {
 
 #[cfg(feature = "broker")]
 impl Encode for EpochEndOffset {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.i16(self.error_code);
         writer.i32(self.partition);

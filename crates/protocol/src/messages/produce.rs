@@ -55,7 +55,7 @@ pub struct ProduceRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ProduceRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ProduceRequest", version, 3, 13)?;
         let flexible = version >= 9;
         writer.nullable_string(flexible, self.transactional_id.as_ref())?;
@@ -110,7 +110,7 @@ pub struct TopicProduceData {
 
 #[cfg(feature = "client")]
 impl Encode for TopicProduceData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         if version <= 12 {
             writer.string(flexible, &self.name)?;
@@ -134,6 +134,21 @@ impl Decode for TopicProduceData {
         let partition_data = reader.listed(flexible, version)?;
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { name, topic_id, partition_data, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 9;
+        if version <= 12 {
+            reader.check_string(flexible)?;
+        }
+        if version > 12 {
+            reader.skip(16)?;
+        }
+        reader.check_structs::<PartitionProduceData>(flexible, version)?;
+        if flexible {
+            reader.check_unknown_tags()?;
+        }
+        Ok(())
     }
 }
 
@@ -166,7 +181,7 @@ impl Default for PartitionProduceData {
 
 #[cfg(feature = "client")]
 impl Encode for PartitionProduceData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         writer.i32(self.index);
         writer.nullable_bytes(flexible, self.records.as_ref())?;
@@ -184,6 +199,16 @@ impl Decode for PartitionProduceData {
         let records = reader.nullable_bytes(flexible)?;
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self { index, records, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 9;
+        reader.skip(4)?;
+        reader.check_nullable_bytes(flexible)?;
+        if flexible {
+            reader.check_unknown_tags()?;
+        }
+        Ok(())
     }
 }
 
@@ -238,7 +263,7 @@ pub struct ProduceResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ProduceResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ProduceResponse", version, 3, 13)?;
         let flexible = version >= 9;
         writer.structs(flexible, version, &self.responses)?;
@@ -312,7 +337,7 @@ pub struct TopicProduceResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for TopicProduceResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         if version <= 12 {
             writer.string(flexible, &self.name)?;
@@ -398,7 +423,7 @@ impl Default for PartitionProduceResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for PartitionProduceResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         writer.i32(self.index);
         writer.i16(self.error_code);
@@ -500,7 +525,7 @@ pub struct BatchIndexAndErrorMessage {
 
 #[cfg(feature = "broker")]
 impl Encode for BatchIndexAndErrorMessage {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 9;
         writer.i32(self.batch_index);
         writer.nullable_string(flexible, self.batch_index_error_message.as_ref())?;
@@ -551,7 +576,7 @@ impl Default for LeaderIdAndEpoch {
 
 #[cfg(feature = "broker")]
 impl Encode for LeaderIdAndEpoch {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.unknown_tags(&self.unknown_tags)
@@ -596,7 +621,7 @@ pub struct NodeEndpoint {
 
 #[cfg(feature = "broker")]
 impl Encode for NodeEndpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;
         writer.i32(self.port);

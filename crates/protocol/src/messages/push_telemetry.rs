@@ -30,7 +30,7 @@ pub struct PushTelemetryRequest {
 
 #[cfg(feature = "client")]
 impl Encode for PushTelemetryRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("PushTelemetryRequest", version, 0, 0)?;
         writer.uuid(self.client_instance_id);
         writer.i32(self.subscription_id);
@@ -82,7 +82,7 @@ pub struct PushTelemetryResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for PushTelemetryResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("PushTelemetryResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);

@@ -27,7 +27,7 @@ pub struct ReadShareGroupStateSummaryRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ReadShareGroupStateSummaryRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ReadShareGroupStateSummaryRequest", version, 0, 1)?;
         writer.string(true, &self.group_id)?;
         writer.structs(true, version, &self.topics)?;
@@ -68,7 +68,7 @@ pub struct ReadStateSummaryData {
 
 #[cfg(feature = "client")]
 impl Encode for ReadStateSummaryData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -107,7 +107,7 @@ pub struct PartitionData {
 
 #[cfg(feature = "client")]
 impl Encode for PartitionData {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition);
         writer.i32(self.leader_epoch);
         writer.unknown_tags(&self.unknown_tags)
@@ -153,7 +153,7 @@ pub struct ReadShareGroupStateSummaryResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ReadShareGroupStateSummaryResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ReadShareGroupStateSummaryResponse", version, 0, 1)?;
         writer.structs(true, version, &self.results)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -191,7 +191,7 @@ pub struct ReadStateSummaryResult {
 
 #[cfg(feature = "broker")]
 impl Encode for ReadStateSummaryResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -257,7 +257,7 @@ impl Default for PartitionResult {
 
 #[cfg(feature = "broker")]
 impl Encode for PartitionResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition);
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;

@@ -37,7 +37,7 @@ impl Default for RemoveRaftVoterRequest {
 
 #[cfg(feature = "client")]
 impl Encode for RemoveRaftVoterRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("RemoveRaftVoterRequest", version, 0, 0)?;
         writer.nullable_string(true, self.cluster_id.as_ref())?;
         writer.i32(self.voter_id);
@@ -98,7 +98,7 @@ impl Default for RemoveRaftVoterResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for RemoveRaftVoterResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("RemoveRaftVoterResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);

@@ -31,7 +31,7 @@ pub struct RenewDelegationTokenRequest {
 
 #[cfg(feature = "client")]
 impl Encode for RenewDelegationTokenRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("RenewDelegationTokenRequest", version, 1, 2)?;
         let flexible = version >= 2;
         writer.bytes(flexible, &self.hmac)?;
@@ -83,7 +83,7 @@ pub struct RenewDelegationTokenResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for RenewDelegationTokenResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("RenewDelegationTokenResponse", version, 1, 2)?;
         let flexible = version >= 2;
         writer.i16(self.error_code);

@@ -46,7 +46,7 @@ impl Default for RequestHeader {
 }
 
 impl Encode for RequestHeader {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("RequestHeader", version, 1, 2)?;
         let flexible = version >= 2;
         writer.i16(self.request_api_key);

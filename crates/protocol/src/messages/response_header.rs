@@ -20,7 +20,7 @@ pub struct ResponseHeader {
 }
 
 impl Encode for ResponseHeader {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ResponseHeader", version, 0, 1)?;
         let flexible = version >= 1;
         writer.i32(self.correlation_id);

@@ -27,7 +27,7 @@ pub struct SaslAuthenticateRequest {
 
 #[cfg(feature = "client")]
 impl Encode for SaslAuthenticateRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("SaslAuthenticateRequest", version, 0, 2)?;
         let flexible = version >= 2;
         writer.bytes(flexible, &self.auth_bytes)?;
@@ -94,7 +94,7 @@ impl Default for SaslAuthenticateResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for SaslAuthenticateResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("SaslAuthenticateResponse", version, 0, 2)?;
         let flexible = version >= 2;
         writer.i16(self.error_code);

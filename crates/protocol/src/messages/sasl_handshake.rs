@@ -21,7 +21,7 @@ pub struct SaslHandshakeRequest {
 
 #[cfg(feature = "client")]
 impl Encode for SaslHandshakeRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("SaslHandshakeRequest", version, 0, 1)?;
         writer.string(false, &self.mechanism)?;
         Ok(())
@@ -60,7 +60,7 @@ pub struct SaslHandshakeResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for SaslHandshakeResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("SaslHandshakeResponse", version, 0, 1)?;
         writer.i16(self.error_code);
         writer.strings(false, &self.mechanisms)?;

@@ -54,7 +54,7 @@ impl Default for ShareAcknowledgeRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ShareAcknowledgeRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ShareAcknowledgeRequest", version, 1, 2)?;
         writer.nullable_string(true, self.group_id.as_ref())?;
         writer.nullable_string(true, self.member_id.as_ref())?;
@@ -108,7 +108,7 @@ pub struct AcknowledgeTopic {
 
 #[cfg(feature = "client")]
 impl Encode for AcknowledgeTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -147,7 +147,7 @@ pub struct AcknowledgePartition {
 
 #[cfg(feature = "client")]
 impl Encode for AcknowledgePartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.structs(true, version, &self.acknowledgement_batches)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -188,7 +188,7 @@ pub struct AcknowledgementBatch {
 
 #[cfg(feature = "client")]
 impl Encode for AcknowledgementBatch {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i64(self.first_offset);
         writer.i64(self.last_offset);
         writer.packed(true, &self.acknowledge_types)?;
@@ -251,7 +251,7 @@ pub struct ShareAcknowledgeResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ShareAcknowledgeResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ShareAcknowledgeResponse", version, 1, 2)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -314,7 +314,7 @@ pub struct ShareAcknowledgeTopicResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ShareAcknowledgeTopicResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -357,7 +357,7 @@ pub struct PartitionData {
 
 #[cfg(feature = "broker")]
 impl Encode for PartitionData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;
@@ -402,7 +402,7 @@ pub struct LeaderIdAndEpoch {
 
 #[cfg(feature = "broker")]
 impl Encode for LeaderIdAndEpoch {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.unknown_tags(&self.unknown_tags)
@@ -447,7 +447,7 @@ pub struct NodeEndpoint {
 
 #[cfg(feature = "broker")]
 impl Encode for NodeEndpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;
         writer.i32(self.port);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 #[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
-use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
+use crate::wire::{ByteString, Listed, Packed, UnknownTags, Uuid};
 
 /// The message `ShareFetchRequest` (API key 78), versions 1 to 2, all of them flexible.
 ///
@@ -81,7 +81,7 @@ impl Default for ShareFetchRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ShareFetchRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ShareFetchRequest", version, 1, 2)?;
         writer.nullable_string(true, self.group_id.as_ref())?;
         writer.nullable_string(true, self.member_id.as_ref())?;
@@ -172,7 +172,7 @@ pub struct FetchTopic {
 
 #[cfg(feature = "client")]
 impl Encode for FetchTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -215,7 +215,7 @@ pub struct FetchPartition {
 
 #[cfg(feature = "client")]
 impl Encode for FetchPartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         refuse(self.partition_max_bytes != 0, "FetchPartition", "partitionMaxBytes", version)?;
         writer.structs(true, version, &self.acknowledgement_batches)?;
@@ -258,7 +258,7 @@ pub struct AcknowledgementBatch {
 
 #[cfg(feature = "client")]
 impl Encode for AcknowledgementBatch {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i64(self.first_offset);
         writer.i64(self.last_offset);
         writer.packed(true, &self.acknowledge_types)?;
@@ -300,7 +300,7 @@ pub struct ForgottenTopic {
 
 #[cfg(feature = "client")]
 impl Encode for ForgottenTopic {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.packed(true, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -349,23 +349,23 @@ pub struct ShareFetchResponse {
     /// The time in milliseconds for which the acquired records are locked.
     pub acquisition_lock_timeout_ms: i32,
     /// The response topics.
-    pub responses: Vec<ShareFetchableTopicResponse>,
+    pub responses: Listed<ShareFetchableTopicResponse>,
     /// Endpoints for all current leaders enumerated in PartitionData with error NOT\_LEADER\_OR\_FOLLOWER.
-    pub node_endpoints: Vec<NodeEndpoint>,
+    pub node_endpoints: Listed<NodeEndpoint>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
 }
 
 #[cfg(feature = "broker")]
 impl Encode for ShareFetchResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ShareFetchResponse", version, 1, 2)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;
         writer.i32(self.acquisition_lock_timeout_ms);
-        writer.structs(true, version, &self.responses)?;
-        writer.structs(true, version, &self.node_endpoints)?;
+        writer.listed(true, version, &self.responses)?;
+        writer.listed(true, version, &self.node_endpoints)?;
         writer.unknown_tags(&self.unknown_tags)
     }
 }
@@ -380,8 +380,8 @@ impl Decode for ShareFetchResponse {
         let error_code = reader.i16()?;
         let error_message = reader.nullable_string(true)?;
         let acquisition_lock_timeout_ms = reader.i32()?;
-        let responses = reader.structs(true, version)?;
-        let node_endpoints = reader.structs(true, version)?;
+        let responses = reader.listed(true, version)?;
+        let node_endpoints = reader.listed(true, version)?;
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self {
             throttle_time_ms,
@@ -412,16 +412,16 @@ pub struct ShareFetchableTopicResponse {
     /// The unique topic ID.
     pub topic_id: Uuid,
     /// The topic partitions.
-    pub partitions: Vec<PartitionData>,
+    pub partitions: Listed<PartitionData>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
 }
 
 #[cfg(feature = "broker")]
 impl Encode for ShareFetchableTopicResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
-        writer.structs(true, version, &self.partitions)?;
+        writer.listed(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
     }
 }
@@ -432,9 +432,15 @@ impl Decode for ShareFetchableTopicResponse {
 
     fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
         let topic_id = reader.uuid()?;
-        let partitions = reader.structs(true, version)?;
+        let partitions = reader.listed(true, version)?;
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { topic_id, partitions, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        reader.skip(16)?;
+        reader.check_structs::<PartitionData>(true, version)?;
+        reader.check_unknown_tags()
     }
 }
 
@@ -465,7 +471,7 @@ pub struct PartitionData {
     /// Never null in these versions; default empty, not null.
     pub records: Option<Bytes>,
     /// The acquired records.
-    pub acquired_records: Vec<AcquiredRecords>,
+    pub acquired_records: Listed<AcquiredRecords>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
 }
@@ -480,7 +486,7 @@ impl Default for PartitionData {
             acknowledge_error_message: None,
             current_leader: LeaderIdAndEpoch::default(),
             records: Some(Bytes::default()),
-            acquired_records: Vec::default(),
+            acquired_records: Listed::default(),
             unknown_tags: UnknownTags::default(),
         }
     }
@@ -488,7 +494,7 @@ impl Default for PartitionData {
 
 #[cfg(feature = "broker")]
 impl Encode for PartitionData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;
@@ -496,7 +502,7 @@ impl Encode for PartitionData {
         writer.nullable_string(true, self.acknowledge_error_message.as_ref())?;
         writer.structure(version, &self.current_leader)?;
         writer.bytes(true, required(self.records.as_ref(), "PartitionData", "records", version)?)?;
-        writer.structs(true, version, &self.acquired_records)?;
+        writer.listed(true, version, &self.acquired_records)?;
         writer.unknown_tags(&self.unknown_tags)
     }
 }
@@ -513,7 +519,7 @@ impl Decode for PartitionData {
         let acknowledge_error_message = reader.nullable_string(true)?;
         let current_leader = reader.structure(version)?;
         let records = Some(reader.bytes(true)?);
-        let acquired_records = reader.structs(true, version)?;
+        let acquired_records = reader.listed(true, version)?;
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self {
             partition_index,
@@ -526,6 +532,17 @@ impl Decode for PartitionData {
             acquired_records,
             unknown_tags,
         })
+    }
+
+    fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        reader.skip(6)?;
+        reader.check_nullable_string(true)?;
+        reader.skip(2)?;
+        reader.check_nullable_string(true)?;
+        reader.check_structure::<LeaderIdAndEpoch>(version)?;
+        reader.check_bytes(true)?;
+        reader.check_structs::<AcquiredRecords>(true, version)?;
+        reader.check_unknown_tags()
     }
 }
 
@@ -555,7 +572,7 @@ pub struct LeaderIdAndEpoch {
 
 #[cfg(feature = "broker")]
 impl Encode for LeaderIdAndEpoch {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.unknown_tags(&self.unknown_tags)
@@ -571,6 +588,11 @@ impl Decode for LeaderIdAndEpoch {
         let leader_epoch = reader.i32()?;
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { leader_id, leader_epoch, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        reader.skip(8)?;
+        reader.check_unknown_tags()
     }
 }
 
@@ -596,7 +618,7 @@ pub struct AcquiredRecords {
 
 #[cfg(feature = "broker")]
 impl Encode for AcquiredRecords {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i64(self.first_offset);
         writer.i64(self.last_offset);
         writer.i16(self.delivery_count);
@@ -614,6 +636,11 @@ impl Decode for AcquiredRecords {
         let delivery_count = reader.i16()?;
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { first_offset, last_offset, delivery_count, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        reader.skip(18)?;
+        reader.check_unknown_tags()
     }
 }
 
@@ -644,7 +671,7 @@ pub struct NodeEndpoint {
 
 #[cfg(feature = "broker")]
 impl Encode for NodeEndpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;
         writer.i32(self.port);
@@ -664,6 +691,14 @@ impl Decode for NodeEndpoint {
         let rack = reader.nullable_string(true)?;
         let unknown_tags = reader.unknown_tags()?;
         Ok(Self { node_id, host, port, rack, unknown_tags })
+    }
+
+    fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        reader.skip(4)?;
+        reader.check_string(true)?;
+        reader.skip(4)?;
+        reader.check_nullable_string(true)?;
+        reader.check_unknown_tags()
     }
 }
 

@@ -37,7 +37,7 @@ pub struct ShareGroupHeartbeatRequest {
 
 #[cfg(feature = "client")]
 impl Encode for ShareGroupHeartbeatRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ShareGroupHeartbeatRequest", version, 1, 1)?;
         writer.string(true, &self.group_id)?;
         writer.string(true, &self.member_id)?;
@@ -106,7 +106,7 @@ pub struct ShareGroupHeartbeatResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for ShareGroupHeartbeatResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("ShareGroupHeartbeatResponse", version, 1, 1)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -169,7 +169,7 @@ pub struct Assignment {
 
 #[cfg(feature = "broker")]
 impl Encode for Assignment {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.structs(true, version, &self.topic_partitions)?;
         writer.unknown_tags(&self.unknown_tags)
     }
@@ -205,7 +205,7 @@ pub struct TopicPartitions {
 
 #[cfg(feature = "broker")]
 impl Encode for TopicPartitions {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.packed(true, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)

@@ -17,7 +17,7 @@ pub struct SnapshotFooterRecord {
 }
 
 impl Encode for SnapshotFooterRecord {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("SnapshotFooterRecord", version, 0, 0)?;
         writer.i16(self.version_);
         writer.unknown_tags(&self.unknown_tags)

@@ -19,7 +19,7 @@ pub struct SnapshotHeaderRecord {
 }
 
 impl Encode for SnapshotHeaderRecord {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("SnapshotHeaderRecord", version, 0, 0)?;
         writer.i16(self.version_);
         writer.i64(self.last_contained_log_timestamp);

@@ -24,7 +24,7 @@ pub struct StreamsGroupDescribeRequest {
 
 #[cfg(feature = "client")]
 impl Encode for StreamsGroupDescribeRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("StreamsGroupDescribeRequest", version, 0, 0)?;
         writer.strings(true, &self.group_ids)?;
         writer.bool(self.include_authorized_operations);
@@ -70,7 +70,7 @@ pub struct StreamsGroupDescribeResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for StreamsGroupDescribeResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("StreamsGroupDescribeResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.structs(true, version, &self.groups)?;
@@ -146,7 +146,7 @@ impl Default for DescribedGroup {
 
 #[cfg(feature = "broker")]
 impl Encode for DescribedGroup {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;
         writer.string(true, &self.group_id)?;
@@ -217,7 +217,7 @@ pub struct Topology {
 
 #[cfg(feature = "broker")]
 impl Encode for Topology {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.epoch);
         writer.nullable_structs(true, version, self.subtopologies.as_deref())?;
         writer.unknown_tags(&self.unknown_tags)
@@ -266,7 +266,7 @@ pub struct Subtopology {
 
 #[cfg(feature = "broker")]
 impl Encode for Subtopology {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.subtopology_id)?;
         writer.strings(true, &self.source_topics)?;
         writer.strings(true, &self.repartition_sink_topics)?;
@@ -347,7 +347,7 @@ pub struct Member {
 
 #[cfg(feature = "broker")]
 impl Encode for Member {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.member_id)?;
         writer.i32(self.member_epoch);
         writer.nullable_string(true, self.instance_id.as_ref())?;
@@ -442,7 +442,7 @@ pub struct Endpoint {
 
 #[cfg(feature = "broker")]
 impl Encode for Endpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.unknown_tags(&self.unknown_tags)
@@ -483,7 +483,7 @@ pub struct TaskOffset {
 
 #[cfg(feature = "broker")]
 impl Encode for TaskOffset {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.subtopology_id)?;
         writer.i32(self.partition);
         writer.i64(self.offset);
@@ -527,7 +527,7 @@ pub struct Assignment {
 
 #[cfg(feature = "broker")]
 impl Encode for Assignment {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.structs(true, version, &self.active_tasks)?;
         writer.structs(true, version, &self.standby_tasks)?;
         writer.structs(true, version, &self.warmup_tasks)?;
@@ -569,7 +569,7 @@ pub struct TaskIds {
 
 #[cfg(feature = "broker")]
 impl Encode for TaskIds {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.subtopology_id)?;
         writer.packed(true, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -608,7 +608,7 @@ pub struct KeyValue {
 
 #[cfg(feature = "broker")]
 impl Encode for KeyValue {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.key)?;
         writer.string(true, &self.value)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -653,7 +653,7 @@ pub struct TopicInfo {
 
 #[cfg(feature = "broker")]
 impl Encode for TopicInfo {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.i32(self.partitions);
         writer.i16(self.replication_factor);

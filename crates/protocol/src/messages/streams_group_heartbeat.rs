@@ -81,7 +81,7 @@ impl Default for StreamsGroupHeartbeatRequest {
 
 #[cfg(feature = "client")]
 impl Encode for StreamsGroupHeartbeatRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("StreamsGroupHeartbeatRequest", version, 0, 0)?;
         writer.string(true, &self.group_id)?;
         writer.string(true, &self.member_id)?;
@@ -186,7 +186,7 @@ pub struct Topology {
 
 #[cfg(feature = "client")]
 impl Encode for Topology {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.epoch);
         writer.structs(true, version, &self.subtopologies)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -239,7 +239,7 @@ pub struct Subtopology {
 
 #[cfg(feature = "client")]
 impl Encode for Subtopology {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.subtopology_id)?;
         writer.strings(true, &self.source_topics)?;
         writer.strings(true, &self.source_topic_regex)?;
@@ -304,7 +304,7 @@ pub struct CopartitionGroup {
 
 #[cfg(feature = "client")]
 impl Encode for CopartitionGroup {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.packed(true, &self.source_topics)?;
         writer.packed(true, &self.source_topic_regex)?;
         writer.packed(true, &self.repartition_source_topics)?;
@@ -346,7 +346,7 @@ pub struct KeyValue {
 
 #[cfg(feature = "client")]
 impl Encode for KeyValue {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.key)?;
         writer.string(true, &self.value)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -391,7 +391,7 @@ pub struct TopicInfo {
 
 #[cfg(feature = "client")]
 impl Encode for TopicInfo {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.i32(self.partitions);
         writer.i16(self.replication_factor);
@@ -436,7 +436,7 @@ pub struct RequestEndpoint {
 
 #[cfg(feature = "client")]
 impl Encode for RequestEndpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.unknown_tags(&self.unknown_tags)
@@ -477,7 +477,7 @@ pub struct TaskOffset {
 
 #[cfg(feature = "client")]
 impl Encode for TaskOffset {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.subtopology_id)?;
         writer.i32(self.partition);
         writer.i64(self.offset);
@@ -519,7 +519,7 @@ pub struct RequestTaskIds {
 
 #[cfg(feature = "client")]
 impl Encode for RequestTaskIds {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.subtopology_id)?;
         writer.packed(true, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -611,7 +611,7 @@ impl Default for StreamsGroupHeartbeatResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for StreamsGroupHeartbeatResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("StreamsGroupHeartbeatResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -706,7 +706,7 @@ pub struct EndpointToPartitions {
 
 #[cfg(feature = "broker")]
 impl Encode for EndpointToPartitions {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.structure(version, &self.user_endpoint)?;
         writer.structs(true, version, &self.active_partitions)?;
         writer.structs(true, version, &self.standby_partitions)?;
@@ -748,7 +748,7 @@ pub struct Status {
 
 #[cfg(feature = "broker")]
 impl Encode for Status {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i8(self.status_code);
         writer.string(true, &self.status_detail)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -789,7 +789,7 @@ pub struct TopicPartition {
 
 #[cfg(feature = "broker")]
 impl Encode for TopicPartition {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic)?;
         writer.packed(true, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -828,7 +828,7 @@ pub struct ResponseTaskIds {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseTaskIds {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.subtopology_id)?;
         writer.packed(true, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -867,7 +867,7 @@ pub struct ResponseEndpoint {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseEndpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.host)?;
         writer.u16(self.port);
         writer.unknown_tags(&self.unknown_tags)

@@ -51,7 +51,7 @@ pub struct SyncGroupRequest {
 
 #[cfg(feature = "client")]
 impl Encode for SyncGroupRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("SyncGroupRequest", version, 0, 5)?;
         let flexible = version >= 4;
         writer.string(flexible, &self.group_id)?;
@@ -126,7 +126,7 @@ pub struct SyncGroupRequestAssignment {
 
 #[cfg(feature = "client")]
 impl Encode for SyncGroupRequestAssignment {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 4;
         writer.string(flexible, &self.member_id)?;
         writer.bytes(flexible, &self.assignment)?;
@@ -192,7 +192,7 @@ pub struct SyncGroupResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for SyncGroupResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("SyncGroupResponse", version, 0, 5)?;
         let flexible = version >= 4;
         if version >= 1 {

@@ -73,7 +73,7 @@ impl Default for TxnOffsetCommitRequest {
 
 #[cfg(feature = "client")]
 impl Encode for TxnOffsetCommitRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("TxnOffsetCommitRequest", version, 0, 5)?;
         let flexible = version >= 3;
         writer.string(flexible, &self.transactional_id)?;
@@ -158,7 +158,7 @@ pub struct TxnOffsetCommitRequestTopic {
 
 #[cfg(feature = "client")]
 impl Encode for TxnOffsetCommitRequestTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         writer.string(flexible, &self.name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -219,7 +219,7 @@ impl Default for TxnOffsetCommitRequestPartition {
 
 #[cfg(feature = "client")]
 impl Encode for TxnOffsetCommitRequestPartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         writer.i32(self.partition_index);
         writer.i64(self.committed_offset);
@@ -287,7 +287,7 @@ pub struct TxnOffsetCommitResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for TxnOffsetCommitResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("TxnOffsetCommitResponse", version, 0, 5)?;
         let flexible = version >= 3;
         writer.i32(self.throttle_time_ms);
@@ -332,7 +332,7 @@ pub struct TxnOffsetCommitResponseTopic {
 
 #[cfg(feature = "broker")]
 impl Encode for TxnOffsetCommitResponseTopic {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         writer.string(flexible, &self.name)?;
         writer.structs(flexible, version, &self.partitions)?;
@@ -373,7 +373,7 @@ pub struct TxnOffsetCommitResponsePartition {
 
 #[cfg(feature = "broker")]
 impl Encode for TxnOffsetCommitResponsePartition {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         let flexible = version >= 3;
         writer.i32(self.partition_index);
         writer.i16(self.error_code);

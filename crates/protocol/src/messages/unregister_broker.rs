@@ -22,7 +22,7 @@ pub struct UnregisterBrokerRequest {
 
 #[cfg(feature = "client")]
 impl Encode for UnregisterBrokerRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("UnregisterBrokerRequest", version, 0, 0)?;
         writer.i32(self.broker_id);
         writer.unknown_tags(&self.unknown_tags)
@@ -77,7 +77,7 @@ impl Default for UnregisterBrokerResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for UnregisterBrokerResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("UnregisterBrokerResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);

@@ -44,7 +44,7 @@ impl Default for UpdateFeaturesRequest {
 
 #[cfg(feature = "client")]
 impl Encode for UpdateFeaturesRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("UpdateFeaturesRequest", version, 0, 2)?;
         writer.i32(self.timeout_ms);
         writer.structs(true, version, &self.feature_updates)?;
@@ -112,7 +112,7 @@ impl Default for FeatureUpdateKey {
 
 #[cfg(feature = "client")]
 impl Encode for FeatureUpdateKey {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.feature)?;
         writer.i16(self.max_version_level);
         if version <= 0 {
@@ -187,7 +187,7 @@ impl Default for UpdateFeaturesResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for UpdateFeaturesResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("UpdateFeaturesResponse", version, 0, 2)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -251,7 +251,7 @@ impl Default for UpdatableFeatureResult {
 
 #[cfg(feature = "broker")]
 impl Encode for UpdatableFeatureResult {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.feature)?;
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;

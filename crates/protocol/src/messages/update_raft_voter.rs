@@ -46,7 +46,7 @@ impl Default for UpdateRaftVoterRequest {
 
 #[cfg(feature = "client")]
 impl Encode for UpdateRaftVoterRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("UpdateRaftVoterRequest", version, 0, 0)?;
         writer.nullable_string(true, self.cluster_id.as_ref())?;
         writer.i32(self.current_leader_epoch);
@@ -109,7 +109,7 @@ pub struct Listener {
 
 #[cfg(feature = "client")]
 impl Encode for Listener {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.string(true, &self.host)?;
         writer.u16(self.port);
@@ -151,7 +151,7 @@ pub struct KRaftVersionFeature {
 
 #[cfg(feature = "client")]
 impl Encode for KRaftVersionFeature {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i16(self.min_supported_version);
         writer.i16(self.max_supported_version);
         writer.unknown_tags(&self.unknown_tags)
@@ -196,7 +196,7 @@ pub struct UpdateRaftVoterResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for UpdateRaftVoterResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("UpdateRaftVoterResponse", version, 0, 0)?;
         writer.i32(self.throttle_time_ms);
         writer.i16(self.error_code);
@@ -271,7 +271,7 @@ impl Default for CurrentLeader {
 
 #[cfg(feature = "broker")]
 impl Encode for CurrentLeader {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.leader_id);
         writer.i32(self.leader_epoch);
         writer.string(true, &self.host)?;

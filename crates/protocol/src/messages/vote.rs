@@ -37,7 +37,7 @@ impl Default for VoteRequest {
 
 #[cfg(feature = "client")]
 impl Encode for VoteRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("VoteRequest", version, 0, 2)?;
         writer.nullable_string(true, self.cluster_id.as_ref())?;
         if version >= 1 {
@@ -85,7 +85,7 @@ pub struct RequestTopicData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestTopicData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic_name)?;
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -144,7 +144,7 @@ pub struct RequestPartitionData {
 
 #[cfg(feature = "client")]
 impl Encode for RequestPartitionData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i32(self.replica_epoch);
         writer.i32(self.replica_id);
@@ -230,7 +230,7 @@ pub struct VoteResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for VoteResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("VoteResponse", version, 0, 2)?;
         writer.i16(self.error_code);
         writer.structs(true, version, &self.topics)?;
@@ -290,7 +290,7 @@ pub struct ResponseTopicData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponseTopicData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.topic_name)?;
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -337,7 +337,7 @@ pub struct ResponsePartitionData {
 
 #[cfg(feature = "broker")]
 impl Encode for ResponsePartitionData {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
         writer.i32(self.leader_id);
@@ -389,7 +389,7 @@ pub struct NodeEndpoint {
 
 #[cfg(feature = "broker")]
 impl Encode for NodeEndpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.node_id);
         writer.string(true, &self.host)?;
         writer.u16(self.port);

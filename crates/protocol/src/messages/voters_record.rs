@@ -19,7 +19,7 @@ pub struct VotersRecord {
 }
 
 impl Encode for VotersRecord {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("VotersRecord", version, 0, 0)?;
         writer.i16(self.version_);
         writer.structs(true, version, &self.voters)?;
@@ -64,7 +64,7 @@ pub struct Voter {
 }
 
 impl Encode for Voter {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.voter_id);
         writer.uuid(self.voter_directory_id);
         writer.structs(true, version, &self.endpoints)?;
@@ -109,7 +109,7 @@ pub struct Endpoint {
 }
 
 impl Encode for Endpoint {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.string(true, &self.host)?;
         writer.u16(self.port);
@@ -149,7 +149,7 @@ pub struct KRaftVersionFeature {
 }
 
 impl Encode for KRaftVersionFeature {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i16(self.min_supported_version);
         writer.i16(self.max_supported_version);
         writer.unknown_tags(&self.unknown_tags)

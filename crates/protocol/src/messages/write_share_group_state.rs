@@ -27,7 +27,7 @@ pub struct WriteShareGroupStateRequest {
 
 #[cfg(feature = "client")]
 impl Encode for WriteShareGroupStateRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("WriteShareGroupStateRequest", version, 0, 1)?;
         writer.string(true, &self.group_id)?;
         writer.structs(true, version, &self.topics)?;
@@ -68,7 +68,7 @@ pub struct WriteStateData {
 
 #[cfg(feature = "client")]
 impl Encode for WriteStateData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -131,7 +131,7 @@ impl Default for PartitionData {
 
 #[cfg(feature = "client")]
 impl Encode for PartitionData {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition);
         writer.i32(self.state_epoch);
         writer.i32(self.leader_epoch);
@@ -196,7 +196,7 @@ pub struct StateBatch {
 
 #[cfg(feature = "client")]
 impl Encode for StateBatch {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i64(self.first_offset);
         writer.i64(self.last_offset);
         writer.i8(self.delivery_state);
@@ -248,7 +248,7 @@ pub struct WriteShareGroupStateResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for WriteShareGroupStateResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("WriteShareGroupStateResponse", version, 0, 1)?;
         writer.structs(true, version, &self.results)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -286,7 +286,7 @@ pub struct WriteStateResult {
 
 #[cfg(feature = "broker")]
 impl Encode for WriteStateResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.uuid(self.topic_id);
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -327,7 +327,7 @@ pub struct PartitionResult {
 
 #[cfg(feature = "broker")]
 impl Encode for PartitionResult {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition);
         writer.i16(self.error_code);
         writer.nullable_string(true, self.error_message.as_ref())?;

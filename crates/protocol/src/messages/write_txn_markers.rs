@@ -27,7 +27,7 @@ pub struct WriteTxnMarkersRequest {
 
 #[cfg(feature = "client")]
 impl Encode for WriteTxnMarkersRequest {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("WriteTxnMarkersRequest", version, 1, 2)?;
         writer.structs(true, version, &self.markers)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -77,7 +77,7 @@ pub struct WritableTxnMarker {
 
 #[cfg(feature = "client")]
 impl Encode for WritableTxnMarker {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i64(self.producer_id);
         writer.i16(self.producer_epoch);
         writer.bool(self.transaction_result);
@@ -140,7 +140,7 @@ pub struct WritableTxnMarkerTopic {
 
 #[cfg(feature = "client")]
 impl Encode for WritableTxnMarkerTopic {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.packed(true, &self.partition_indexes)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -186,7 +186,7 @@ pub struct WriteTxnMarkersResponse {
 
 #[cfg(feature = "broker")]
 impl Encode for WriteTxnMarkersResponse {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         Writer::check_version("WriteTxnMarkersResponse", version, 1, 2)?;
         writer.structs(true, version, &self.markers)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -226,7 +226,7 @@ pub struct WritableTxnMarkerResult {
 
 #[cfg(feature = "broker")]
 impl Encode for WritableTxnMarkerResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.i64(self.producer_id);
         writer.structs(true, version, &self.topics)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -267,7 +267,7 @@ pub struct WritableTxnMarkerTopicResult {
 
 #[cfg(feature = "broker")]
 impl Encode for WritableTxnMarkerTopicResult {
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError> {
         writer.string(true, &self.name)?;
         writer.structs(true, version, &self.partitions)?;
         writer.unknown_tags(&self.unknown_tags)
@@ -306,7 +306,7 @@ pub struct WritableTxnMarkerPartitionResult {
 
 #[cfg(feature = "broker")]
 impl Encode for WritableTxnMarkerPartitionResult {
-    fn encode(&self, writer: &mut Writer, _version: i16) -> Result<(), EncodeError> {
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, _version: i16) -> Result<(), EncodeError> {
         writer.i32(self.partition_index);
         writer.i16(self.error_code);
         writer.unknown_tags(&self.unknown_tags)

@@ -4,16 +4,16 @@ use bytes::Bytes;
 
 use super::{
     BatchError, BatchErrorKind, BatchHeader, Compression, CompressionError, HEADER_LEN, OwnedRecords,
-    RecordPlace, Records, compression,
+    RecordPlace, Records,
+    compression::{self, HeaderChecksum},
     header::{CRC_END, LENGTH_END, MAGIC, MIN_LENGTH},
+    legacy,
 };
 
 /// Least bytes of a record: its length, attributes, timestamp, offset, null key, null value, no headers.
 const MIN_RECORD_LEN: usize = 7;
 /// Base offset, length, leader epoch and magic, which every format begins with.
 const MAGIC_END: usize = 17;
-/// What the length of a batch of any magic counts at least.
-const MIN_ANY_LENGTH: i32 = 14;
 
 /// The batches of a records field, one after the other. Each is a slice of the field.
 ///
@@ -55,7 +55,7 @@ impl Batches {
         let Some((base_offset, length)) = self.front() else { return Ok(None) };
         let error = |kind| BatchError { base_offset, kind };
         let invalid_length = error(BatchErrorKind::InvalidLength(length));
-        if length < MIN_ANY_LENGTH {
+        if length < legacy::MIN_LENGTH {
             return Err(invalid_length);
         }
         let Some(magic) = self.rest.get(MAGIC_END - 1).map(|magic| magic.cast_signed()) else {
@@ -72,17 +72,18 @@ impl Batches {
         if len > self.rest.len() {
             return Ok(None);
         }
-        if magic != MAGIC {
-            return Err(error(BatchErrorKind::LegacyMagic(magic)));
-        }
         let bytes = self.rest.split_to(len);
-        let header = bytes.first_chunk::<HEADER_LEN>().and_then(BatchHeader::parse).ok_or(invalid_length)?;
+        let header = match magic {
+            MAGIC => bytes.first_chunk::<HEADER_LEN>().and_then(BatchHeader::parse).ok_or(invalid_length)?,
+            _ => legacy::header(base_offset, length, &bytes)
+                .map_err(|kind| error(BatchErrorKind::Record { index: 0, kind }))?,
+        };
         let last_offset = base_offset.checked_add(header.last_offset_delta.into());
         if base_offset < 0 || header.last_offset_delta < 0 || last_offset.is_none_or(|last| last == i64::MAX)
         {
             return Err(error(BatchErrorKind::InvalidOffsets(header.last_offset_delta)));
         }
-        Ok(Some(Batch { header, bytes }))
+        Ok(Some(Batch { header, magic, bytes }))
     }
 }
 
@@ -115,6 +116,7 @@ pub struct Truncated {
 #[derive(Clone, Debug)]
 pub struct Batch {
     header: BatchHeader,
+    magic: i8,
     bytes: Bytes,
 }
 
@@ -143,9 +145,18 @@ impl ReadOptions {
 
 impl Batch {
     /// The fields before the records.
+    ///
+    /// A message of magic 0 or 1 has few of them: one that is compressed gives only the last offset, as the base offset
+    /// too; the rest is known when it is [decoded](Self::decode). Magic 0 has no timestamps: they are -1.
     #[must_use]
     pub const fn header(&self) -> &BatchHeader {
         &self.header
+    }
+
+    /// The format: 2, or 0 and 1 for what was written before Kafka 0.11.
+    #[must_use]
+    pub const fn magic(&self) -> i8 {
+        self.magic
     }
 
     /// The whole batch, header included.
@@ -178,7 +189,10 @@ impl Batch {
     /// # Errors
     /// When they differ.
     pub fn verify_crc(&self) -> Result<(), BatchError> {
-        let computed = crc32c::crc32c(self.bytes.get(CRC_END..).unwrap_or_default());
+        let computed = match self.magic {
+            MAGIC => crc32c::crc32c(self.bytes.get(CRC_END..).unwrap_or_default()),
+            _ => legacy::crc(&self.bytes),
+        };
         let stored = self.header.crc;
         if computed == stored {
             return Ok(());
@@ -194,13 +208,19 @@ impl Batch {
         if options.check_crc {
             self.verify_crc()?;
         }
+        if self.magic != MAGIC {
+            let limit = options.decompressed_limit(self.bytes.len());
+            let decoded = legacy::decode(&self.header, &self.bytes, limit, options);
+            let (header, payload) = decoded.map_err(|kind| self.error(kind))?;
+            return Ok(DecodedBatch { header, payload });
+        }
         let payload = self.bytes.slice(HEADER_LEN.min(self.bytes.len())..);
         let payload = match self.compression()? {
             Compression::None => payload,
             _ if payload.is_empty() => payload,
             compression => {
                 let limit = options.decompressed_limit(self.bytes.len());
-                let plain = compression::decompress(compression, &payload, limit);
+                let plain = compression::decompress(compression, &payload, limit, HeaderChecksum::Checked);
                 plain.map_err(|error| self.error(error.into()))?.into()
             }
         };

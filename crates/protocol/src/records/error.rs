@@ -24,9 +24,6 @@ pub enum BatchErrorKind {
     /// The length is less than a header's.
     #[error("its length of {0} is out of range")]
     InvalidLength(i32),
-    /// The format is older than magic 2 (Kafka 0.11, KIP-98): the segment was written before, and never converted.
-    #[error("its format is of magic {0}, which is not supported")]
-    LegacyMagic(i8),
     /// No format has this magic byte.
     #[error("its magic byte {0} is not known")]
     UnknownMagic(i8),
@@ -63,6 +60,9 @@ pub enum BatchErrorKind {
     /// Bytes stand after the last record.
     #[error("{0} bytes stand after its last record")]
     LeftOver(usize),
+    /// A compressed message of magic 0 or 1 wraps no messages.
+    #[error("it is a compressed message with none inside")]
+    EmptyWrapper,
 }
 
 /// The ways in which a record can be broken.
@@ -89,5 +89,19 @@ pub enum RecordErrorKind {
     LeftOver(usize),
     /// The offset is outside the batch.
     #[error("its offset is {0} after the batch's base offset, which is outside the batch")]
-    InvalidOffset(i32),
+    InvalidOffset(i64),
+    /// No message of a compressed one has this magic byte, or not inside that one.
+    #[error("its magic byte {0} can't be there")]
+    UnknownMagic(i8),
+    /// A compressed message stands inside a compressed message.
+    #[error("it is compressed, inside a compressed message")]
+    NestedWrapper,
+    /// A message of magic 0 or 1 inside a compressed one is not what its CRC was made of.
+    #[error("its CRC is {stored:#010x} but its bytes give {computed:#010x}")]
+    CrcMismatch {
+        /// What the message says.
+        stored: u32,
+        /// What the bytes say.
+        computed: u32,
+    },
 }

@@ -169,6 +169,11 @@ impl Attributes {
     const CONTROL: i16 = 0x20;
     const DELETE_HORIZON: i16 = 0x40;
 
+    /// Those of a message of magic 0 or 1, which means the same by its lowest four bits and nothing by the others.
+    pub(super) const fn from_legacy(attributes: u8) -> Self {
+        Self((attributes & 0x0f) as i16)
+    }
+
     /// The bits as they are on the wire.
     #[must_use]
     pub const fn bits(self) -> i16 {

@@ -1,4 +1,4 @@
-//! Record batches of magic 2, the unit in which records travel and are stored: written in place, read lazily.
+//! Record batches, the unit in which records travel and are stored: written in place, read lazily.
 //!
 //! # Layout
 //! - Writing: [`BatchBuilder`] encodes records straight into the batch's buffer, [`BatchBuilder::compress`] does the
@@ -9,7 +9,8 @@
 //! - The broker's side: [`assign_offsets`] rewrites what a broker sets when it appends, [`end_marker`] writes the
 //!   control batch that ends a transaction.
 //!
-//! Batches of magic 0 and 1 are recognised and refused.
+//! Written is magic 2. Read are the messages of magic 0 and 1 as well, which old segments hold, between batches of
+//! magic 2 perhaps: each is handed out as a batch, and decoded into the same records.
 //!
 //! # CRC
 //! The CRC-32C covers everything from the attributes to the end. Base offset, length, leader epoch and magic stand
@@ -28,6 +29,7 @@ mod cursor;
 mod encode;
 mod error;
 mod header;
+mod legacy;
 mod record;
 mod restamp;
 

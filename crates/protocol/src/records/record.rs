@@ -43,7 +43,7 @@ impl<'a> Records<'a> {
         let offset_delta = body.varint()?;
         let header = self.batch.header();
         if !(0..=header.last_offset_delta).contains(&offset_delta) {
-            return Err(RecordErrorKind::InvalidOffset(offset_delta));
+            return Err(RecordErrorKind::InvalidOffset(offset_delta.into()));
         }
         let key = body.nullable_bytes()?;
         let value = body.nullable_bytes()?;

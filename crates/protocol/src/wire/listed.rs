@@ -62,6 +62,14 @@ impl<T> Listed<T> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// The elements, if they are a list already.
+    pub(crate) fn as_built(&self) -> Option<&[T]> {
+        match &self.elements {
+            Elements::Built(built) => Some(built),
+            Elements::Frame { .. } => None,
+        }
+    }
 }
 
 impl<T: Clone> Listed<T> {
@@ -70,17 +78,10 @@ impl<T: Clone> Listed<T> {
         match &self.elements {
             Elements::Built(built) => ListedIter { source: Source::Built(built.iter()), left: built.len() },
             Elements::Frame { bytes, count, version, decode } => {
-                let source = Source::Frame { reader: Reader::new(bytes), version: *version, decode: *decode };
+                let source =
+                    Source::Frame { reader: Reader::again(bytes), version: *version, decode: *decode };
                 ListedIter { source, left: *count }
             }
-        }
-    }
-
-    /// Hands every element to `take` without copying the ones that were built.
-    pub(crate) fn try_each<E>(&self, mut take: impl FnMut(&T) -> Result<(), E>) -> Result<(), E> {
-        match &self.elements {
-            Elements::Built(built) => built.iter().try_for_each(take),
-            Elements::Frame { .. } => self.iter().try_for_each(|element| take(&element)),
         }
     }
 
@@ -222,8 +223,9 @@ mod tests {
 
     #[test]
     fn an_array_that_is_cut_short_or_announces_too_much_is_an_error() {
+        let built = partitions().into();
         let mut writer = Writer::new();
-        writer.listed(true, 16, &partitions().into()).unwrap();
+        writer.listed(true, 16, &built).unwrap();
         let bytes = writer.finish().to_bytes();
         for len in 0..bytes.len() {
             let cut = bytes.slice(..len);

@@ -7,13 +7,16 @@
 //! [Protocol primitive types](https://kafka.apache.org/protocol#protocol_types), KIP-482 for the compact forms and
 //! tagged fields.
 
+mod check;
 mod listed;
 mod packed;
 mod reader;
+mod tag_writer;
 mod tags;
 mod uuid;
 pub(crate) mod varint;
 mod writer;
+mod written;
 
 #[cfg(feature = "serde")]
 pub mod json;
@@ -22,10 +25,12 @@ pub use bytestring::ByteString;
 pub use listed::{Listed, ListedIter};
 pub use packed::{Packed, Primitive};
 pub use reader::Reader;
+pub use tag_writer::TagWriter;
 pub use tags::{RawTag, UnknownTags};
 pub use uuid::{InvalidUuid, Uuid};
 pub use varint::{unsigned_varint_len, varint_len, varlong_len};
-pub use writer::{Frame, TagWriter, Writer};
+pub use writer::Writer;
+pub use written::{Chunks, Frame};
 
 /// What the generated code is written in.
 pub(crate) mod codec {
@@ -44,7 +49,19 @@ pub trait Encode {
     ///
     /// # Errors
     /// When the version cannot carry the value. What `writer` holds then is of no use.
-    fn encode(&self, writer: &mut Writer, version: i16) -> Result<(), EncodeError>;
+    fn encode<'v>(&'v self, writer: &mut Writer<'v>, version: i16) -> Result<(), EncodeError>;
+
+    /// How many bytes [`encode`](Self::encode) appends, exactly.
+    ///
+    /// It costs what encoding costs, but for the byte fields and records, which are counted and never touched.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode).
+    fn encoded_len(&self, version: i16) -> Result<usize, EncodeError> {
+        let mut writer = Writer::measuring();
+        self.encode(&mut writer, version)?;
+        Ok(writer.len())
+    }
 }
 
 /// A structure that can be read in any of its versions.
@@ -57,4 +74,12 @@ pub trait Decode: Sized {
     /// # Errors
     /// When the bytes are not that structure.
     fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError>;
+
+    /// Reads as [`decode`](Self::decode) does, accepts and refuses the same bytes, and builds nothing where it can.
+    ///
+    /// # Errors
+    /// When `decode` fails.
+    fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        Self::decode(reader, version).map(drop)
+    }
 }

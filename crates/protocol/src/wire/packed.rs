@@ -50,7 +50,8 @@ impl Primitive for Uuid {
 
 /// An array of [`Primitive`]s, kept as the bytes of the wire.
 ///
-/// Decoding one is a slice of the frame, whatever its length: nothing is allocated or converted until it is asked for.
+/// Decoding one is a slice of the frame, whatever its length, or a copy if it is short: nothing is allocated, and nothing
+/// converted until it is asked for.
 ///
 /// ```
 /// # use milena_protocol::wire::Packed;
@@ -58,43 +59,74 @@ impl Primitive for Uuid {
 /// assert_eq!(replicas.iter().max(), Some(3));
 /// ```
 pub struct Packed<T> {
-    bytes: Bytes,
+    stored: Stored,
     element: PhantomData<T>,
+}
+
+/// As many bytes as fit where a [`Bytes`] would stand: the replicas of a partition mostly do, and copying them is cheaper
+/// than counting a reference to the frame.
+const INLINE: usize = 23;
+
+#[derive(Clone)]
+enum Stored {
+    Inline { len: u8, bytes: [u8; INLINE] },
+    Shared(Bytes),
 }
 
 impl<T: Primitive> Packed<T> {
     /// No element.
     #[must_use]
     pub const fn new() -> Self {
-        Self { bytes: Bytes::new(), element: PhantomData }
+        Self { stored: Stored::EMPTY, element: PhantomData }
     }
 
-    /// `bytes` must hold a whole number of elements; a remainder is never read.
-    pub(crate) fn from_bytes(bytes: Bytes) -> Self {
-        Self { bytes, element: PhantomData }
+    /// The elements that `bytes`, a part of `frame`, are. A remainder is never read.
+    pub(crate) fn in_frame(frame: &Bytes, bytes: &[u8]) -> Self {
+        let stored = Stored::inline(bytes).unwrap_or_else(|| Stored::Shared(frame.slice_ref(bytes)));
+        Self { stored, element: PhantomData }
     }
 
-    pub(crate) fn as_bytes(&self) -> &Bytes {
-        &self.bytes
+    /// The elements as they stand on the wire.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.stored.as_bytes()
     }
 
     /// How many elements there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bytes.len() / T::SIZE
+        self.as_bytes().len().checked_div(T::SIZE).unwrap_or_default()
     }
 
     /// True when there is no element.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.as_bytes().is_empty()
     }
 
     /// The elements in their order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = T> + '_ {
         // `chunks_exact` hands out slices of exactly SIZE bytes, which `from_wire` takes.
-        let elements = self.bytes.chunks_exact(T::SIZE);
+        let elements = self.as_bytes().chunks_exact(T::SIZE);
         PackedIter { elements, element: PhantomData }
+    }
+}
+
+impl Stored {
+    const EMPTY: Self = Self::Inline { len: 0, bytes: [0; INLINE] };
+
+    #[inline]
+    fn inline(bytes: &[u8]) -> Option<Self> {
+        let mut copy = [0; INLINE];
+        copy.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(Self::Inline { len: u8::try_from(bytes.len()).ok()?, bytes: copy })
+    }
+
+    #[inline]
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Self::Shared(bytes) => bytes,
+        }
     }
 }
 
@@ -124,7 +156,8 @@ impl<T: Primitive> FromIterator<T> for Packed<T> {
         for element in elements {
             element.to_wire(&mut bytes);
         }
-        Self::from_bytes(bytes.freeze())
+        let bytes = bytes.freeze();
+        Self::in_frame(&bytes, &bytes)
     }
 }
 
@@ -142,19 +175,19 @@ impl<T: Primitive, const N: usize> From<[T; N]> for Packed<T> {
 
 impl<T> Clone for Packed<T> {
     fn clone(&self) -> Self {
-        Self { bytes: self.bytes.clone(), element: PhantomData }
+        Self { stored: self.stored.clone(), element: PhantomData }
     }
 }
 
 impl<T> Default for Packed<T> {
     fn default() -> Self {
-        Self { bytes: Bytes::new(), element: PhantomData }
+        Self { stored: Stored::EMPTY, element: PhantomData }
     }
 }
 
 impl<T> PartialEq for Packed<T> {
     fn eq(&self, other: &Self) -> bool {
-        self.bytes == other.bytes
+        self.stored.as_bytes() == other.stored.as_bytes()
     }
 }
 
@@ -176,5 +209,16 @@ mod tests {
         assert_eq!(packed.iter().collect::<Vec<_>>(), numbers);
         assert_eq!(format!("{packed:?}"), "[-2147483648, -1, 0, 1, 2147483647]");
         assert!(Packed::<i16>::new().is_empty());
+    }
+
+    #[test]
+    fn few_numbers_take_no_reference_to_the_frame() {
+        assert_eq!(size_of::<Packed<i32>>(), size_of::<Bytes>());
+        for count in 0..20 {
+            let packed: Packed<i32> = (0..count).collect();
+            assert!(packed.iter().eq(0..count), "{count}");
+            assert_eq!(packed, packed.clone());
+            assert_eq!(matches!(packed.stored, Stored::Inline { .. }), count <= 5, "{count}");
+        }
     }
 }

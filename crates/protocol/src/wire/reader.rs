@@ -27,23 +27,23 @@ const MAX_STRING: usize = i16::MAX as usize;
 /// the older fixed-size length.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
-    frame: &'a Bytes,
-    rest: &'a [u8],
+    pub(super) frame: &'a Bytes,
+    pub(super) rest: &'a [u8],
     /// Where `rest` ends in `frame`.
     end: usize,
-    headroom: Headroom,
+    pub(super) headroom: Headroom,
 }
 
 /// What is left of the bytes a decode may allocate.
 #[derive(Clone, Copy, Debug)]
-struct Headroom(usize);
+pub(super) struct Headroom(usize);
 
 impl Headroom {
     fn for_input(len: usize) -> Self {
         Self(len.saturating_mul(EXPANSION).saturating_add(ALLOWANCE))
     }
 
-    fn charge(&mut self, bytes: usize) -> Result<(), DecodeErrorKind> {
+    pub(super) fn charge(&mut self, bytes: usize) -> Result<(), DecodeErrorKind> {
         self.0 = self.0.checked_sub(bytes).ok_or(DecodeErrorKind::OverBudget)?;
         Ok(())
     }
@@ -69,6 +69,11 @@ impl<'a> Reader<'a> {
         Self { frame, rest: frame, end: frame.len(), headroom: Headroom::for_input(frame.len()) }
     }
 
+    /// Reads elements that were read before, within the bounds of the frame they came in.
+    pub(super) fn again(elements: &'a Bytes) -> Self {
+        Self { headroom: Headroom(usize::MAX), ..Self::new(elements) }
+    }
+
     /// How many bytes have not been read.
     #[must_use]
     pub fn remaining(&self) -> usize {
@@ -81,8 +86,14 @@ impl<'a> Reader<'a> {
 
     /// An error of this kind at the place reading has got to.
     #[must_use]
+    #[cold]
     pub fn error(&self, kind: DecodeErrorKind) -> DecodeError {
         DecodeError { kind, at: self.position() }
+    }
+
+    #[cold]
+    fn truncated(&self, needed: usize) -> DecodeError {
+        self.error(DecodeErrorKind::Truncated { needed, left: self.rest.len() })
     }
 
     /// Insists that everything was read.
@@ -111,13 +122,13 @@ impl<'a> Reader<'a> {
     }
 
     #[inline]
-    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
         match self.rest.split_at_checked(len) {
             Some((taken, rest)) => {
                 self.rest = rest;
                 Ok(taken)
             }
-            None => Err(self.error(DecodeErrorKind::Truncated { needed: len, left: self.rest.len() })),
+            None => Err(self.truncated(len)),
         }
     }
 
@@ -128,7 +139,7 @@ impl<'a> Reader<'a> {
                 self.rest = rest;
                 Ok(*taken)
             }
-            None => Err(self.error(DecodeErrorKind::Truncated { needed: N, left: self.rest.len() })),
+            None => Err(self.truncated(N)),
         }
     }
 
@@ -188,6 +199,11 @@ impl<'a> Reader<'a> {
             self.rest = rest;
             return Ok(first.into());
         }
+        self.long_unsigned_varint()
+    }
+
+    /// The varints past one byte.
+    fn long_unsigned_varint(&mut self) -> Result<u32, DecodeError> {
         let value = self.long_varint(5)?;
         u32::try_from(value).map_err(|_| self.error(DecodeErrorKind::InvalidVarint))
     }
@@ -219,7 +235,7 @@ impl<'a> Reader<'a> {
             if shift == 63 && seven > 1 {
                 break;
             }
-            value |= seven << shift;
+            value |= seven.wrapping_shl(shift);
             if byte < 0x80 {
                 return Ok(value);
             }
@@ -228,7 +244,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The length of something nullable: `None` is null. `narrow` says that the older form has two bytes, not four.
-    fn nullable_len(&mut self, flexible: bool, narrow: bool) -> Result<Option<usize>, DecodeError> {
+    #[inline]
+    pub(super) fn nullable_len(
+        &mut self,
+        flexible: bool,
+        narrow: bool,
+    ) -> Result<Option<usize>, DecodeError> {
         if flexible {
             let len = self.unsigned_varint()?.checked_sub(1);
             return Ok(len.map(|len| len as usize));
@@ -241,8 +262,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn required<T>(&self, value: Option<T>) -> Result<T, DecodeError> {
+    pub(super) fn required<T>(&self, value: Option<T>) -> Result<T, DecodeError> {
         value.ok_or_else(|| self.error(DecodeErrorKind::UnexpectedNull))
+    }
+
+    /// The bytes of a string that may be null, not yet known to be UTF-8.
+    pub(super) fn nullable_text(&mut self, flexible: bool) -> Result<Option<&'a [u8]>, DecodeError> {
+        let Some(len) = self.nullable_len(flexible, true)? else { return Ok(None) };
+        if len > MAX_STRING {
+            return Err(self.error(DecodeErrorKind::InvalidLength(len as i64)));
+        }
+        self.take(len).map(Some)
     }
 
     /// A string that may be null.
@@ -250,11 +280,8 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When its length is out of range or past the end, or it is not UTF-8.
     pub fn nullable_string(&mut self, flexible: bool) -> Result<Option<ByteString>, DecodeError> {
-        let Some(len) = self.nullable_len(flexible, true)? else { return Ok(None) };
-        if len > MAX_STRING {
-            return Err(self.error(DecodeErrorKind::InvalidLength(len as i64)));
-        }
-        let bytes = self.slice(len)?;
+        let Some(bytes) = self.nullable_text(flexible)? else { return Ok(None) };
+        let bytes = self.frame.slice_ref(bytes);
         let text = ByteString::try_from(bytes).map_err(|_| self.error(DecodeErrorKind::InvalidUtf8))?;
         Ok(Some(text))
     }
@@ -297,7 +324,8 @@ impl<'a> Reader<'a> {
     }
 
     /// Holds a count against the bytes that are left.
-    fn check_count(&self, count: usize, min_len: usize) -> Result<(), DecodeError> {
+    #[inline]
+    pub(super) fn check_count(&self, count: usize, min_len: usize) -> Result<(), DecodeError> {
         if count.checked_mul(min_len.max(1)).is_none_or(|least| least > self.rest.len()) {
             return Err(self.error(DecodeErrorKind::ImpossibleCount { count, left: self.rest.len() }));
         }
@@ -340,11 +368,8 @@ impl<'a> Reader<'a> {
         version: i16,
     ) -> Result<Option<Listed<T>>, DecodeError> {
         let Some(count) = self.nullable_len(flexible, false)? else { return Ok(None) };
-        self.check_count(count, T::MIN_LEN)?;
         let before = self.rest;
-        for _ in 0..count {
-            T::decode(self, version)?;
-        }
+        self.check_elements::<T>(count, version)?;
         let read = before.get(..before.len().saturating_sub(self.rest.len())).unwrap_or_default();
         Ok(Some(Listed::from_frame(self.frame.slice_ref(read), count, version, T::decode)))
     }
@@ -380,6 +405,14 @@ impl<'a> Reader<'a> {
         self.required(elements)
     }
 
+    /// The bytes of `count` elements of `size` bytes each.
+    pub(super) fn take_elements(&mut self, count: usize, size: usize) -> Result<&'a [u8], DecodeError> {
+        let Some(len) = count.checked_mul(size) else {
+            return Err(self.error(DecodeErrorKind::ImpossibleCount { count, left: self.rest.len() }));
+        };
+        self.take(len)
+    }
+
     /// An array of numbers that may be null.
     ///
     /// # Errors
@@ -389,10 +422,8 @@ impl<'a> Reader<'a> {
         flexible: bool,
     ) -> Result<Option<Packed<T>>, DecodeError> {
         let Some(count) = self.nullable_len(flexible, false)? else { return Ok(None) };
-        let Some(len) = count.checked_mul(T::SIZE) else {
-            return Err(self.error(DecodeErrorKind::ImpossibleCount { count, left: self.rest.len() }));
-        };
-        Ok(Some(Packed::from_bytes(self.slice(len)?)))
+        let bytes = self.take_elements(count, T::SIZE)?;
+        Ok(Some(Packed::in_frame(self.frame, bytes)))
     }
 
     /// An array of numbers.
@@ -433,22 +464,15 @@ impl<'a> Reader<'a> {
         mut known: impl FnMut(u32, &mut Reader<'a>) -> Result<bool, DecodeError>,
     ) -> Result<UnknownTags, DecodeError> {
         let mut unknown = UnknownTags::default();
-        let count = self.unsigned_varint()?;
-        for _ in 0..count {
-            let tag = self.unsigned_varint()?;
-            let len = self.unsigned_varint()? as usize;
-            let content = self.take(len)?;
-            let mut field =
-                Reader { frame: self.frame, rest: content, end: self.position(), headroom: self.headroom };
-            if known(tag, &mut field)? {
-                self.headroom = field.headroom;
-                field.finish()?;
-            } else {
-                // A first element makes room for four, behind a box; later ones at most triple while the room doubles.
-                self.headroom.charge(5 * size_of::<RawTag>()).map_err(|kind| self.error(kind))?;
-                unknown.push(tag, self.frame.slice_ref(content));
+        let frame = self.frame;
+        self.each_tag(|tag, field| {
+            let content = field.rest;
+            if !known(tag, field)? {
+                field.pass_over(content)?;
+                unknown.push(tag, frame.slice_ref(content));
             }
-        }
+            Ok(())
+        })?;
         Ok(unknown)
     }
 
@@ -457,6 +481,37 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// As [`tags`](Self::tags).
     pub fn unknown_tags(&mut self) -> Result<UnknownTags, DecodeError> {
+        // Hardly a structure has any.
+        if let Some((0, rest)) = self.rest.split_first() {
+            self.rest = rest;
+            return Ok(UnknownTags::default());
+        }
         self.tags(|_, _| Ok(false))
+    }
+
+    /// Hands every tagged field to `read`, in a reader of just its bytes, which it must come to the end of.
+    pub(super) fn each_tag(
+        &mut self,
+        mut read: impl FnMut(u32, &mut Reader<'a>) -> Result<(), DecodeError>,
+    ) -> Result<(), DecodeError> {
+        let count = self.unsigned_varint()?;
+        for _ in 0..count {
+            let tag = self.unsigned_varint()?;
+            let len = self.unsigned_varint()? as usize;
+            let rest = self.take(len)?;
+            let mut field = Reader { frame: self.frame, rest, end: self.position(), headroom: self.headroom };
+            read(tag, &mut field)?;
+            self.headroom = field.headroom;
+            field.finish()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the reading of an unknown tagged field, and charges for keeping it.
+    pub(super) fn pass_over(&mut self, content: &'a [u8]) -> Result<(), DecodeError> {
+        self.rest = content.get(content.len()..).unwrap_or_default();
+        // A first element makes room for four, behind a box; later ones at most triple while the room doubles.
+        let room = size_of::<RawTag>().saturating_mul(5);
+        self.headroom.charge(room).map_err(|kind| self.error(kind))
     }
 }

@@ -1,11 +1,12 @@
 //! Builds frames: small fields into one buffer, payloads beside it, lengths filled in afterwards.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use bytestring::ByteString;
 
 use super::{
-    Encode, Listed, Packed, Primitive, RawTag, UnknownTags, Uuid,
-    varint::{unsigned_varint_len, zigzag, zigzag_long},
+    Encode, Listed, Packed, Primitive, UnknownTags, Uuid,
+    varint::{zigzag, zigzag_long},
+    written::{Chunks, Frame, Payload, Placed},
 };
 use crate::EncodeError;
 
@@ -13,63 +14,22 @@ use crate::EncodeError;
 /// more entry in a vectored write.
 const SHARE_FROM: usize = 1024;
 
-/// Where the fields of one message go.
+/// Bytes that a frame's length takes.
+const PREFIX: usize = 4;
+
+/// Where the fields of one or more messages go.
 ///
-/// A payload (records, mostly) is not copied: the writer remembers where it belongs, and [`Writer::finish`] hands
-/// out the frame as a list of slices for one vectored write.
+/// A payload (records, mostly) is not copied: the writer remembers where it belongs and borrows it. [`Writer::chunks`]
+/// hands out everything as slices for vectored writes; [`Writer::finish`] makes a [`Frame`] that borrows nothing.
 #[derive(Debug, Default)]
-pub struct Writer {
-    buffer: BytesMut,
-    /// Payloads, each with the length `buffer` had when it was written.
-    payloads: Vec<(usize, Bytes)>,
+pub struct Writer<'v> {
+    pub(super) buffer: Vec<u8>,
+    pub(super) payloads: Vec<Placed<'v>>,
     payload_len: usize,
     /// Positive inside a tagged field, whose bytes may still be moved.
-    nested: u32,
-}
-
-/// Slices that make up one frame, in their order.
-#[derive(Clone, Debug, Default)]
-pub struct Frame {
-    slices: Vec<Bytes>,
-    len: usize,
-}
-
-impl Frame {
-    /// The slices, none of them empty.
-    #[must_use]
-    pub fn slices(&self) -> &[Bytes] {
-        &self.slices
-    }
-
-    /// All bytes together.
-    #[must_use]
-    pub const fn len(&self) -> usize {
-        self.len
-    }
-
-    /// True when there is no byte.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// The slices as one buffer: a copy, unless there is just one.
-    #[must_use]
-    pub fn to_bytes(&self) -> Bytes {
-        if let [only] = self.slices.as_slice() {
-            return only.clone();
-        }
-        self.slices.concat().into()
-    }
-}
-
-impl IntoIterator for Frame {
-    type Item = Bytes;
-    type IntoIter = std::vec::IntoIter<Bytes>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.slices.into_iter()
-    }
+    pub(super) nested: u32,
+    /// Payloads are counted and nothing else, wherever they are and however small.
+    measuring: bool,
 }
 
 macro_rules! integers {
@@ -77,22 +37,41 @@ macro_rules! integers {
         $(#[$doc])*
         #[inline]
         pub fn $name(&mut self, value: $type) {
-            self.buffer.put_slice(&value.to_be_bytes());
+            self.buffer.extend_from_slice(&value.to_be_bytes());
         }
     )*};
 }
 
-impl Writer {
+impl<'v> Writer<'v> {
     /// An empty writer.
     #[must_use]
     pub fn new() -> Self {
-        Self { buffer: BytesMut::with_capacity(256), ..Self::default() }
+        Self::in_buffer(Vec::with_capacity(256))
+    }
+
+    /// An empty writer that writes into a buffer that was used before: what was in it is dropped, its room is kept.
+    /// [`Writer::into_buffer`] gives it back.
+    #[must_use]
+    pub fn in_buffer(mut buffer: Vec<u8>) -> Self {
+        buffer.clear();
+        Self { buffer, ..Self::default() }
+    }
+
+    /// The buffer for another writer. What was written is lost.
+    #[must_use]
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.buffer
+    }
+
+    /// A writer that is only asked for its [`len`](Self::len).
+    pub(super) fn measuring() -> Self {
+        Self { measuring: true, ..Self::default() }
     }
 
     /// Bytes written so far.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.buffer.len() + self.payload_len
+        self.buffer.len().saturating_add(self.payload_len)
     }
 
     /// True while nothing was written.
@@ -101,42 +80,57 @@ impl Writer {
         self.len() == 0
     }
 
-    /// Everything that was written, as slices.
+    /// Everything that was written, to be read or written on from its start.
+    #[must_use]
+    pub fn chunks(&self) -> Chunks<'_> {
+        Chunks::new(&self.buffer, &self.payloads, self.len())
+    }
+
+    /// Everything that was written, as slices that share the payloads and borrow nothing.
     #[must_use]
     pub fn finish(self) -> Frame {
         let len = self.len();
-        let mut slices = Vec::with_capacity(2 * self.payloads.len() + 1);
-        let mut rest = self.buffer.freeze();
-        let mut cut = 0;
-        for (at, payload) in self.payloads {
-            if at > cut {
-                slices.push(rest.split_to(at - cut));
-                cut = at;
-            }
-            slices.push(payload);
-        }
-        if !rest.is_empty() {
-            slices.push(rest);
-        }
-        Frame { slices, len }
+        Frame::new(self.buffer, self.payloads, len)
     }
 
-    /// Puts the number of bytes behind it before a frame that was started with [`Writer::begin_frame`].
+    /// A frame: what `content` writes, with its length before it.
     ///
     /// # Errors
-    /// When the frame is longer than 2³¹ − 1 bytes.
-    pub fn end_frame(&mut self) -> Result<(), EncodeError> {
-        let len = self.len().saturating_sub(4);
+    /// When `content` fails, or the frame is longer than 2³¹ − 1 bytes. The writer then holds what it held before.
+    pub fn frame(
+        &mut self,
+        content: impl FnOnce(&mut Self) -> Result<(), EncodeError>,
+    ) -> Result<(), EncodeError> {
+        let (buffered, placed, payload_len) = (self.buffer.len(), self.payloads.len(), self.payload_len);
+        let start = self.len();
+        self.buffer.put_i32(0);
+        let written = content(self).and_then(|()| self.fill_in_len(buffered, start));
+        if written.is_err() {
+            self.buffer.truncate(buffered);
+            self.payloads.truncate(placed);
+            self.payload_len = payload_len;
+            self.nested = 0;
+        }
+        written
+    }
+
+    /// Puts the length of all that came after `start` at `at` in the buffer.
+    fn fill_in_len(&mut self, at: usize, start: usize) -> Result<(), EncodeError> {
+        let len = self.len().saturating_sub(start).saturating_sub(PREFIX);
         let size = i32::try_from(len).map_err(|_| EncodeError::TooLong(len))?;
-        if let Some(prefix) = self.buffer.first_chunk_mut() {
+        if let Some(prefix) = self.buffer.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
             *prefix = size.to_be_bytes();
         }
         Ok(())
     }
 
-    /// Leaves room for a frame's length, which [`Writer::end_frame`] fills in.
-    pub fn begin_frame(&mut self) {
-        self.buffer.put_i32(0);
+    /// What another writer wrote, as if it had been written here. The payloads are shared.
+    fn append(&mut self, other: Writer<'_>) {
+        let before = self.buffer.len();
+        self.payload_len = self.payload_len.saturating_add(other.payload_len);
+        let placed = other.payloads.into_iter().map(|placed| placed.shared(before));
+        self.payloads.extend(placed);
+        self.buffer.extend_from_slice(&other.buffer);
     }
 
     pub(crate) fn check_version(
@@ -171,12 +165,12 @@ impl Writer {
     /// One byte, 0 or 1.
     #[inline]
     pub fn bool(&mut self, value: bool) {
-        self.buffer.put_u8(value.into());
+        self.buffer.push(value.into());
     }
 
     /// Sixteen bytes.
     pub fn uuid(&mut self, value: Uuid) {
-        self.buffer.put_slice(value.as_bytes());
+        self.buffer.extend_from_slice(value.as_bytes());
     }
 
     /// An unsigned varint.
@@ -199,7 +193,7 @@ impl Writer {
 
     /// Bytes as they stand, without a length.
     pub fn raw(&mut self, bytes: &[u8]) {
-        self.buffer.put_slice(bytes);
+        self.buffer.extend_from_slice(bytes);
     }
 
     /// The length of something that may be null.
@@ -218,7 +212,7 @@ impl Writer {
             return Err(EncodeError::TooLong(len));
         }
         match (flexible, narrow) {
-            (true, _) => self.unsigned_varint(len as u32 + 1),
+            (true, _) => self.unsigned_varint((len as u32).wrapping_add(1)),
             (false, true) => self.i16(len as i16),
             (false, false) => self.i32(len as i32),
         }
@@ -230,9 +224,17 @@ impl Writer {
     /// # Errors
     /// When it is longer than 32,767 bytes.
     pub fn nullable_string(&mut self, flexible: bool, text: Option<&ByteString>) -> Result<(), EncodeError> {
-        self.nullable_len(flexible, true, text.map(|text| text.len()))?;
+        self.nullable_str(flexible, text.map(|text| &**text))
+    }
+
+    /// A string that may be null, wherever it comes from.
+    ///
+    /// # Errors
+    /// When it is longer than 32,767 bytes.
+    pub fn nullable_str(&mut self, flexible: bool, text: Option<&str>) -> Result<(), EncodeError> {
+        self.nullable_len(flexible, true, text.map(str::len))?;
         if let Some(text) = text {
-            self.buffer.put_slice(text.as_bytes());
+            self.buffer.extend_from_slice(text.as_bytes());
         }
         Ok(())
     }
@@ -249,7 +251,7 @@ impl Writer {
     ///
     /// # Errors
     /// When they are longer than a length can say.
-    pub fn nullable_bytes(&mut self, flexible: bool, bytes: Option<&Bytes>) -> Result<(), EncodeError> {
+    pub fn nullable_bytes(&mut self, flexible: bool, bytes: Option<&'v Bytes>) -> Result<(), EncodeError> {
         self.nullable_len(flexible, false, bytes.map(Bytes::len))?;
         if let Some(bytes) = bytes {
             self.payload(bytes);
@@ -261,17 +263,19 @@ impl Writer {
     ///
     /// # Errors
     /// When they are longer than a length can say.
-    pub fn bytes(&mut self, flexible: bool, bytes: &Bytes) -> Result<(), EncodeError> {
+    pub fn bytes(&mut self, flexible: bool, bytes: &'v Bytes) -> Result<(), EncodeError> {
         self.nullable_bytes(flexible, Some(bytes))
     }
 
-    fn payload(&mut self, bytes: &Bytes) {
-        if bytes.len() < SHARE_FROM || self.nested > 0 {
-            self.buffer.put_slice(bytes);
-            return;
+    pub(super) fn payload(&mut self, bytes: &'v Bytes) {
+        if self.measuring {
+            self.payload_len = self.payload_len.saturating_add(bytes.len());
+        } else if bytes.len() < SHARE_FROM || self.nested > 0 {
+            self.buffer.extend_from_slice(bytes);
+        } else {
+            self.payloads.push(Placed { at: self.buffer.len(), bytes: Payload::Borrowed(bytes) });
+            self.payload_len = self.payload_len.saturating_add(bytes.len());
         }
-        self.payloads.push((self.buffer.len(), bytes.clone()));
-        self.payload_len += bytes.len();
     }
 
     /// An array of structures that may be null.
@@ -282,7 +286,7 @@ impl Writer {
         &mut self,
         flexible: bool,
         version: i16,
-        elements: Option<&[T]>,
+        elements: Option<&'v [T]>,
     ) -> Result<(), EncodeError> {
         self.nullable_len(flexible, false, elements.map(<[T]>::len))?;
         elements.unwrap_or_default().iter().try_for_each(|element| element.encode(self, version))
@@ -296,7 +300,7 @@ impl Writer {
         &mut self,
         flexible: bool,
         version: i16,
-        elements: &[T],
+        elements: &'v [T],
     ) -> Result<(), EncodeError> {
         self.nullable_structs(flexible, version, Some(elements))
     }
@@ -309,10 +313,20 @@ impl Writer {
         &mut self,
         flexible: bool,
         version: i16,
-        elements: Option<&Listed<T>>,
+        elements: Option<&'v Listed<T>>,
     ) -> Result<(), EncodeError> {
         self.nullable_len(flexible, false, elements.map(Listed::len))?;
-        elements.map_or(Ok(()), |elements| elements.try_each(|element| element.encode(self, version)))
+        let Some(elements) = elements else { return Ok(()) };
+        if let Some(built) = elements.as_built() {
+            return built.iter().try_for_each(|element| element.encode(self, version));
+        }
+        for element in elements {
+            // The element lives for this turn only: what it would lend is shared instead.
+            let mut part = Writer { nested: self.nested, measuring: self.measuring, ..Writer::default() };
+            element.encode(&mut part, version)?;
+            self.append(part);
+        }
+        Ok(())
     }
 
     /// An array of structures that may still be in the frame it came in.
@@ -323,7 +337,7 @@ impl Writer {
         &mut self,
         flexible: bool,
         version: i16,
-        elements: &Listed<T>,
+        elements: &'v Listed<T>,
     ) -> Result<(), EncodeError> {
         self.nullable_listed(flexible, version, Some(elements))
     }
@@ -360,7 +374,7 @@ impl Writer {
     ) -> Result<(), EncodeError> {
         self.nullable_len(flexible, false, elements.map(Packed::len))?;
         if let Some(elements) = elements {
-            self.buffer.put_slice(elements.as_bytes());
+            self.buffer.extend_from_slice(elements.as_bytes());
         }
         Ok(())
     }
@@ -377,7 +391,7 @@ impl Writer {
     ///
     /// # Errors
     /// When it can't be written in this version.
-    pub fn structure<T: Encode>(&mut self, version: i16, value: &T) -> Result<(), EncodeError> {
+    pub fn structure<T: Encode>(&mut self, version: i16, value: &'v T) -> Result<(), EncodeError> {
         value.encode(self, version)
     }
 
@@ -388,7 +402,7 @@ impl Writer {
     pub fn nullable_structure<T: Encode>(
         &mut self,
         version: i16,
-        value: Option<&T>,
+        value: Option<&'v T>,
     ) -> Result<(), EncodeError> {
         match value {
             None => {
@@ -402,100 +416,12 @@ impl Writer {
         }
     }
 
-    /// The tagged fields at the end of a structure: those that `known` writes, in ascending order, and the unknown ones
-    /// at their places among them.
-    ///
-    /// # Errors
-    /// When a field can't be written in this version.
-    pub fn tags(
-        &mut self,
-        unknown: &UnknownTags,
-        known: impl FnOnce(&mut TagWriter<'_>) -> Result<(), EncodeError>,
-    ) -> Result<(), EncodeError> {
-        let start = self.buffer.len();
-        let mut tags = TagWriter { writer: self, unknown: unknown.as_slice(), count: 0, least: 0 };
-        known(&mut tags)?;
-        tags.pass_on(None)?;
-        let count = tags.count;
-        insert_varint(&mut self.buffer, start, count);
-        Ok(())
-    }
-
-    /// The tagged fields of a structure that has none of its own.
-    ///
-    /// # Errors
-    /// When they are not in ascending order.
-    pub fn unknown_tags(&mut self, unknown: &UnknownTags) -> Result<(), EncodeError> {
-        if unknown.is_empty() {
-            self.buffer.put_u8(0);
-            return Ok(());
-        }
-        self.tags(unknown, |_| Ok(()))
-    }
-
     /// Refuses unknown tagged fields in a version that has no place for them.
     ///
     /// # Errors
     /// When there are any.
     pub fn no_tags(&mut self, unknown: &UnknownTags) -> Result<(), EncodeError> {
         if unknown.is_empty() { Ok(()) } else { Err(EncodeError::UnsupportedTags) }
-    }
-}
-
-/// Writes the tagged fields of one structure, counting them.
-#[derive(Debug)]
-pub struct TagWriter<'w> {
-    writer: &'w mut Writer,
-    unknown: &'w [RawTag],
-    count: u32,
-    /// The smallest tag that may come next.
-    least: u64,
-}
-
-impl TagWriter<'_> {
-    /// A field the structure knows. Fields come in ascending order of their tags.
-    ///
-    /// # Errors
-    /// When `content` can't write the field, or an unknown field has the same tag.
-    pub fn field(
-        &mut self,
-        tag: u32,
-        content: impl FnOnce(&mut Writer) -> Result<(), EncodeError>,
-    ) -> Result<(), EncodeError> {
-        self.pass_on(Some(tag))?;
-        self.header(tag)?;
-        let start = self.writer.buffer.len();
-        self.writer.nested += 1;
-        content(self.writer)?;
-        self.writer.nested -= 1;
-        let len = self.writer.buffer.len() - start;
-        let len = u32::try_from(len).map_err(|_| EncodeError::TooLong(len))?;
-        insert_varint(&mut self.writer.buffer, start, len);
-        Ok(())
-    }
-
-    /// Writes the unknown fields whose tags are below `limit`.
-    fn pass_on(&mut self, limit: Option<u32>) -> Result<(), EncodeError> {
-        while let Some((next, rest)) = self.unknown.split_first()
-            && limit.is_none_or(|limit| next.tag < limit)
-        {
-            self.unknown = rest;
-            self.header(next.tag)?;
-            let len = u32::try_from(next.data.len()).map_err(|_| EncodeError::TooLong(next.data.len()))?;
-            self.writer.unsigned_varint(len);
-            self.writer.raw(&next.data);
-        }
-        Ok(())
-    }
-
-    fn header(&mut self, tag: u32) -> Result<(), EncodeError> {
-        if u64::from(tag) < self.least {
-            return Err(EncodeError::UnorderedTag(tag));
-        }
-        self.least = u64::from(tag) + 1;
-        self.count += 1;
-        self.writer.unsigned_varint(tag);
-        Ok(())
     }
 }
 
@@ -520,21 +446,12 @@ pub(crate) fn required<'v, T: ?Sized>(
 }
 
 #[inline]
-fn put_varint(buffer: &mut BytesMut, mut value: u64) {
+pub(super) fn put_varint(buffer: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
-        buffer.put_u8(value as u8 | 0x80);
+        buffer.push(value as u8 | 0x80);
         value >>= 7;
     }
-    buffer.put_u8(value as u8);
-}
-
-/// Puts a varint before the bytes that start at `at`.
-fn insert_varint(buffer: &mut BytesMut, at: usize, value: u32) {
-    put_varint(buffer, value.into());
-    let len = unsigned_varint_len(value);
-    if let Some(section) = buffer.get_mut(at..) {
-        section.rotate_right(len);
-    }
+    buffer.push(value as u8);
 }
 
 #[cfg(test)]
@@ -546,11 +463,14 @@ mod tests {
     fn a_payload_is_shared_not_copied() {
         let payload = Bytes::from(vec![7; SHARE_FROM]);
         let mut writer = Writer::new();
-        writer.begin_frame();
-        writer.i16(3);
-        writer.bytes(true, &payload).unwrap();
-        writer.i8(1);
-        writer.end_frame().unwrap();
+        writer
+            .frame(|writer| {
+                writer.i16(3);
+                writer.bytes(true, &payload)?;
+                writer.i8(1);
+                Ok(())
+            })
+            .unwrap();
         let frame = writer.finish();
         assert_eq!(frame.slices().len(), 3);
         assert_eq!(frame.slices()[1].as_ptr(), payload.as_ptr());
@@ -562,49 +482,6 @@ mod tests {
         assert_eq!(reader.bytes(true).unwrap(), payload);
         assert_eq!(reader.i8().unwrap(), 1);
         reader.finish().unwrap();
-    }
-
-    #[test]
-    fn unknown_tags_keep_their_places() {
-        let mut unknown = UnknownTags::default();
-        unknown.insert(9, Bytes::from_static(b"nine"));
-        unknown.insert(1, Bytes::from_static(b"one"));
-        let mut writer = Writer::new();
-        writer.tags(&unknown, |tags| tags.field(4, |writer| writer.string(true, &"four".into()))).unwrap();
-        let bytes = writer.finish().to_bytes();
-        let mut seen = None;
-        let mut reader = Reader::new(&bytes);
-        let kept = reader
-            .tags(|tag, field| {
-                if tag == 4 {
-                    seen = Some(field.string(true)?);
-                }
-                Ok(tag == 4)
-            })
-            .unwrap();
-        reader.finish().unwrap();
-        assert_eq!(seen.unwrap(), "four");
-        assert_eq!(kept, unknown);
-    }
-
-    #[test]
-    fn a_tag_section_of_more_than_127_fields() {
-        let mut unknown = UnknownTags::default();
-        for tag in 0..200 {
-            unknown.insert(tag, Bytes::from_static(b"x"));
-        }
-        let mut writer = Writer::new();
-        writer.unknown_tags(&unknown).unwrap();
-        let bytes = writer.finish().to_bytes();
-        assert_eq!(Reader::new(&bytes).unknown_tags().unwrap(), unknown);
-    }
-
-    #[test]
-    fn a_known_tag_among_the_unknown_is_refused() {
-        let mut unknown = UnknownTags::default();
-        unknown.insert(4, Bytes::new());
-        let written = Writer::new().tags(&unknown, |tags| tags.field(4, |_| Ok(())));
-        assert_eq!(written, Err(EncodeError::UnorderedTag(4)));
     }
 
     #[test]

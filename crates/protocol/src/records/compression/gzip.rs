@@ -9,13 +9,13 @@ use flate2::{bufread::MultiGzDecoder, write::GzEncoder};
 
 use super::{Compression, CompressionError};
 
-pub(super) const LEVELS: RangeInclusive<u32> = 1..=9;
-const DEFAULT_LEVEL: u32 = 6;
+pub(super) const LEVELS: RangeInclusive<i32> = 1..=9;
+const DEFAULT_LEVEL: i32 = 6;
 /// How many bytes of room a byte of input is given before it is known what comes out. More is found as it comes.
 const EXPECTED_EXPANSION: usize = 4;
 
-pub(super) fn compress(plain: &[u8], out: Vec<u8>, level: Option<u32>) -> Result<Vec<u8>, CompressionError> {
-    let level = flate2::Compression::new(level.unwrap_or(DEFAULT_LEVEL));
+pub(super) fn compress(plain: &[u8], out: Vec<u8>, level: Option<i32>) -> Result<Vec<u8>, CompressionError> {
+    let level = flate2::Compression::new(level.unwrap_or(DEFAULT_LEVEL).unsigned_abs());
     let mut encoder = GzEncoder::new(out, level);
     // Writing to a `Vec` does not fail; should the encoder, its output is no gzip.
     let written = encoder.write_all(plain).and_then(|()| encoder.finish());

@@ -1,11 +1,15 @@
 //! The compressions a batch can name, and those this build can do.
 
 mod gzip;
+mod lz4;
 mod snappy;
+mod zstd;
 
 use std::fmt;
 
 use thiserror::Error;
+
+pub(super) use lz4::HeaderChecksum;
 
 /// How the records of a batch are compressed, by the ids of the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -66,21 +70,30 @@ impl fmt::Display for Compression {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Codec {
     compression: Compression,
-    level: Option<u32>,
+    level: Option<i32>,
 }
 
 impl Codec {
-    /// `compression` at `level`. A higher level makes smaller batches for more time: gzip takes 1 to 9 and has 6 when
-    /// none is given (KIP-390). Snappy has no levels.
+    /// `compression` at `level`. A higher level makes smaller batches for more time (KIP-390):
+    ///
+    /// - gzip takes 1 to 9, and has 6 when none is given.
+    /// - zstd takes -7 to 4, and has 1 when none is given. Java has 3, and levels up to 22, which no encoder in safe Rust
+    ///   has. Whatever the level, a batch is read by every client.
+    /// - LZ4 and snappy have none. Java's levels of LZ4 (1 to 17) choose between encoders of which there is only the fast
+    ///   one here; a level that changes nothing is refused rather than taken.
     ///
     /// # Errors
     /// When the compression has no such level.
-    pub fn with_level(compression: Compression, level: u32) -> Result<Self, InvalidLevel> {
-        match compression {
-            Compression::Gzip if gzip::LEVELS.contains(&level) => {
-                Ok(Self { compression, level: Some(level) })
-            }
-            _ => Err(InvalidLevel { compression, level }),
+    pub fn with_level(compression: Compression, level: i32) -> Result<Self, InvalidLevel> {
+        let is_level = match compression {
+            Compression::Gzip => gzip::LEVELS.contains(&level),
+            Compression::Zstd => zstd::LEVELS.contains(&level),
+            Compression::None | Compression::Snappy | Compression::Lz4 => false,
+        };
+        if is_level {
+            Ok(Self { compression, level: Some(level) })
+        } else {
+            Err(InvalidLevel { compression, level })
         }
     }
 
@@ -95,9 +108,9 @@ impl Codec {
         match self.compression {
             Compression::Gzip => gzip::compress(plain, out, self.level),
             Compression::Snappy => snappy::compress(plain, out),
-            Compression::None | Compression::Lz4 | Compression::Zstd => {
-                Err(CompressionError::Unsupported(self.compression))
-            }
+            Compression::Lz4 => lz4::compress(plain, out),
+            Compression::Zstd => zstd::compress(plain, out, self.level),
+            Compression::None => Ok(appended(plain, out)),
         }
     }
 }
@@ -109,19 +122,28 @@ impl From<Compression> for Codec {
     }
 }
 
+fn appended(plain: &[u8], mut out: Vec<u8>) -> Vec<u8> {
+    out.extend_from_slice(plain);
+    out
+}
+
 /// The bytes that `compressed` stands for, if they are at most `limit`. The limit is held against what has come out
-/// so far, while it comes out.
+/// so far, while it comes out. `lz4_checksum` is about LZ4 only.
 pub(super) fn decompress(
     compression: Compression,
     compressed: &[u8],
     limit: usize,
+    lz4_checksum: HeaderChecksum,
 ) -> Result<Vec<u8>, CompressionError> {
     match compression {
         Compression::Gzip => gzip::decompress(compressed, limit),
         Compression::Snappy => snappy::decompress(compressed, limit),
-        Compression::None | Compression::Lz4 | Compression::Zstd => {
-            Err(CompressionError::Unsupported(compression))
+        Compression::Lz4 => lz4::decompress(compressed, limit, lz4_checksum),
+        Compression::Zstd => zstd::decompress(compressed, limit),
+        Compression::None if compressed.len() > limit => {
+            Err(CompressionError::OverLimit { compression, limit })
         }
+        Compression::None => Ok(compressed.to_vec()),
     }
 }
 
@@ -132,9 +154,6 @@ pub enum CompressionError {
     /// No compression has this id.
     #[error("the compression {0} is not known")]
     Unknown(u8),
-    /// This build can't do it.
-    #[error("{0} is not supported by this build")]
-    Unsupported(Compression),
     /// The bytes are not what the compression makes.
     #[error("the {0} data is corrupt")]
     Corrupt(Compression),
@@ -158,7 +177,7 @@ pub struct InvalidLevel {
     /// The compression.
     pub compression: Compression,
     /// The level asked for.
-    pub level: u32,
+    pub level: i32,
 }
 
 #[cfg(test)]
@@ -174,11 +193,20 @@ mod tests {
 
     #[test]
     fn levels() {
-        assert!(Codec::with_level(Compression::Gzip, 1).is_ok());
-        assert!(Codec::with_level(Compression::Gzip, 9).is_ok());
         for (compression, level) in
-            [(Compression::Gzip, 0), (Compression::Gzip, 10), (Compression::Snappy, 1)]
+            [(Compression::Gzip, 1), (Compression::Gzip, 9), (Compression::Zstd, -7), (Compression::Zstd, 4)]
         {
+            assert!(Codec::with_level(compression, level).is_ok());
+        }
+        for (compression, level) in [
+            (Compression::None, 1),
+            (Compression::Gzip, 0),
+            (Compression::Gzip, 10),
+            (Compression::Snappy, 1),
+            (Compression::Lz4, 9),
+            (Compression::Zstd, -8),
+            (Compression::Zstd, 5),
+        ] {
             assert_eq!(Codec::with_level(compression, level), Err(InvalidLevel { compression, level }));
         }
     }
