@@ -107,6 +107,7 @@ fn read<T: Decode + Encode + serde::Serialize>(
 fn both<T: Encode + serde::Serialize>(value: &T, version: i16) -> (Value, Bytes) {
     let mut writer = Writer::new();
     value.encode(&mut writer, version).unwrap();
+    assert_eq!(value.encoded_len(version), Ok(writer.len()));
     (serde_json::to_value(value).unwrap(), writer.finish().to_bytes())
 }
 
