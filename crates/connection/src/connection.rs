@@ -36,9 +36,9 @@ use crate::{
 /// The most requests that one vectored write gathers.
 const WRITE_BATCH: usize = 64;
 
-/// How much of the buffer that requests are written into is kept for the next ones: they are small, but for the payloads,
-/// which do not go through it.
-const KEPT_BUFFER: usize = 64 * 1024;
+/// How many bytes of the room that requests are written into are kept for the next ones: they are small, but for the
+/// payloads, which do not go through it.
+const KEPT_ROOM: usize = 64 * 1024;
 
 /// A request on its way, with whoever waits for the answer.
 #[derive(Debug)]
@@ -195,7 +195,7 @@ impl Half {
     async fn write(self, mut writer: OwnedWriteHalf, mut requests: mpsc::UnboundedReceiver<Queued>) {
         let shared = &self.0;
         let mut batch = Vec::with_capacity(WRITE_BATCH);
-        let mut buffer = Vec::new();
+        let mut room = Writer::new();
         loop {
             let received = tokio::select! {
                 biased;
@@ -212,7 +212,7 @@ impl Half {
             let fitting = batch.drain(..).filter_map(|queued| shared.fit(queued));
             let (fitted, waiting): (Vec<_>, Vec<_>) = fitting.unzip();
             // The frames borrow their payloads from the requests until they are written.
-            let mut frames = Writer::in_buffer(buffer);
+            let mut frames = room.recycle(KEPT_ROOM);
             for (fitted, waiting) in fitted.iter().zip(waiting) {
                 shared.enter(fitted, waiting, &mut frames);
             }
@@ -222,8 +222,7 @@ impl Half {
                 () = shared.is_over() => break,
                 written = write_all(&mut writer, &mut chunks) => written,
             };
-            buffer = frames.into_buffer();
-            buffer.shrink_to(KEPT_BUFFER);
+            room = frames.recycle(KEPT_ROOM);
             if let Err(error) = written {
                 shared.break_off(&ConnectionError::Io(error));
                 break;

@@ -151,8 +151,8 @@ fn fields(body: &Body) -> Vec<Option<Bytes>> {
                 topics.flat_map(|topic| topic.partitions.into_vec()).map(|data| data.records).collect()
             }
             Response::ShareFetch(fetch) => {
-                let partitions = fetch.responses.iter().flat_map(|topic| &topic.partitions);
-                partitions.map(|data| data.records.clone()).collect()
+                let topics = fetch.responses.iter();
+                topics.flat_map(|topic| topic.partitions.into_vec()).map(|data| data.records).collect()
             }
             _ => Vec::new(),
         },
