@@ -1,11 +1,14 @@
 //! What Milena promises, checked: golden frames, round trips, simulation, conformance.
 
+pub mod buffer;
+pub mod cases;
 pub mod cluster;
 pub mod external;
 pub mod fuzz;
 pub mod golden;
 pub mod java;
 pub mod refusal;
+pub mod schema;
 pub mod sim;
 pub mod subject;
 pub mod vector;

@@ -30,8 +30,10 @@ pub enum Subject {
 pub struct Structure {
     name: &'static str,
     versions: RangeInclusive<i16>,
-    decode: fn(&mut Reader<'_>, i16) -> Result<Box<dyn Message>, DecodeError>,
+    decode: Decoder,
 }
+
+type Decoder = fn(&mut Reader<'_>, i16) -> Result<Box<dyn Message>, DecodeError>;
 
 const STRUCTURES: &[Structure] = &[
     structure::<RequestHeader>("RequestHeader", 1..=2),
@@ -108,6 +110,12 @@ pub trait Message: Debug + 'static {
     /// When the version can't carry it.
     fn bytes(&self, version: i16) -> Result<Bytes, EncodeError>;
 
+    /// How many bytes it has.
+    ///
+    /// # Errors
+    /// As [`bytes`](Self::bytes).
+    fn encoded_len(&self, version: i16) -> Result<usize, EncodeError>;
+
     /// Its values at a version, by the names of the schema.
     fn json(&self, version: i16) -> Value;
 
@@ -123,6 +131,10 @@ impl<T: Encode + ToJson + PartialEq + Debug + 'static> Message for T {
         let mut writer = Writer::new();
         self.encode(&mut writer, version)?;
         Ok(writer.finish().to_bytes())
+    }
+
+    fn encoded_len(&self, version: i16) -> Result<usize, EncodeError> {
+        Encode::encoded_len(self, version)
     }
 
     fn json(&self, version: i16) -> Value {

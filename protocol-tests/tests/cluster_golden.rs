@@ -2,11 +2,11 @@
 //!
 //! The seed is random unless the environment variable `MILENA_GOLDEN_SEED` names it. It needs Java and Kafka's jars, not
 //! the brokers.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test states its expectations by unwrapping")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test states its expectations by unwrapping")]
 
 use std::{env, fs, path::Path, process::Command};
 
-use protocol_tests::{golden, refusal::Refusal, vector::Vector};
+use protocol_tests::{buffer::Buffer, golden, refusal::Refusal, vector::Vector};
 
 #[test]
 #[ignore = "needs the cluster"]
@@ -24,27 +24,28 @@ fn fresh_vectors_of_java_are_read_and_written_as_java_does() {
         .status()
         .unwrap();
     assert!(status.success(), "xtask golden: {status}, {context}");
-    let (vectors, refusals) = check(&folder.join(format!("vectors-seed{seed}.jsonl.gz")), &context);
+    let counts = check(&folder.join(format!("vectors-seed{seed}.jsonl.gz")), &context);
     fs::remove_dir_all(&folder).unwrap();
-    assert_eq!((vectors, refusals), (2500, 1345), "{context}");
+    assert_eq!(counts, [2500, 2481, 218], "messages, refusals and buffers of {context}");
 }
 
-/// How many messages and refusals there are.
-fn check(file: &Path, context: &str) -> (usize, usize) {
-    let (mut vectors, mut refusals) = (0, 0);
-    for line in golden::lines_of(file) {
+/// How many messages, refusals and buffers of batches there are.
+fn check(file: &Path, context: &str) -> [usize; 3] {
+    let [mut vectors, mut refusals, mut buffers] = [0; 3];
+    for line in golden::lines_of(vec![file.to_owned()]) {
         let mismatch = if let Some(refusal) = Refusal::new(line.clone()) {
             refusals += 1;
             refusal.mismatch()
-        } else if let Some(vector) = Vector::new(line) {
-            vectors += 1;
-            vector.mismatch().map(|mismatch| format!("{mismatch} in {}", vector.line))
+        } else if let Some(buffer) = Buffer::new(line.clone()) {
+            buffers += 1;
+            buffer.mismatch()
         } else {
-            continue;
+            vectors += 1;
+            Vector::new(line.clone()).unwrap().mismatch()
         };
         if let Some(mismatch) = mismatch {
-            panic!("{context}: {mismatch}");
+            panic!("{context}: {mismatch} in {line}");
         }
     }
-    (vectors, refusals)
+    [vectors, refusals, buffers]
 }

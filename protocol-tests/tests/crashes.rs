@@ -12,7 +12,8 @@ fn crashes_of_the_past_stay_past() {
     for entry in folder.read_dir().unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
-        let target = Target::named(&name).unwrap_or_else(|| panic!("fixtures/crashes/{name} is of no target"));
+        let target =
+            Target::named(&name).unwrap_or_else(|| panic!("fixtures/crashes/{name} is of no target"));
         for file in entry.path().read_dir().unwrap() {
             let file = file.unwrap().path();
             // Shown when it fails: which one it was.

@@ -62,7 +62,7 @@ fn write_lines(
     let all_jars = jars.join("*").into_os_string();
     let classes = work.join("classes");
     let mut compile = Command::new(java.with_file_name("javac"));
-    compile.arg("-d").arg(&classes).arg("-cp").arg(&all_jars).args(sources(root)?);
+    compile.args(["-encoding", "UTF-8", "-d"]).arg(&classes).arg("-cp").arg(&all_jars).args(sources(root)?);
     run_java(compile, Stdio::null(), interrupt)?;
     let lines = work.join("lines");
     let mut class_path = classes.into_os_string();

@@ -114,11 +114,13 @@ final class BatchLines {
         ArrayNode batches = line.putArray("batches");
         for (MutableRecordBatch batch : MemoryRecords.readableRecords(ByteBuffer.wrap(bytes)).batches()) {
             batch.ensureValid();
-            ObjectNode entry = batches.addObject().put("baseOffset", batch.baseOffset()).put("lastOffset", batch.lastOffset())
+            ObjectNode entry = batches.addObject()
+                .put("baseOffset", batch.baseOffset()).put("lastOffset", batch.lastOffset())
                 .put("sizeInBytes", batch.sizeInBytes()).put("partitionLeaderEpoch", batch.partitionLeaderEpoch())
                 .put("crc", batch.checksum()).put("compression", batch.compressionType().name)
                 .put("timestampType", batch.timestampType().name).put("transactional", batch.isTransactional())
-                .put("control", batch.isControlBatch()).put("baseTimestamp", ((DefaultRecordBatch) batch).baseTimestamp())
+                .put("control", batch.isControlBatch())
+                .put("baseTimestamp", ((DefaultRecordBatch) batch).baseTimestamp())
                 .put("maxTimestamp", batch.maxTimestamp()).put("producerId", batch.producerId())
                 .put("producerEpoch", batch.producerEpoch()).put("baseSequence", batch.baseSequence())
                 .put("lastSequence", batch.lastSequence()).put("count", batch.countOrNull());
@@ -137,7 +139,8 @@ final class BatchLines {
         for (MutableRecordBatch batch : MemoryRecords.readableRecords(ByteBuffer.wrap(bytes)).batches()) {
             batch.ensureValid();
             Check.that(batch.magic() == magic, "another magic");
-            ObjectNode entry = batches.addObject().put("baseOffset", batch.baseOffset()).put("lastOffset", batch.lastOffset())
+            ObjectNode entry = batches.addObject()
+                .put("baseOffset", batch.baseOffset()).put("lastOffset", batch.lastOffset())
                 .put("sizeInBytes", batch.sizeInBytes()).put("crc", batch.checksum())
                 .put("compression", batch.compressionType().name).put("timestampType", batch.timestampType().name)
                 .put("maxTimestamp", batch.maxTimestamp());
@@ -150,7 +153,8 @@ final class BatchLines {
         for (Record record : batch) {
             record.ensureValid();
             ObjectNode entry = records.addObject().put("offset", record.offset()).put("sequence", record.sequence())
-                .put("timestamp", record.timestamp()).put("key", Hex.of(record.key())).put("value", Hex.of(record.value()));
+                .put("timestamp", record.timestamp())
+                .put("key", Hex.of(record.key())).put("value", Hex.of(record.value()));
             ArrayNode headers = entry.putArray("headers");
             for (Header header : record.headers()) {
                 headers.addArray().add(header.key()).add(header.value() == null ? null : Hex.of(header.value()));

@@ -1,6 +1,7 @@
 package golden;
 
 import java.nio.ByteBuffer;
+import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Random;
@@ -150,7 +151,8 @@ final class Batches {
         return switch (random.nextInt(7)) {
             case 0 -> null;
             case 1 -> new byte[0];
-            case 2 -> "{\"order\":17,\"text\":\"ünïcödé\"}".repeat(1 + random.nextInt(8)).getBytes(java.nio.charset.StandardCharsets.UTF_8);
+            case 2 -> "{\"order\":17,\"text\":\"ünïcödé\"}".repeat(1 + random.nextInt(8))
+                .getBytes(StandardCharsets.UTF_8);
             case 3 -> values.bytes(true);
             default -> values.bytes(false);
         };

@@ -34,15 +34,21 @@ final class ControlBatches {
         int epoch = random.nextInt(100);
         ByteBuffer buffer = ByteBuffer.allocate(256);
         return bytes(switch (random.nextInt(4)) {
-            case 0 -> MemoryRecords.withLeaderChangeMessage(offset, timestamp(), epoch, buffer, new LeaderChangeMessage()
-                .setLeaderId(random.nextInt(10))
-                .setVoters(List.of(new LeaderChangeMessage.Voter().setVoterId(1), new LeaderChangeMessage.Voter().setVoterId(2))));
+            case 0 -> MemoryRecords.withLeaderChangeMessage(offset, timestamp(), epoch, buffer,
+                new LeaderChangeMessage()
+                    .setLeaderId(random.nextInt(10))
+                    .setVoters(List.of(voter(1), voter(2))));
             case 1 -> MemoryRecords.withSnapshotHeaderRecord(offset, timestamp(), epoch, buffer,
                 new SnapshotHeaderRecord().setLastContainedLogTimestamp(timestamp()));
-            case 2 -> MemoryRecords.withSnapshotFooterRecord(offset, timestamp(), epoch, buffer, new SnapshotFooterRecord());
+            case 2 -> MemoryRecords.withSnapshotFooterRecord(offset, timestamp(), epoch, buffer,
+                new SnapshotFooterRecord());
             default -> MemoryRecords.withKRaftVersionRecord(offset, timestamp(), epoch, buffer,
                 new KRaftVersionRecord().setKRaftVersion((short) 1));
         });
+    }
+
+    private static LeaderChangeMessage.Voter voter(int id) {
+        return new LeaderChangeMessage.Voter().setVoterId(id);
     }
 
     private long timestamp() {

@@ -28,7 +28,8 @@ public final class GoldenVectors {
     public static void main(String[] arguments) throws Exception {
         long seed = Long.parseLong(arguments[0]);
         // Kafka's classes may print to standard output; the lines get it for themselves.
-        PrintStream stdout = new PrintStream(new BufferedOutputStream(System.out, 1 << 16), false, StandardCharsets.UTF_8);
+        PrintStream stdout = new PrintStream(new BufferedOutputStream(System.out, 1 << 16), false,
+            StandardCharsets.UTF_8);
         System.setOut(System.err);
         int[] count = {0};
         Consumer<ObjectNode> out = line -> {
@@ -37,13 +38,14 @@ public final class GoldenVectors {
         };
         List<MessageLines> messages = new ArrayList<>();
         List<RefusalLines> refusals = new ArrayList<>();
+        List<CrossingLines> crossings = new ArrayList<>();
         for (ApiMessageType api : ApiMessageType.values()) {
             for (String direction : List.of("Request", "Response")) {
-                add(Schema.load(api.name + direction), api, seed, messages, refusals);
+                add(Schema.load(api.name + direction), api, seed, messages, refusals, crossings);
             }
         }
         for (String name : HEADERS_AND_DATA) {
-            add(Schema.load(name), null, seed, messages, refusals);
+            add(Schema.load(name), null, seed, messages, refusals, crossings);
         }
         for (MessageLines message : messages) {
             message.write(out);
@@ -54,13 +56,17 @@ public final class GoldenVectors {
         for (RefusalLines refusal : refusals) {
             refusal.write(out);
         }
+        for (CrossingLines crossing : crossings) {
+            crossing.write(out);
+        }
         progress(count, "refusals");
         stdout.flush();
         Check.that(!stdout.checkError(), "standard output cannot be written");
     }
 
     private static void add(Schema schema, ApiMessageType api, long seed, List<MessageLines> messages,
-                            List<RefusalLines> refusals) throws ReflectiveOperationException {
+                            List<RefusalLines> refusals, List<CrossingLines> crossings)
+        throws ReflectiveOperationException {
         // Of an API that was removed the jar keeps the number but no valid version.
         if (schema == null || schema.valid.first() > schema.valid.last()) {
             return;
@@ -68,6 +74,7 @@ public final class GoldenVectors {
         MessageLines lines = new MessageLines(schema, api, seed);
         messages.add(lines);
         refusals.add(new RefusalLines(schema, lines));
+        crossings.add(new CrossingLines(schema, lines, seed));
     }
 
     private static void progress(int[] count, String what) {

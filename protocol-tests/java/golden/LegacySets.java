@@ -25,12 +25,14 @@ final class LegacySets {
         long now = 1_400_000_000_000L + random.nextInt(1 << 30);
         long offset = new Batches(random).offset();
         ByteBufferOutputStream stream = new ByteBufferOutputStream(512);
-        MemoryRecordsBuilder builder = new MemoryRecordsBuilder(stream, magic, Compression.of(codec).build(), type, offset,
-            atAppend ? now : RecordBatch.NO_TIMESTAMP, RecordBatch.NO_PRODUCER_ID, RecordBatch.NO_PRODUCER_EPOCH,
+        MemoryRecordsBuilder builder = new MemoryRecordsBuilder(stream, magic,
+            Compression.of(codec).build(), type, offset, atAppend ? now : RecordBatch.NO_TIMESTAMP,
+            RecordBatch.NO_PRODUCER_ID, RecordBatch.NO_PRODUCER_EPOCH,
             RecordBatch.NO_SEQUENCE, false, false, RecordBatch.NO_PARTITION_LEADER_EPOCH, 1 << 20);
         for (int left = 1 + random.nextInt(5); left > 0; left--) {
             offset += values.once(4) ? random.nextInt(5) : 0;
-            long timestamp = magic == RecordBatch.MAGIC_VALUE_V0 ? RecordBatch.NO_TIMESTAMP : now - random.nextInt(10_000);
+            long timestamp = magic == RecordBatch.MAGIC_VALUE_V0 ? RecordBatch.NO_TIMESTAMP
+                : now - random.nextInt(10_000);
             builder.appendWithOffset(offset++, timestamp, nullable(), nullable());
         }
         ByteBuffer buffer = builder.build().buffer();

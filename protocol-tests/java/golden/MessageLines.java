@@ -39,7 +39,8 @@ final class MessageLines {
         boolean flexible = schema.flexible.contain(version);
         if (api != null) {
             boolean isRequest = schema.kind.equals("request");
-            short header = isRequest ? api.requestHeaderVersion((short) version) : api.responseHeaderVersion((short) version);
+            short header = isRequest ? api.requestHeaderVersion((short) version)
+                : api.responseHeaderVersion((short) version);
             line.put("apiKey", api.apiKey()).put("headerVersion", header);
         }
         line.put("version", version).put("flexible", flexible);
@@ -61,7 +62,8 @@ final class MessageLines {
         }
         byte[] bytes = Codec.toBytes(message, version);
         Message again = codec.fromBytes(bytes, version);
-        Check.that(message.equals(again) && again.equals(message), line + " is read as " + again + " from " + message);
+        Check.that(message.equals(again) && again.equals(message),
+            line + " is read as " + again + " from " + message);
         Check.that(Arrays.equals(bytes, Codec.toBytes(again, version)), line + " is written otherwise again");
         Check.that(codec.toJson(again, version, tree).equals(codec.toJson(message, version, tree)),
             line + " is printed otherwise again");

@@ -9,9 +9,6 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.function.Consumer;
-import java.util.regex.Matcher;
-import java.util.regex.Pattern;
-import org.apache.kafka.common.errors.UnsupportedVersionException;
 import org.apache.kafka.common.protocol.Message;
 
 /**
@@ -19,8 +16,6 @@ import org.apache.kafka.common.protocol.Message;
  * the message is written at another version. Kafka's class refuses, or leaves the field out.
  */
 final class RefusalLines {
-    private static final Pattern REFUSED = Pattern.compile("Attempted to write a non-default (\\w+) at version (-?\\d+)");
-
     private final Schema schema;
     private final MessageLines lines;
     private final Codec codec;
@@ -62,7 +57,8 @@ final class RefusalLines {
         }
     }
 
-    private ObjectNode line(List<Field> path, int from, int version, boolean isNull) throws ReflectiveOperationException {
+    private ObjectNode line(List<Field> path, int from, int version, boolean isNull)
+        throws ReflectiveOperationException {
         Trees trees = new Trees(schema, from, new Values(new Random(1)), false);
         ObjectNode tree = trees.defaults(schema.fields);
         set(tree, path, from, trees, isNull);
@@ -74,20 +70,13 @@ final class RefusalLines {
         ObjectNode line = lines.head("refusal", version).put("direction", schema.kind).put("fromVersion", from)
             .put("field", String.join(".", path.stream().map(Field::camelCase).toList()))
             .put("set", isNull ? "null" : "value").put("hex", Hex.of(bytes));
-        try {
-            String written = Hex.of(Codec.toBytes(again, version));
-            return line.put("outcome", "written").put("written", written);
-        } catch (UnsupportedVersionException e) {
-            Matcher matcher = REFUSED.matcher(e.getMessage());
-            Check.that(matcher.find() && Integer.parseInt(matcher.group(2)) == version, "unknown refusal: " + e.getMessage());
-            return line.put("outcome", "refused").put("refused", matcher.group(1));
-        } catch (NullPointerException e) {
-            Check.that(isNull, "a null that nobody has set: " + line);
-            return line.put("outcome", "null").put("refused", path.get(path.size() - 1).camelCase());
-        }
+        Outcome.set(line, again, version);
+        String outcome = line.get("outcome").asText();
+        Check.that(isNull || !outcome.equals("null"), "a null that nobody has set: " + line);
+        return outcome.equals("null") ? line.put("refused", path.get(path.size() - 1).camelCase()) : line;
     }
 
-    /** Sets the last field of the path to something else than its default, with one structure in every array on the way. */
+    /** Sets the last field of the path to something else than its default; every array on the way gets one structure. */
     private void set(ObjectNode tree, List<Field> path, int from, Trees trees, boolean isNull) {
         Field field = path.get(0);
         JsonNode value;

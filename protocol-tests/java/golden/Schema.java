@@ -8,6 +8,7 @@ import java.io.InputStream;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 
 /** One of Kafka's message schemas, as the {@code kafka-clients} jar holds it. */
@@ -27,7 +28,7 @@ final class Schema {
                  String defaultValue) {
         /** The name in Java and in JSON. */
         String camelCase() {
-            return name.substring(0, 1).toLowerCase() + name.substring(1);
+            return name.substring(0, 1).toLowerCase(Locale.ROOT) + name.substring(1);
         }
 
         boolean isStructure() {

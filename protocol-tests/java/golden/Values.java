@@ -9,7 +9,8 @@ import org.apache.kafka.common.Uuid;
 /** Random values of the primitive types, the edges of each more often than chance would have them. */
 final class Values {
     private static final JsonNodeFactory NODES = JsonNodeFactory.instance;
-    private static final String[] ALPHABETS = {"abcdefghij0123456789-_.", "äöüßéñ", "語文字列", "😀🚀", "\u0000\n\"\\/ "};
+    private static final String[] ALPHABETS = {"abcdefghij0123456789-_.", "äöüßéñ", "語文字列", "😀🚀",
+        "\u0000\n\"\\/ "};
 
     private final Random random;
 
@@ -37,6 +38,10 @@ final class Values {
         };
     }
 
+    private Uuid uuid() {
+        return new Uuid(number(Long.MIN_VALUE, Long.MAX_VALUE), random.nextLong());
+    }
+
     double real() {
         return switch (random.nextInt(6)) {
             case 0 -> 0.0;
@@ -47,7 +52,7 @@ final class Values {
         };
     }
 
-    /** Text of up to 24 letters; with {@code large} now and then of hundreds or, once in a while, of more than 2^14 bytes. */
+    /** Text of up to 24 letters; with {@code large} now and then of hundreds, or even of more than 2^14 bytes. */
     String text(boolean large) {
         String alphabet = ALPHABETS[random.nextInt(4) == 0 ? random.nextInt(ALPHABETS.length) : 0];
         int letters = random.nextInt(24);
@@ -83,7 +88,7 @@ final class Values {
             case "uint32" -> NODES.numberNode(number(0, 0xffff_ffffL));
             case "int64" -> NODES.numberNode(number(Long.MIN_VALUE, Long.MAX_VALUE));
             case "float64" -> NODES.numberNode(real());
-            case "uuid" -> NODES.textNode(new Uuid(number(Long.MIN_VALUE, Long.MAX_VALUE), random.nextLong()).toString());
+            case "uuid" -> NODES.textNode(uuid().toString());
             case "string" -> NODES.textNode(text(large));
             case "bytes" -> NODES.binaryNode(bytes(large));
             case "records" -> NODES.binaryNode(records());
