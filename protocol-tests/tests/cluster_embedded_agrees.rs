@@ -72,7 +72,7 @@ impl Client {
         for _ in 0..100 {
             let topic = MetadataRequestTopic { name: Some(self.topic.as_str().into()), ..Default::default() };
             let metadata = self.ask(12, MetadataRequest { topics: Some(vec![topic]), ..Default::default() });
-            let partition = metadata.topics[0].partitions.first();
+            let partition = metadata.topics[0].partitions.get(0);
             let leader = partition
                 .and_then(|partition| metadata.brokers.iter().find(|b| b.node_id == partition.leader_id));
             if let Some(leader) = leader {

@@ -9,8 +9,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use milena_protocol::messages::{
+    KRaftVersionRecord, LeaderChangeMessage, SnapshotFooterRecord, SnapshotHeaderRecord, VotersRecord,
+};
 use milena_protocol::records::{
-    Batch, BatchBuilder, Batches, Compression, DecodedBatch, ProducerStamp, ReadOptions, TimestampType,
+    Batch, BatchBuilder, Batches, Compression, ControlKind, ControlRecord, DecodedBatch, ProducerStamp,
+    ReadOptions, TimestampType,
 };
 use serde_json::{Value, json};
 
@@ -125,6 +129,34 @@ fn every_writers_batches_are_what_java_read() {
     for writer in ["java", "rdkafka", "franz", "rskafka", "kafka"] {
         assert_eq!(writers[writer].len(), 5, "{writer}");
     }
+}
+
+#[test]
+fn control_records_are_what_java_wrote() {
+    let batches: Vec<_> =
+        Batches::new(file("java-control.bin")).map(|batch| decode(&batch.unwrap())).collect();
+    let records: Vec<_> = batches.iter().map(|batch| batch.records().next().unwrap().unwrap()).collect();
+    let controls: Vec<_> = records.iter().map(|record| ControlRecord::parse(record).unwrap()).collect();
+    assert!(batches.iter().all(|batch| batch.header().attributes.is_control()));
+    let kinds: Vec<_> = controls.iter().map(|control| control.kind).collect();
+    use ControlKind::*;
+    let expected = [Commit, Abort, LeaderChange, SnapshotHeader, SnapshotFooter, KRaftVersion, KRaftVoters];
+    assert_eq!(kinds, expected);
+    assert_eq!((controls[0].coordinator_epoch, controls[1].coordinator_epoch), (Some(11), Some(11)));
+    let change: LeaderChangeMessage = controls[2].decode().unwrap();
+    let ids = |voters: &[milena_protocol::messages::leader_change_message::Voter]| {
+        voters.iter().map(|voter| voter.voter_id).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (change.leader_id, ids(&change.voters), ids(&change.granting_voters)),
+        (2, vec![1, 2], vec![2])
+    );
+    let header: SnapshotHeaderRecord = controls[3].decode().unwrap();
+    assert_eq!(header.last_contained_log_timestamp, 1_700_000_000_000);
+    let footer: SnapshotFooterRecord = controls[4].decode().unwrap();
+    assert_eq!(footer, SnapshotFooterRecord::default());
+    assert_eq!(controls[5].decode::<KRaftVersionRecord>().unwrap().k_raft_version, 1);
+    assert_eq!(controls[6].decode::<VotersRecord>().unwrap().voters[0].voter_id, 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use advised::Advised;
 
 mod advised;
 mod broker;
+mod decode;
 mod demo;
 
 /// A Kafka client in pure Rust.
@@ -28,6 +29,8 @@ struct Arguments {
 enum Command {
     /// Runs a Kafka broker in this process, in memory, for local development
     Broker(broker::Arguments),
+    /// Shows what is in a frame, a message or a record batch, as JSON
+    Decode(decode::Arguments),
     /// Runs an order service and three consumer groups, and checks what they saw
     Demo(demo::Arguments),
 }
@@ -40,6 +43,7 @@ async fn main() -> ExitCode {
         .init();
     let result = match Arguments::parse().command {
         Command::Broker(arguments) => broker::run(arguments).await,
+        Command::Decode(arguments) => decode::run(&arguments),
         Command::Demo(arguments) => demo::run(arguments).await,
     };
     match result {

@@ -64,6 +64,8 @@ pub struct Outgoing {
     pub target: Target,
     /// The request in its newest shape; [`shape`](crate::shape) turns it into what an older version has.
     pub request: Request,
+    /// The oldest version that can carry what the request says.
+    pub min_version: i16,
     /// The newest version the request may be sent in.
     pub max_version: i16,
     /// How long to wait for the answer once the request has been written. Afterwards the connection is of no use: what
@@ -76,7 +78,7 @@ impl Outgoing {
     #[must_use]
     pub fn new(id: RequestId, target: Target, request: impl Into<Request>, timeout: Duration) -> Self {
         let request = request.into();
-        Self { id, target, request, max_version: i16::MAX, timeout }
+        Self { id, target, request, min_version: 0, max_version: i16::MAX, timeout }
     }
 
     /// The API of the request.

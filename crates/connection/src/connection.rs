@@ -36,14 +36,15 @@ use crate::{
 /// The most requests that one vectored write gathers.
 const WRITE_BATCH: usize = 64;
 
-/// How much of the buffer that requests are written into is kept for the next ones: they are small, but for the payloads,
-/// which do not go through it.
-const KEPT_BUFFER: usize = 64 * 1024;
+/// How many bytes of the room that requests are written into are kept for the next ones: they are small, but for the
+/// payloads, which do not go through it.
+const KEPT_ROOM: usize = 64 * 1024;
 
 /// A request on its way, with whoever waits for the answer.
 #[derive(Debug)]
 pub(crate) struct Queued {
     pub(crate) request: Request,
+    pub(crate) min_version: i16,
     pub(crate) max_version: i16,
     pub(crate) timeout: Duration,
     pub(crate) reply: Reply,
@@ -194,7 +195,7 @@ impl Half {
     async fn write(self, mut writer: OwnedWriteHalf, mut requests: mpsc::UnboundedReceiver<Queued>) {
         let shared = &self.0;
         let mut batch = Vec::with_capacity(WRITE_BATCH);
-        let mut buffer = Vec::new();
+        let mut room = Writer::new();
         loop {
             let received = tokio::select! {
                 biased;
@@ -211,7 +212,7 @@ impl Half {
             let fitting = batch.drain(..).filter_map(|queued| shared.fit(queued));
             let (fitted, waiting): (Vec<_>, Vec<_>) = fitting.unzip();
             // The frames borrow their payloads from the requests until they are written.
-            let mut frames = Writer::in_buffer(buffer);
+            let mut frames = room.recycle(KEPT_ROOM);
             for (fitted, waiting) in fitted.iter().zip(waiting) {
                 shared.enter(fitted, waiting, &mut frames);
             }
@@ -221,8 +222,7 @@ impl Half {
                 () = shared.is_over() => break,
                 written = write_all(&mut writer, &mut chunks) => written,
             };
-            buffer = frames.into_buffer();
-            buffer.shrink_to(KEPT_BUFFER);
+            room = frames.recycle(KEPT_ROOM);
             if let Err(error) = written {
                 shared.break_off(&ConnectionError::Io(error));
                 break;
@@ -269,14 +269,15 @@ impl Half {
 impl Shared {
     /// Words a request in the version that both sides speak, or answers that there is none.
     fn fit(&self, queued: Queued) -> Option<(Fitted, Waiting)> {
-        let Queued { request, max_version, timeout, reply } = queued;
+        let Queued { request, min_version, max_version, timeout, reply } = queued;
         let api = request.api_key();
-        let Some(version) = self.versions.pick(api, max_version) else {
+        let version = self.versions.pick(api, max_version).filter(|version| *version >= min_version);
+        let Some(version) = version else {
             let cause = format!(
                 "{}: the broker speaks {} of {api}, this request needs {} to {}",
                 self.address,
                 self.versions.describe(api),
-                api.stable_versions().start(),
+                min_version.max(*api.stable_versions().start()),
                 max_version.min(*api.stable_versions().end()),
             );
             reply.answer(Err(Failure::new(FailureKind::Unsupported, cause)));
@@ -356,7 +357,9 @@ pub(crate) type Answered = Result<Response, Failure>;
 
 #[cfg(test)]
 mod tests {
-    use milena_protocol::messages::{ApiVersionsResponse, MetadataRequest, api_versions::ApiVersion};
+    use milena_protocol::messages::{
+        ApiVersionsResponse, MetadataRequest, ProduceRequest, api_versions::ApiVersion,
+    };
     use tokio::sync::oneshot;
 
     use super::*;
@@ -380,7 +383,8 @@ mod tests {
             let (caller, answer) = oneshot::channel();
             let reply = Reply::to_caller(caller, AddressBook::default());
             let request = MetadataRequest::default().into();
-            let queued = Queued { request, max_version: i16::MAX, timeout: Duration::MAX, reply };
+            let queued =
+                Queued { request, min_version: 0, max_version: i16::MAX, timeout: Duration::MAX, reply };
             let (fitted, waiting) = shared.fit(queued).unwrap();
             let mut frames = Writer::new();
             shared.enter(&fitted, waiting, &mut frames);
@@ -395,5 +399,35 @@ mod tests {
         let failure = after.await.unwrap().unwrap_err();
         assert_eq!(failure.kind, FailureKind::NotSent);
         assert_eq!(failure.to_string(), "here:1: the broker closed the connection");
+    }
+
+    /// A broker that is too old for what the request says is named, with what it would need.
+    #[tokio::test]
+    async fn a_request_that_needs_a_newer_broker_is_refused() {
+        let produce = ApiVersion { api_key: 0, min_version: 0, max_version: 6, ..Default::default() };
+        let versions = Versions::new(&ApiVersionsResponse { api_keys: vec![produce], ..Default::default() });
+        let shared = Shared {
+            address: Address { host: "here".to_owned(), port: 1 },
+            client_id: ByteString::default(),
+            versions,
+            open: Mutex::default(),
+            deadline_changed: Notify::new(),
+            over: watch::Sender::new(false),
+        };
+        let fits = |min_version| {
+            let (caller, answer) = oneshot::channel();
+            let reply = Reply::to_caller(caller, AddressBook::default());
+            let request = ProduceRequest::default().into();
+            let fitted =
+                shared.fit(Queued { request, min_version, max_version: 12, timeout: Duration::MAX, reply });
+            (fitted.is_some(), answer)
+        };
+        assert!(fits(6).0);
+        let (fitted, answer) = fits(7);
+        assert!(!fitted);
+        let failure = answer.await.unwrap().unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Unsupported);
+        let expected = "here:1: the broker speaks 0 to 6 of Produce, this request needs 7 to 12";
+        assert_eq!(failure.to_string(), expected);
     }
 }

@@ -14,10 +14,7 @@ use std::{
 };
 
 use milena_cluster::{BrokerId, Failure, FailureKind, Outgoing, Target, later};
-use milena_protocol::{
-    RequestMessage, ResponseMessage,
-    messages::{Request, Response},
-};
+use milena_protocol::{RequestMessage, ResponseMessage, messages::Response};
 use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
@@ -180,7 +177,8 @@ impl Network {
     ) -> Result<R::Response, Failure> {
         let (caller, answer) = oneshot::channel();
         let reply = Reply::to_caller(caller, self.shared.addresses.clone());
-        self.dispatch(target, request.into(), i16::MAX, timeout, reply);
+        let (min_version, max_version) = (0, i16::MAX);
+        self.dispatch(target, Queued { request: request.into(), min_version, max_version, timeout, reply });
         let unanswered = || Failure::new(FailureKind::Unanswered, "the request was dropped");
         let response = answer.await.unwrap_or_else(|_| Err(unanswered()))?;
         R::Response::from_response(response).ok_or_else(unanswered)
@@ -193,11 +191,11 @@ impl Network {
         answers: &mpsc::UnboundedSender<(milena_cluster::RequestId, Answered)>,
     ) {
         let reply = Reply::to_machine(answers.clone(), outgoing.id, self.shared.addresses.clone());
-        self.dispatch(outgoing.target, outgoing.request, outgoing.max_version, outgoing.timeout, reply);
+        let Outgoing { id: _, target, request, min_version, max_version, timeout } = outgoing;
+        self.dispatch(target, Queued { request, min_version, max_version, timeout, reply });
     }
 
-    fn dispatch(&self, target: Target, request: Request, max_version: i16, timeout: Duration, reply: Reply) {
-        let queued = Queued { request, max_version, timeout, reply };
+    fn dispatch(&self, target: Target, queued: Queued) {
         let own = |to| VecDeque::from([SlotKey { lane: self.lane.number, to }]);
         let fallbacks = match target {
             Target::Broker(id) => own(Destination::Broker(id)),

@@ -263,6 +263,7 @@ impl Producer {
             let (body, max_version) = request::build(batches, self.config.request_timeout, &metadata);
             let mut outgoing =
                 Outgoing::new(request, Target::Broker(leader), body, self.config.request_timeout);
+            outgoing.min_version = request::min_version(self.config.codec.compression());
             outgoing.max_version = max_version;
             return Some(outgoing);
         }

@@ -10,6 +10,7 @@ use milena_protocol::{
         ProduceRequest, ProduceResponse,
         produce::{PartitionProduceData, TopicProduceData},
     },
+    records::Compression,
     wire::ByteString,
 };
 
@@ -17,6 +18,8 @@ use crate::partition_queue::Answer;
 
 /// The last version that names topics; the next ones have their ids.
 const BY_NAME: i16 = 12;
+/// The first version whose readers may be expected to know Zstandard (KIP-110).
+const ZSTD: i16 = 7;
 /// Every replica in sync has to have the batch (`acks=all`).
 const ALL: i16 = -1;
 
@@ -25,6 +28,14 @@ const ALL: i16 = -1;
 pub(crate) struct BatchToSend {
     pub(crate) partition: TopicPartition,
     pub(crate) bytes: Bytes,
+}
+
+/// The oldest version that may carry batches of this compression.
+pub(crate) const fn min_version(compression: Compression) -> i16 {
+    match compression {
+        Compression::Zstd => ZSTD,
+        Compression::None | Compression::Gzip | Compression::Snappy | Compression::Lz4 => 0,
+    }
 }
 
 /// The request, and the newest version it may go in.

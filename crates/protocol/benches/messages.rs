@@ -157,21 +157,21 @@ fn produce(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("produce request of ten 16 KiB batches");
     let request = produce_request();
     group.bench_function("encode into a kept buffer", |bencher| {
-        let mut buffer = Vec::new();
+        let mut room = Some(Writer::new());
         bencher.iter(|| {
-            let mut writer = Writer::in_buffer(std::mem::take(&mut buffer));
+            let mut writer = room.take().unwrap_or_default().recycle(1 << 16);
             encode_request_into(&mut writer, black_box(&request), PRODUCE, 7, Some("milena")).unwrap();
             black_box(writer.chunks());
-            buffer = writer.into_buffer();
+            room = Some(writer.recycle(1 << 16));
         });
     });
     group.bench_function("encode and list the slices", |bencher| {
-        let mut buffer = Vec::new();
+        let mut room = Some(Writer::new());
         bencher.iter(|| {
-            let mut writer = Writer::in_buffer(std::mem::take(&mut buffer));
+            let mut writer = room.take().unwrap_or_default().recycle(1 << 16);
             encode_request_into(&mut writer, black_box(&request), PRODUCE, 7, Some("milena")).unwrap();
             let len: usize = writer.chunks().slices().map(|slice| black_box(slice).len()).sum();
-            buffer = writer.into_buffer();
+            room = Some(writer.recycle(1 << 16));
             len
         });
     });

@@ -24,12 +24,15 @@ pub fn agrees(input: &[u8]) {
     let Some(ours) = canonical(side == 0, api, version, &body) else { return };
     let mut bytes = ours.clone();
     let mut written = BytesMut::new();
-    if side == 0 {
-        let read = RequestKind::decode(theirs, &mut bytes, version).expect("they read what we write");
-        read.encode(&mut written, version).expect("they write what they read");
+    let outcome = if side == 0 {
+        RequestKind::decode(theirs, &mut bytes, version).and_then(|read| read.encode(&mut written, version))
     } else {
-        let read = ResponseKind::decode(theirs, &mut bytes, version).expect("they read what we write");
-        read.encode(&mut written, version).expect("they write what they read");
+        ResponseKind::decode(theirs, &mut bytes, version).and_then(|read| read.encode(&mut written, version))
+    };
+    match outcome {
+        // Some messages end before the version that their key announces.
+        Err(error) if format!("{error:#}").contains("version not supported") => return,
+        outcome => outcome.expect("they read and write what we write"),
     }
     assert!(bytes.is_empty(), "they leave {} bytes", bytes.len());
     assert_eq!(ours, written.freeze(), "{api} version {version}");

@@ -86,10 +86,7 @@ fn decompress(compression: Compression, input: &[u8]) {
 fn there_and_back(compression: Compression, plain: &[u8]) {
     let mut builder = BatchBuilder::new(1 << 20);
     builder.append(7, Some(plain), Some(plain), []).unwrap();
-    let batch = match builder.compress(compression) {
-        Ok(batch) => batch.stamp(ProducerStamp::NONE),
-        Err(error) => panic!("{compression}: {error}"),
-    };
+    let batch = builder.compress(compression).unwrap().stamp(ProducerStamp::NONE);
     let batch = Batches::new(batch).next().unwrap().unwrap();
     let decoded = batch.decode(&ReadOptions::default()).unwrap();
     let record = decoded.records().next().unwrap().unwrap();

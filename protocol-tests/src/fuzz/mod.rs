@@ -85,6 +85,13 @@ pub const TARGETS: &[Target] = &[
         share: 120,
     },
     Target {
+        name: "legacy",
+        about: "messages of magic 0 and 1, as the target `batch` reads them",
+        run: records::batch,
+        seeds: seeds::legacy,
+        share: 40,
+    },
+    Target {
         name: "fetched",
         about: "a fetch response on its way to the application, aborted transactions left out: version, bytes",
         run: fetched::fetched,

@@ -1,6 +1,6 @@
 //! Where inputs come from: the golden frames, in the form each target reads.
 
-use std::sync::OnceLock;
+use std::{fs, path::Path, sync::OnceLock};
 
 use flate2::{Compression as Level, write::GzEncoder};
 use milena_protocol::records::{BatchBuilder, Compression, HEADER_LEN, Header, ProducerStamp};
@@ -98,7 +98,24 @@ pub(super) fn listed() -> Vec<Vec<u8>> {
 }
 
 pub(super) fn batches() -> Vec<Vec<u8>> {
-    named("RecordBatch").map(|line| line.bytes.clone()).collect()
+    let golden = named("RecordBatch").map(|line| line.bytes.clone());
+    golden.chain(written(|name| !name.contains("-magic"))).collect()
+}
+
+pub(super) fn legacy() -> Vec<Vec<u8>> {
+    written(|name| name.contains("-magic") || name.contains("-mixed")).collect()
+}
+
+/// The records fields in `fixtures/batches`, of which the name says who wrote them.
+fn written(is_wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/batches");
+    let mut files: Vec<_> = folder.read_dir().unwrap().map(|file| file.unwrap().path()).collect();
+    files.sort();
+    files.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.ends_with(".bin") && !name.contains("-large") && is_wanted(&name)
+    });
+    files.into_iter().map(|path| fs::read(path).unwrap())
 }
 
 /// Fetch responses of the newest version that has topic names, each with the records of a golden batch.

@@ -11,7 +11,7 @@ use super::{
 
 /// The method, or nothing for a structure that is built when it is read.
 pub(crate) fn write(message: &Message<'_>, layout: &Layout<'_>) -> Result<String, std::fmt::Error> {
-    if !message.is_hot() || layout.is_message {
+    if !message.is_walked(layout) {
         return Ok(String::new());
     }
     let flexible = message.schema.flexible.test(layout.valid);

@@ -149,7 +149,9 @@ fn read_call(message: &Message<'_>, type_: &Type, flexible: &str, nullable: &str
         Type::Array(element) => match element.as_ref() {
             Type::Fixed(_) | Type::Bool => format!("{nullable}packed({flexible})"),
             Type::String => format!("{nullable}strings({flexible})"),
-            _ if message.is_hot() => format!("{nullable}listed({flexible}, version)"),
+            Type::Structure(name) if message.is_listed(name) => {
+                format!("{nullable}listed({flexible}, version)")
+            }
             _ => format!("{nullable}structs({flexible}, version)"),
         },
     }

@@ -129,11 +129,11 @@ fn write_field(message: &Message<'_>, layout: &Layout<'_>, field: &Field, writer
         return format!("{writer}.{}", write_call(message, &field.type_, flexible, "", &value));
     }
     let borrowed = match &field.type_ {
-        Type::Array(element)
-            if !message.is_hot() && !matches!(element.as_ref(), Type::Fixed(_) | Type::Bool) =>
-        {
-            format!("{place}.as_deref()")
-        }
+        Type::Array(element) => match element.as_ref() {
+            Type::Fixed(_) | Type::Bool => format!("{place}.as_ref()"),
+            Type::Structure(name) if message.is_listed(name) => format!("{place}.as_ref()"),
+            _ => format!("{place}.as_deref()"),
+        },
         _ => format!("{place}.as_ref()"),
     };
     let required = format!(
@@ -162,7 +162,9 @@ fn write_call(message: &Message<'_>, type_: &Type, flexible: &str, nullable: &st
         Type::Array(element) => match element.as_ref() {
             Type::Fixed(_) | Type::Bool => format!("{nullable}packed({flexible}, {value})"),
             Type::String => format!("{nullable}strings({flexible}, {value})"),
-            _ if message.is_hot() => format!("{nullable}listed({flexible}, version, {value})"),
+            Type::Structure(name) if message.is_listed(name) => {
+                format!("{nullable}listed({flexible}, version, {value})")
+            }
             _ => format!("{nullable}structs({flexible}, version, {value})"),
         },
     }

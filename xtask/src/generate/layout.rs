@@ -10,6 +10,8 @@ use super::{
 
 /// The messages that are large and hot on the side that reads them: what they list is not built but read in place.
 const HOT: [&str; 3] = ["FetchResponse", "ProduceRequest", "ShareFetchResponse"];
+/// Single structures of which there are very many in a message.
+const MANY: [&str; 1] = ["MetadataResponsePartition"];
 
 /// A structure to be written: the message itself or one inside it.
 pub(crate) struct Layout<'s> {
@@ -99,9 +101,14 @@ impl<'s> Message<'s> {
         }
     }
 
-    /// True when the arrays of structures stay in the frame.
-    pub(crate) fn is_hot(&self) -> bool {
-        HOT.contains(&self.schema.name.as_str())
+    /// True when arrays of the structure, named as in the schema, stay in the frame.
+    pub(crate) fn is_listed(&self, structure: &str) -> bool {
+        HOT.contains(&self.schema.name.as_str()) || MANY.contains(&structure)
+    }
+
+    /// True when the structure is read in place, or is part of one that is.
+    pub(crate) fn is_walked(&self, layout: &Layout<'_>) -> bool {
+        !layout.is_message && self.is_listed(&layout.rust_name)
     }
 
     /// The Rust type, not yet optional.
@@ -115,7 +122,9 @@ impl<'s> Message<'s> {
             Type::Structure(name) => self.rust_structure(name),
             Type::Array(element) => match element.as_ref() {
                 Type::Fixed(_) => format!("Packed<{}>", self.plain_type(element)),
-                Type::Structure(name) if self.is_hot() => format!("Listed<{}>", self.rust_structure(name)),
+                Type::Structure(name) if self.is_listed(name) => {
+                    format!("Listed<{}>", self.rust_structure(name))
+                }
                 other => format!("Vec<{}>", self.plain_type(other)),
             },
         }

@@ -186,6 +186,8 @@ impl Consumer {
         match &self.source {
             Source::Group(topics) if may_fall_back => {
                 let topics = topics.clone();
+                // A coordinator can move to an older broker: what the member owned there is another's by now.
+                self.lose_all();
                 self.membership.fall_back(&mut self.shared);
                 self.membership.subscribe(now, &mut self.shared, topics);
             }

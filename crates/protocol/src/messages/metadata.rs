@@ -5,7 +5,7 @@
 
 #[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
-use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
+use crate::wire::{ByteString, Listed, Packed, UnknownTags, Uuid};
 
 /// The message `MetadataRequest` (API key 3), versions 0 to 13, flexible from 9.
 ///
@@ -405,7 +405,7 @@ pub struct MetadataResponseTopic {
     /// Versions 1+; left out silently elsewhere.
     pub is_internal: bool,
     /// Each partition in the topic.
-    pub partitions: Vec<MetadataResponsePartition>,
+    pub partitions: Listed<MetadataResponsePartition>,
     /// 32-bit bitfield to represent authorized operations for this topic.
     ///
     /// Versions 8+; default i32::MIN.
@@ -421,7 +421,7 @@ impl Default for MetadataResponseTopic {
             name: Some(ByteString::default()),
             topic_id: Uuid::ZERO,
             is_internal: false,
-            partitions: Vec::default(),
+            partitions: Listed::default(),
             topic_authorized_operations: i32::MIN,
             unknown_tags: UnknownTags::default(),
         }
@@ -444,7 +444,7 @@ impl Encode for MetadataResponseTopic {
         if version >= 1 {
             writer.bool(self.is_internal);
         }
-        writer.structs(flexible, version, &self.partitions)?;
+        writer.listed(flexible, version, &self.partitions)?;
         if version >= 8 {
             writer.i32(self.topic_authorized_operations);
         } else {
@@ -470,7 +470,7 @@ impl Decode for MetadataResponseTopic {
             if version >= 12 { reader.nullable_string(flexible)? } else { Some(reader.string(flexible)?) };
         let topic_id = if version >= 10 { reader.uuid()? } else { Uuid::ZERO };
         let is_internal = if version >= 1 { reader.bool()? } else { false };
-        let partitions = reader.structs(flexible, version)?;
+        let partitions = reader.listed(flexible, version)?;
         let topic_authorized_operations = if version >= 8 { reader.i32()? } else { i32::MIN };
         let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
         Ok(Self {
@@ -585,6 +585,23 @@ impl Decode for MetadataResponsePartition {
             offline_replicas,
             unknown_tags,
         })
+    }
+
+    fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 9;
+        reader.skip(match version {
+            ..=6 => 10,
+            _ => 14,
+        })?;
+        reader.check_packed::<i32>(flexible)?;
+        reader.check_packed::<i32>(flexible)?;
+        if version >= 5 {
+            reader.check_packed::<i32>(flexible)?;
+        }
+        if flexible {
+            reader.check_unknown_tags()?;
+        }
+        Ok(())
     }
 }
 

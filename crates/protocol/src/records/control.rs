@@ -3,12 +3,18 @@
 use bytes::Bytes;
 
 use super::{BatchBuilder, Compression, CompressionError, RecordView};
+use crate::{
+    error::DecodeError,
+    wire::{Decode, Reader},
+};
 
 /// A record of a control batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ControlRecord {
+pub struct ControlRecord<'a> {
     /// What it says.
     pub kind: ControlKind,
+    /// What it says it with: the value of the record, which begins with its version. [`decode`](Self::decode) reads it.
+    pub value: Option<&'a [u8]>,
     /// For the end of a transaction: epoch of the coordinator that wrote it. A later epoch's marker overrules it.
     pub coordinator_epoch: Option<i32>,
 }
@@ -21,7 +27,17 @@ pub enum ControlKind {
     Abort,
     /// The producer's records since its last marker are good.
     Commit,
-    /// Something that a client can pass over, such as a change of leader in the metadata log.
+    /// The metadata log has another leader (KIP-595); its value is a `LeaderChangeMessage`.
+    LeaderChange,
+    /// The front of a snapshot (KIP-630); its value is a `SnapshotHeaderRecord`.
+    SnapshotHeader,
+    /// The end of a snapshot (KIP-630); its value is a `SnapshotFooterRecord`.
+    SnapshotFooter,
+    /// The version of the protocol between the voters (KIP-853); its value is a `KRaftVersionRecord`.
+    KRaftVersion,
+    /// Who votes (KIP-853); its value is a `VotersRecord`.
+    KRaftVoters,
+    /// Something that came later.
     Other(i16),
 }
 
@@ -30,18 +46,23 @@ impl ControlKind {
         match id {
             0 => Self::Abort,
             1 => Self::Commit,
+            2 => Self::LeaderChange,
+            3 => Self::SnapshotHeader,
+            4 => Self::SnapshotFooter,
+            5 => Self::KRaftVersion,
+            6 => Self::KRaftVoters,
             other => Self::Other(other),
         }
     }
 }
 
-impl ControlRecord {
+impl<'a> ControlRecord<'a> {
     /// Understands a record of a control batch: the key says what it is, the value the rest. Later versions may add
     /// fields behind those that are known.
     ///
     /// `None` when the key is no control record's.
     #[must_use]
-    pub fn parse(record: &RecordView<'_>) -> Option<Self> {
+    pub fn parse(record: &RecordView<'a>) -> Option<Self> {
         let (version, rest) = record.key()?.split_first_chunk()?;
         let kind = ControlKind::from_id(i16::from_be_bytes(*rest.first_chunk()?));
         if i16::from_be_bytes(*version) < 0 {
@@ -49,9 +70,23 @@ impl ControlRecord {
         }
         let coordinator_epoch = match kind {
             ControlKind::Abort | ControlKind::Commit => record.value().and_then(coordinator_epoch),
-            ControlKind::Other(_) => None,
+            _ => None,
         };
-        Some(Self { kind, coordinator_epoch })
+        Some(Self { kind, value: record.value(), coordinator_epoch })
+    }
+
+    /// The value as the message that belongs to [`kind`](Self::kind).
+    ///
+    /// # Errors
+    /// When the bytes are no such message, of no version that is known, or there are none.
+    pub fn decode<M: Decode>(&self) -> Result<M, DecodeError> {
+        let value = Bytes::copy_from_slice(self.value.unwrap_or_default());
+        // The version is a field of the message as well, and its first.
+        let version = Reader::new(&value).i16()?;
+        let mut reader = Reader::new(&value);
+        let message = M::decode(&mut reader, version)?;
+        reader.finish()?;
+        Ok(message)
     }
 }
 
@@ -87,19 +122,24 @@ pub fn end_marker(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::records::{Batches, ProducerStamp, ReadOptions};
+    use crate::{
+        error::DecodeErrorKind,
+        messages::LeaderChangeMessage,
+        records::{Batches, DecodedBatch, ProducerStamp, ReadOptions},
+    };
 
-    fn parse(bytes: Bytes) -> Option<ControlRecord> {
-        let batch = Batches::new(bytes).next().unwrap().unwrap();
-        let decoded = batch.decode(&ReadOptions::default()).unwrap();
-        let record = decoded.records().next().unwrap().unwrap();
-        ControlRecord::parse(&record)
+    fn decode(bytes: Bytes) -> DecodedBatch {
+        Batches::new(bytes).next().unwrap().unwrap().decode(&ReadOptions::default()).unwrap()
     }
 
-    fn parse_record(key: Option<&[u8]>, value: Option<&[u8]>) -> Option<ControlRecord> {
+    fn batch(key: Option<&[u8]>, value: Option<&[u8]>) -> DecodedBatch {
         let mut batch = BatchBuilder::new(0);
         batch.append(0, key, value, []).unwrap();
-        parse(batch.compress(Compression::None).unwrap().stamp(ProducerStamp::NONE))
+        decode(batch.compress(Compression::None).unwrap().stamp(ProducerStamp::NONE))
+    }
+
+    fn parse(batch: &DecodedBatch) -> Option<ControlRecord<'_>> {
+        ControlRecord::parse(&batch.records().next().unwrap().unwrap())
     }
 
     #[test]
@@ -109,26 +149,43 @@ mod tests {
             let header = *Batches::new(marker.clone()).next().unwrap().unwrap().header();
             assert!(header.attributes.is_control() && header.attributes.is_transactional());
             assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (4000, 3, -1));
-            assert_eq!(parse(marker), Some(ControlRecord { kind, coordinator_epoch: Some(7) }));
+            let value = Some([0, 0, 0, 0, 0, 7].as_slice());
+            let expected = ControlRecord { kind, value, coordinator_epoch: Some(7) };
+            assert_eq!(parse(&decode(marker)), Some(expected));
         }
     }
 
     #[test]
     fn later_kinds_and_versions_are_passed_over() {
-        let other = ControlRecord { kind: ControlKind::Other(2), coordinator_epoch: None };
-        assert_eq!(parse_record(Some(&[0, 0, 0, 2]), Some(&[0; 6])), Some(other));
-        let commit = ControlRecord { kind: ControlKind::Commit, coordinator_epoch: Some(9) };
-        assert_eq!(parse_record(Some(&[0, 1, 0, 1, 5]), Some(&[0, 1, 0, 0, 0, 9, 5])), Some(commit));
-        let bare = ControlRecord { coordinator_epoch: None, ..commit };
+        let value = Some([0, 0, 0, 0, 0, 9].as_slice());
+        let other = ControlRecord { kind: ControlKind::Other(7), value, coordinator_epoch: None };
+        assert_eq!(parse(&batch(Some(&[0, 0, 0, 7]), value)), Some(other));
+        let value = Some([0, 1, 0, 0, 0, 9, 5].as_slice());
+        let commit = ControlRecord { kind: ControlKind::Commit, value, coordinator_epoch: Some(9) };
+        assert_eq!(parse(&batch(Some(&[0, 1, 0, 1, 5]), value)), Some(commit));
         for value in [None, Some([0; 5].as_slice()), Some(&[0xff, 0xff, 0, 0, 0, 9])] {
-            assert_eq!(parse_record(Some(&[0, 0, 0, 1]), value), Some(bare));
+            let bare = ControlRecord { value, coordinator_epoch: None, ..commit };
+            assert_eq!(parse(&batch(Some(&[0, 0, 0, 1]), value)), Some(bare));
         }
     }
 
     #[test]
     fn what_is_no_control_record_is_none() {
         for key in [None, Some([0; 3].as_slice()), Some(&[0xff, 0xff, 0, 1])] {
-            assert_eq!(parse_record(key, None), None);
+            assert_eq!(parse(&batch(key, None)), None);
         }
+    }
+
+    #[test]
+    fn a_value_that_is_no_message_is_an_error() {
+        let decode = |value: Option<&[u8]>| {
+            let batch = batch(Some(&[0, 0, 0, 2]), value);
+            let error = parse(&batch).unwrap().decode::<LeaderChangeMessage>().unwrap_err();
+            error.kind
+        };
+        assert!(matches!(decode(None), DecodeErrorKind::Truncated { .. }));
+        assert!(matches!(decode(Some(&[0, 0, 0, 0])), DecodeErrorKind::Truncated { .. }));
+        assert!(matches!(decode(Some(&[0, 9, 0, 0])), DecodeErrorKind::UnknownVersion { .. }));
+        assert_eq!(decode(Some(&[0, 0, 0, 0, 0, 1, 1, 1, 0, 5])), DecodeErrorKind::LeftOver(1));
     }
 }

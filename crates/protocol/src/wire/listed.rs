@@ -4,8 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::Reader;
-use crate::DecodeError;
+use super::{Decode, Reader};
 
 /// An array of structures, kept as the bytes of the wire until an element is asked for.
 ///
@@ -33,18 +32,17 @@ enum Elements<T> {
         count: usize,
         version: i16,
         /// Kept here, so that an array can be read wherever it came from.
-        decode: fn(&mut Reader<'_>, i16) -> Result<T, DecodeError>,
+        decode: fn(&mut Reader<'_>, i16) -> Option<T>,
     },
 }
 
 impl<T> Listed<T> {
-    /// `bytes` must hold `count` elements that `decode` has read without an error.
-    pub(crate) fn from_frame(
-        bytes: Bytes,
-        count: usize,
-        version: i16,
-        decode: fn(&mut Reader<'_>, i16) -> Result<T, DecodeError>,
-    ) -> Self {
+    /// `bytes` must hold `count` elements that were checked.
+    pub(crate) fn from_frame(bytes: Bytes, count: usize, version: i16) -> Self
+    where
+        T: Decode,
+    {
+        let decode = |reader: &mut Reader<'_>, version| T::decode(reader, version).ok();
         Self { elements: Elements::Frame { bytes, count, version, decode } }
     }
 
@@ -119,7 +117,7 @@ pub struct ListedIter<'a, T> {
 #[derive(Clone)]
 enum Source<'a, T> {
     Built(std::slice::Iter<'a, T>),
-    Frame { reader: Reader<'a>, version: i16, decode: fn(&mut Reader<'_>, i16) -> Result<T, DecodeError> },
+    Frame { reader: Reader<'a>, version: i16, decode: fn(&mut Reader<'_>, i16) -> Option<T> },
 }
 
 impl<T: Clone> Iterator for ListedIter<'_, T> {
@@ -131,7 +129,7 @@ impl<T: Clone> Iterator for ListedIter<'_, T> {
         match &mut self.source {
             Source::Built(built) => built.next().cloned(),
             // Every element was read once when the array was: the same bytes give the same element.
-            Source::Frame { reader, version, decode } => decode(reader, *version).ok(),
+            Source::Frame { reader, version, decode } => decode(reader, *version),
         }
     }
 

@@ -202,10 +202,23 @@ impl<'a> Reader<'a> {
         self.long_unsigned_varint()
     }
 
-    /// The varints past one byte.
+    /// The varints past one byte. Those of two and three bytes are the lengths of most batches.
     fn long_unsigned_varint(&mut self) -> Result<u32, DecodeError> {
-        let value = self.long_varint(5)?;
-        u32::try_from(value).map_err(|_| self.error(DecodeErrorKind::InvalidVarint))
+        let seven = |byte: u8| u32::from(byte & 0x7f);
+        match self.rest {
+            &[first, second @ 0..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(seven(first) | seven(second) << 7)
+            }
+            &[first, second, third @ 0..0x80, ref rest @ ..] => {
+                self.rest = rest;
+                Ok(seven(first) | seven(second) << 7 | seven(third) << 14)
+            }
+            _ => {
+                let value = self.long_varint(5)?;
+                u32::try_from(value).map_err(|_| self.error(DecodeErrorKind::InvalidVarint))
+            }
+        }
     }
 
     /// A zigzag varint of at most 5 bytes.
@@ -371,7 +384,7 @@ impl<'a> Reader<'a> {
         let before = self.rest;
         self.check_elements::<T>(count, version)?;
         let read = before.get(..before.len().saturating_sub(self.rest.len())).unwrap_or_default();
-        Ok(Some(Listed::from_frame(self.frame.slice_ref(read), count, version, T::decode)))
+        Ok(Some(Listed::from_frame(self.frame.slice_ref(read), count, version)))
     }
 
     /// An array of structures that stays in the frame.

@@ -28,6 +28,7 @@ impl<'v> Writer<'v> {
     ///
     /// # Errors
     /// When they are not in ascending order.
+    #[inline]
     pub fn unknown_tags(&mut self, unknown: &UnknownTags) -> Result<(), EncodeError> {
         if unknown.is_empty() {
             self.buffer.push(0);

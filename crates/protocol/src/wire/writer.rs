@@ -46,21 +46,21 @@ impl<'v> Writer<'v> {
     /// An empty writer.
     #[must_use]
     pub fn new() -> Self {
-        Self::in_buffer(Vec::with_capacity(256))
+        Self { buffer: Vec::with_capacity(256), ..Self::default() }
     }
 
-    /// An empty writer that writes into a buffer that was used before: what was in it is dropped, its room is kept.
-    /// [`Writer::into_buffer`] gives it back.
+    /// An empty writer in the place of this one: it keeps the room that was allocated, up to `max_bytes` of fields, and
+    /// borrows nothing yet. What was written is dropped.
     #[must_use]
-    pub fn in_buffer(mut buffer: Vec<u8>) -> Self {
-        buffer.clear();
-        Self { buffer, ..Self::default() }
-    }
-
-    /// The buffer for another writer. What was written is lost.
-    #[must_use]
-    pub fn into_buffer(self) -> Vec<u8> {
-        self.buffer
+    pub fn recycle<'n>(mut self, max_bytes: usize) -> Writer<'n> {
+        self.buffer.clear();
+        self.buffer.shrink_to(max_bytes);
+        let mut payloads = self.payloads;
+        payloads.clear();
+        payloads.shrink_to(max_bytes / size_of::<Placed<'_>>());
+        // Collecting an empty list of the same layout keeps its allocation.
+        let payloads = payloads.into_iter().filter_map(|_| None).collect();
+        Writer { buffer: self.buffer, payloads, ..Writer::default() }
     }
 
     /// A writer that is only asked for its [`len`](Self::len).
@@ -80,7 +80,7 @@ impl<'v> Writer<'v> {
         self.len() == 0
     }
 
-    /// Everything that was written, to be read or written on from its start.
+    /// Everything that was written, from its start.
     #[must_use]
     pub fn chunks(&self) -> Chunks<'_> {
         Chunks::new(&self.buffer, &self.payloads, self.len())
@@ -197,6 +197,7 @@ impl<'v> Writer<'v> {
     }
 
     /// The length of something that may be null.
+    #[inline]
     fn nullable_len(&mut self, flexible: bool, narrow: bool, len: Option<usize>) -> Result<(), EncodeError> {
         let Some(len) = len else {
             match (flexible, narrow) {
@@ -251,6 +252,7 @@ impl<'v> Writer<'v> {
     ///
     /// # Errors
     /// When they are longer than a length can say.
+    #[inline]
     pub fn nullable_bytes(&mut self, flexible: bool, bytes: Option<&'v Bytes>) -> Result<(), EncodeError> {
         self.nullable_len(flexible, false, bytes.map(Bytes::len))?;
         if let Some(bytes) = bytes {
@@ -267,6 +269,7 @@ impl<'v> Writer<'v> {
         self.nullable_bytes(flexible, Some(bytes))
     }
 
+    #[inline]
     pub(super) fn payload(&mut self, bytes: &'v Bytes) {
         if self.measuring {
             self.payload_len = self.payload_len.saturating_add(bytes.len());
@@ -482,6 +485,35 @@ mod tests {
         assert_eq!(reader.bytes(true).unwrap(), payload);
         assert_eq!(reader.i8().unwrap(), 1);
         reader.finish().unwrap();
+    }
+
+    #[test]
+    fn a_recycled_writer_is_empty_and_has_its_room() {
+        let payload = Bytes::from(vec![7; SHARE_FROM]);
+        let mut writer = Writer::new();
+        writer.bytes(true, &payload).unwrap();
+        writer.raw(&[1; 1000]);
+        let (buffer, payloads) = (writer.buffer.as_ptr(), writer.payloads.as_ptr().addr());
+        let writer = writer.recycle(4096);
+        assert!(writer.is_empty());
+        assert_eq!((writer.buffer.as_ptr(), writer.payloads.as_ptr().addr()), (buffer, payloads));
+        let writer = writer.recycle(100);
+        assert!(writer.buffer.capacity() < 1000, "{}", writer.buffer.capacity());
+    }
+
+    #[test]
+    fn a_frame_that_fails_leaves_what_was_there() {
+        let (payload, long) = (Bytes::from(vec![7; SHARE_FROM]), "x".repeat(40_000));
+        let mut writer = Writer::new();
+        writer.frame(|writer| writer.bytes(true, &payload)).unwrap();
+        let before = writer.chunks().slices().collect::<Vec<_>>().concat();
+        let failed = writer.frame(|writer| {
+            writer.bytes(true, &payload)?;
+            writer.nullable_str(true, Some(&long))
+        });
+        assert_eq!(failed, Err(EncodeError::TooLong(40_000)));
+        assert_eq!(writer.chunks().slices().collect::<Vec<_>>().concat(), before);
+        assert_eq!(writer.len(), before.len());
     }
 
     #[test]

@@ -1,0 +1,2 @@
+#![no_main]
+milena_fuzz::target!("legacy");
