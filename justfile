@@ -29,7 +29,11 @@ cluster-down *arguments:
 
 # what the hot path of the protocol crate costs
 bench-protocol *arguments:
-    cargo bench --package milena-protocol --all-features {{ arguments }}
+    cargo bench --package milena-protocol --all-features --bench records --bench messages {{ arguments }}
+
+# what each codec costs, and what it saves
+bench-compression:
+    cargo bench --quiet --package milena-protocol --bench compression
 
 # format all code
 fmt:
