@@ -85,7 +85,8 @@ impl Decode for AddOffsetsToTxnRequest {
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AddOffsetsToTxnResponse {
-    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if
+    /// the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The response error code, or 0 if there was no error.
     pub error_code: i16,

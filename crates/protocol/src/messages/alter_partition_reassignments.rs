@@ -20,7 +20,8 @@ pub struct AlterPartitionReassignmentsRequest {
     ///
     /// Default 60000.
     pub timeout_ms: i32,
-    /// The option indicating whether changing the replication factor of any given partition as part of this request is a valid move.
+    /// The option indicating whether changing the replication factor of any given partition as part of this
+    /// request is a valid move.
     ///
     /// Versions 1; default true.
     pub allow_replication_factor_change: bool,
@@ -118,9 +119,10 @@ impl Decode for ReassignableTopic {
 pub struct ReassignablePartition {
     /// The partition index.
     pub partition_index: i32,
-    /// The replicas to place the partitions on, or null to cancel a pending reassignment for this partition.
+    /// The replicas to place the partitions on, or null to cancel a pending reassignment for this
+    /// partition.
     ///
-    /// Broker id.
+    /// Broker id; may be null.
     pub replicas: Option<Packed<i32>>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -157,9 +159,11 @@ impl Decode for ReassignablePartition {
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct AlterPartitionReassignmentsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
-    /// The option indicating whether changing the replication factor of any given partition as part of the request was allowed.
+    /// The option indicating whether changing the replication factor of any given partition as part of the
+    /// request was allowed.
     ///
     /// Versions 1; left out silently elsewhere; default true.
     pub allow_replication_factor_change: bool,
@@ -167,7 +171,7 @@ pub struct AlterPartitionReassignmentsResponse {
     pub error_code: i16,
     /// The top-level error message, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The responses to topics to reassign.
     pub responses: Vec<ReassignableTopicResponse>,
@@ -273,7 +277,7 @@ pub struct ReassignablePartitionResponse {
     pub error_code: i16,
     /// The error message for this partition, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]

@@ -143,13 +143,14 @@ impl Decode for Feature {
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ControllerRegistrationResponse {
-    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if
+    /// the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The response error code.
     pub error_code: i16,
     /// The response error message, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]

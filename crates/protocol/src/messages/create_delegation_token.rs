@@ -24,13 +24,15 @@ use crate::wire::{ByteString, UnknownTags};
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct CreateDelegationTokenRequest {
-    /// The principal type of the owner of the token. If it's null it defaults to the token request principal.
+    /// The principal type of the owner of the token. If it's null it defaults to the token request
+    /// principal.
     ///
-    /// Versions 3; default empty, not null.
+    /// Versions 3; may be null; default empty, not null.
     pub owner_principal_type: Option<ByteString>,
-    /// The principal name of the owner of the token. If it's null it defaults to the token request principal.
+    /// The principal name of the owner of the token. If it's null it defaults to the token request
+    /// principal.
     ///
-    /// Versions 3; default empty, not null.
+    /// Versions 3; may be null; default empty, not null.
     pub owner_principal_name: Option<ByteString>,
     /// A list of those who are allowed to renew this token before it expires.
     pub renewers: Vec<CreatableRenewers>,
@@ -178,7 +180,8 @@ pub struct CreateDelegationTokenResponse {
     /// HMAC of the delegation token.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::bytes"))]
     pub hmac: Bytes,
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]

@@ -9,7 +9,8 @@ use crate::wire::{ByteString, UnknownTags};
 /// The message `DefaultPrincipalData`, version 0, all of them flexible.
 ///
 /// # Versions
-/// The encoding format for default Kafka principal in org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder.
+/// The encoding format for default Kafka principal in
+/// org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder.
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DefaultPrincipalData {

@@ -137,7 +137,8 @@ impl Decode for DeleteRecordsPartition {
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteRecordsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each topic that we wanted to delete records from.
     pub topics: Vec<DeleteRecordsTopicResult>,

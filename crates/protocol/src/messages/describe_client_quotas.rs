@@ -60,7 +60,7 @@ pub struct ComponentData {
     pub match_type: i8,
     /// The string to match against, or null if unused for the match type.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub match_: Option<ByteString>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -112,17 +112,18 @@ impl Decode for ComponentData {
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeClientQuotasResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or `0` if the quota description succeeded.
     pub error_code: i16,
     /// The error message, or `null` if the quota description succeeded.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// A result entry.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub entries: Option<Vec<EntryData>>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -214,7 +215,7 @@ pub struct EntityData {
     pub entity_type: ByteString,
     /// The entity name, or null if the default.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub entity_name: Option<ByteString>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]

@@ -83,7 +83,8 @@ impl Decode for TopicRequest {
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeProducersResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each topic in the response.
     pub topics: Vec<TopicResponse>,
@@ -160,6 +161,8 @@ pub struct PartitionResponse {
     /// The partition error code, or 0 if there was no error.
     pub error_code: i16,
     /// The partition error message, which may be null if no additional details are available.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// The active producers for the partition.
     pub active_producers: Vec<ProducerState>,

@@ -119,7 +119,8 @@ impl Decode for RequestPartitionData {
 /// # Versions
 /// Version 1 adds LastFetchTimeStamp and LastCaughtUpTimestamp in ReplicaState (KIP-836).
 ///
-/// Version 2 adds ErrorMessage, Nodes, ErrorMessage in PartitionData, ReplicaDirectoryId in ReplicaState (KIP-853).
+/// Version 2 adds ErrorMessage, Nodes, ErrorMessage in PartitionData, ReplicaDirectoryId in
+/// ReplicaState (KIP-853).
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeQuorumResponse {
@@ -127,7 +128,7 @@ pub struct DescribeQuorumResponse {
     pub error_code: i16,
     /// The error message, or null if there was no error.
     ///
-    /// Versions 2; left out silently elsewhere; default empty, not null.
+    /// Versions 2; may be null; left out silently elsewhere; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The response from the describe quorum API.
     pub topics: Vec<ResponseTopicData>,
@@ -232,7 +233,7 @@ pub struct ResponsePartitionData {
     pub error_code: i16,
     /// The error message, or null if there was no error.
     ///
-    /// Versions 2; left out silently elsewhere; default empty, not null.
+    /// Versions 2; may be null; left out silently elsewhere; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The ID of the current leader or -1 if the leader is unknown.
     ///
@@ -401,11 +402,13 @@ pub struct ReplicaState {
     pub replica_directory_id: Uuid,
     /// The last known log end offset of the follower or -1 if it is unknown.
     pub log_end_offset: i64,
-    /// The last known leader wall clock time time when a follower fetched from the leader. This is reported as -1 both for the current leader or if it is unknown for a voter.
+    /// The last known leader wall clock time time when a follower fetched from the leader. This is reported
+    /// as -1 both for the current leader or if it is unknown for a voter.
     ///
     /// Versions 1+; left out silently elsewhere; default -1.
     pub last_fetch_timestamp: i64,
-    /// The leader wall clock append time of the offset for which the follower made the most recent fetch request. This is reported as the current time for the leader and -1 if unknown for a voter.
+    /// The leader wall clock append time of the offset for which the follower made the most recent fetch
+    /// request. This is reported as the current time for the leader and -1 if unknown for a voter.
     ///
     /// Versions 1+; left out silently elsewhere; default -1.
     pub last_caught_up_timestamp: i64,

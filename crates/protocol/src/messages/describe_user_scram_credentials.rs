@@ -15,7 +15,7 @@ use crate::wire::{ByteString, UnknownTags};
 pub struct DescribeUserScramCredentialsRequest {
     /// The users to describe, or null/empty to describe all users.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub users: Option<Vec<UserName>>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -85,13 +85,14 @@ impl Decode for UserName {
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeUserScramCredentialsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The message-level error code, 0 except for user authorization or infrastructure issues.
     pub error_code: i16,
     /// The message-level error message, if any.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The results for descriptions, one per user.
     pub results: Vec<DescribeUserScramCredentialsResult>,
@@ -149,7 +150,7 @@ pub struct DescribeUserScramCredentialsResult {
     pub error_code: i16,
     /// The user-level error message, if any.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The mechanism and related information associated with the user's SCRAM credentials.
     pub credential_infos: Vec<CredentialInfo>,

@@ -23,7 +23,7 @@ pub struct EnvelopeRequest {
     pub request_data: Bytes,
     /// Value of the initial client principal when the request is redirected by a broker.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::nullable_bytes"))]
     pub request_principal: Option<Bytes>,
     /// The original client's address in bytes.
@@ -80,6 +80,8 @@ impl Decode for EnvelopeRequest {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct EnvelopeResponse {
     /// The embedded response header and data.
+    ///
+    /// May be null.
     #[cfg_attr(feature = "serde", serde(serialize_with = "crate::wire::json::nullable_bytes"))]
     pub response_data: Option<Bytes>,
     /// The error code, or 0 if there was no error.

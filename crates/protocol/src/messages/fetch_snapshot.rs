@@ -20,7 +20,7 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 pub struct FetchSnapshotRequest {
     /// The clusterId if known, this is used to validate metadata fetches prior to broker registration.
     ///
-    /// Tag 0 in versions 0+.
+    /// May be null; tag 0 in versions 0+.
     pub cluster_id: Option<ByteString>,
     /// The broker ID of the follower.
     ///
@@ -235,7 +235,8 @@ impl Decode for RequestSnapshotId {
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct FetchSnapshotResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The top level response error code.
     pub error_code: i16,

@@ -81,10 +81,12 @@ pub struct MemberIdentity {
     /// The member ID to remove from the group.
     pub member_id: ByteString,
     /// The group instance ID to remove from the group.
+    ///
+    /// May be null.
     pub group_instance_id: Option<ByteString>,
     /// The reason why the member left the group.
     ///
-    /// Versions 5; left out silently elsewhere.
+    /// Versions 5; may be null; left out silently elsewhere.
     pub reason: Option<ByteString>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -135,7 +137,8 @@ impl Decode for MemberIdentity {
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct LeaveGroupResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     ///
     /// Versions 1+; left out silently elsewhere.
     pub throttle_time_ms: i32,
@@ -191,7 +194,7 @@ pub struct MemberResponse {
     pub member_id: ByteString,
     /// The group instance ID to remove from the group.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub group_instance_id: Option<ByteString>,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,

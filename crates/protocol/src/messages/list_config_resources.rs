@@ -14,7 +14,8 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 /// # Versions
 /// Version 0 is used as ListClientMetricsResourcesRequest which only lists client metrics resources.
 ///
-/// Version 1 adds ResourceTypes field (KIP-1142). If there is no specified ResourceTypes, it should return all configuration resources.
+/// Version 1 adds ResourceTypes field (KIP-1142). If there is no specified ResourceTypes, it should
+/// return all configuration resources.
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListConfigResourcesRequest {
@@ -63,7 +64,8 @@ impl Decode for ListConfigResourcesRequest {
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ListConfigResourcesResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,

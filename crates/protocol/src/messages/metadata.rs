@@ -17,7 +17,8 @@ pub struct MetadataRequest {
     ///
     /// Null in versions 1+; default empty, not null.
     pub topics: Option<Vec<MetadataRequestTopic>>,
-    /// If this is true, the broker may auto-create topics that we requested which do not already exist, if it is configured to do so.
+    /// If this is true, the broker may auto-create topics that we requested which do not already exist, if
+    /// it is configured to do so.
     ///
     /// Versions 4+; default true.
     pub allow_auto_topic_creation: bool,
@@ -174,7 +175,8 @@ impl Decode for MetadataRequestTopic {
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Version 1 adds fields for the rack of each broker, the controller id, and whether or not the topic is internal.
+/// Version 1 adds fields for the rack of each broker, the controller id, and whether or not the topic
+/// is internal.
 ///
 /// Version 2 adds the cluster ID field.
 ///
@@ -182,7 +184,8 @@ impl Decode for MetadataRequestTopic {
 ///
 /// Version 4 is the same as version 3.
 ///
-/// Version 5 adds a per-partition offline\_replicas field. This field specifies the list of replicas that are offline.
+/// Version 5 adds a per-partition offline\_replicas field. This field specifies the list of replicas
+/// that are offline.
 ///
 /// Starting in version 6, on quota violation, brokers send out responses before throttling.
 ///
@@ -194,7 +197,8 @@ impl Decode for MetadataRequestTopic {
 ///
 /// Version 10 adds topicId.
 ///
-/// Version 11 deprecates ClusterAuthorizedOperations. This is now exposed by the DescribeCluster API (KIP-700).
+/// Version 11 deprecates ClusterAuthorizedOperations. This is now exposed by the DescribeCluster API
+/// (KIP-700).
 ///
 /// Version 12 supports topicId.
 ///
@@ -202,7 +206,8 @@ impl Decode for MetadataRequestTopic {
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct MetadataResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     ///
     /// Versions 3+; left out silently elsewhere.
     pub throttle_time_ms: i32,
@@ -210,7 +215,7 @@ pub struct MetadataResponse {
     pub brokers: Vec<MetadataResponseBroker>,
     /// The cluster ID that responding broker belongs to.
     ///
-    /// Versions 2+; left out silently elsewhere.
+    /// Versions 2+; may be null; left out silently elsewhere.
     pub cluster_id: Option<ByteString>,
     /// The ID of the controller broker.
     ///
@@ -322,7 +327,7 @@ pub struct MetadataResponseBroker {
     pub port: i32,
     /// The rack of the broker, or null if it has not been assigned to a rack.
     ///
-    /// Versions 1+; left out silently elsewhere.
+    /// Versions 1+; may be null; left out silently elsewhere.
     pub rack: Option<ByteString>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]
@@ -364,11 +369,13 @@ impl Decode for MetadataResponseBroker {
 pub struct MetadataResponseTopic {
     /// The topic error, or 0 if there was no error.
     pub error_code: i16,
-    /// The topic name. Null for non-existing topics queried by ID. This is never null when ErrorCode is zero. One of Name and TopicId is always populated.
+    /// The topic name. Null for non-existing topics queried by ID. This is never null when ErrorCode is
+    /// zero. One of Name and TopicId is always populated.
     ///
     /// Topic name; null in versions 12+; default empty, not null.
     pub name: Option<ByteString>,
-    /// The topic id. Zero for non-existing topics queried by name. This is never zero when ErrorCode is zero. One of Name and TopicId is always populated.
+    /// The topic id. Zero for non-existing topics queried by name. This is never zero when ErrorCode is
+    /// zero. One of Name and TopicId is always populated.
     ///
     /// Versions 10+; left out silently elsewhere.
     pub topic_id: Uuid,

@@ -15,7 +15,7 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 pub struct RemoveRaftVoterRequest {
     /// The cluster id of the request.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub cluster_id: Option<ByteString>,
     /// The replica id of the voter getting removed from the topic partition.
     pub voter_id: i32,
@@ -68,13 +68,14 @@ impl Decode for RemoveRaftVoterRequest {
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct RemoveRaftVoterResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// The error message, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     #[cfg_attr(feature = "serde", serde(skip))]

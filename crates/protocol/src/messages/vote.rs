@@ -19,6 +19,8 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct VoteRequest {
     /// The cluster id.
+    ///
+    /// May be null.
     pub cluster_id: Option<ByteString>,
     /// The replica id of the voter receiving the request.
     ///
