@@ -148,7 +148,8 @@ fn documentation(message: &Message<'_>, layout: &Layout<'_>, out: &mut String) -
         writeln!(out, "///\n/// # Versions")?;
     }
     for (at, paragraph) in schema.history.iter().enumerate() {
-        writeln!(out, "{}{}", if at > 0 { "///\n" } else { "" }, names::doc_lines(paragraph))?;
+        let apart = at > 0 && !paragraph.starts_with("- ");
+        writeln!(out, "{}{}", if apart { "///\n" } else { "" }, names::doc_lines(paragraph))?;
     }
     Ok(())
 }

@@ -59,9 +59,12 @@ pub(crate) fn doc_lines(text: &str) -> String {
     let mut column = DOC_WIDTH;
     for word in text.split_whitespace().map(doc_word) {
         let len = word.chars().count();
-        if column + 1 + len > DOC_WIDTH {
+        // A dash that starts a line would start a list.
+        let dash = matches!(word.as_str(), "-" | "+");
+        if lines.is_empty() || column + 1 + len > DOC_WIDTH && !dash {
             let end = if lines.is_empty() { "" } else { "\n" };
-            lines = format!("{lines}{end}/// {word}");
+            let item = if text.starts_with("- ") && !lines.is_empty() { "  " } else { "" };
+            lines = format!("{lines}{end}/// {item}{word}");
             column = len;
         } else {
             lines = format!("{lines} {word}");
@@ -106,5 +109,7 @@ mod tests {
         let lines = doc_lines(&"word ".repeat(50));
         assert_eq!(lines.lines().map(|line| line.len() - 4).collect::<Vec<_>>(), [99, 99, 49]);
         assert_eq!(doc_lines(""), "");
+        let item = doc_lines(&format!("- {}", "word ".repeat(25)));
+        assert!(item.starts_with("/// - word") && item.contains("\n///   word"), "{item}");
     }
 }

@@ -58,9 +58,14 @@ impl Decode for ConsumerGroupDescribeRequest {
 /// # Versions
 /// Version 1 adds MemberType field (KIP-1099).
 ///
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) -
-/// COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) -
-/// INVALID\_REQUEST (version 0+) - INVALID\_GROUP\_ID (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - INVALID\_REQUEST (version 0+)
+/// - INVALID\_GROUP\_ID (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
 /// - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]

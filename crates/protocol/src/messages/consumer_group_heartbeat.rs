@@ -180,12 +180,19 @@ impl Decode for RequestTopicPartitions {
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) -
-/// COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) -
-/// INVALID\_REQUEST (version 0+) - UNKNOWN\_MEMBER\_ID (version 0+) - FENCED\_MEMBER\_EPOCH (version
-/// 0+) - UNSUPPORTED\_ASSIGNOR (version 0+) - UNRELEASED\_INSTANCE\_ID (version 0+) -
-/// GROUP\_MAX\_SIZE\_REACHED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+) -
-/// INVALID\_REGULAR\_EXPRESSION (version 1+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - INVALID\_REQUEST (version 0+)
+/// - UNKNOWN\_MEMBER\_ID (version 0+)
+/// - FENCED\_MEMBER\_EPOCH (version 0+)
+/// - UNSUPPORTED\_ASSIGNOR (version 0+)
+/// - UNRELEASED\_INSTANCE\_ID (version 0+)
+/// - GROUP\_MAX\_SIZE\_REACHED (version 0+)
+/// - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
+/// - INVALID\_REGULAR\_EXPRESSION (version 1+)
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ConsumerGroupHeartbeatResponse {

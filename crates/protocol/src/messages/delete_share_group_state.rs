@@ -114,10 +114,13 @@ impl Decode for PartitionData {
 /// Features: needs `broker`; `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) -
-/// COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) -
-/// UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+) - FENCED\_STATE\_EPOCH (version 0+) - INVALID\_REQUEST
-/// (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+)
+/// - FENCED\_STATE\_EPOCH (version 0+)
+/// - INVALID\_REQUEST (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DeleteShareGroupStateResponse {

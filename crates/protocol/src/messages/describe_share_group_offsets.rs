@@ -139,10 +139,15 @@ impl Decode for DescribeShareGroupOffsetsRequestTopic {
 ///
 /// Version 1 introduces Lag (KIP-1226).
 ///
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED
-/// (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) -
-/// COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - INVALID\_REQUEST
-/// (version 0+) - UNKNOWN\_SERVER\_ERROR (version 0+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// - INVALID\_REQUEST (version 0+)
+/// - UNKNOWN\_SERVER\_ERROR (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct DescribeShareGroupOffsetsResponse {

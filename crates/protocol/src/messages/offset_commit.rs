@@ -264,11 +264,18 @@ impl Decode for OffsetCommitRequestPartition {
 ///
 /// Version 10 adds support for topic ids and removes support for topic names (KIP-848).
 ///
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) -
-/// COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) -
-/// ILLEGAL\_GENERATION (version 1+) - UNKNOWN\_MEMBER\_ID (version 1+) - INVALID\_COMMIT\_OFFSET\_SIZE
-/// (version 0+) - FENCED\_MEMBER\_EPOCH (version 7+) - GROUP\_ID\_NOT\_FOUND (version 9+) -
-/// STALE\_MEMBER\_EPOCH (version 9+) - UNKNOWN\_TOPIC\_ID (version 10+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - ILLEGAL\_GENERATION (version 1+)
+/// - UNKNOWN\_MEMBER\_ID (version 1+)
+/// - INVALID\_COMMIT\_OFFSET\_SIZE (version 0+)
+/// - FENCED\_MEMBER\_EPOCH (version 7+)
+/// - GROUP\_ID\_NOT\_FOUND (version 9+)
+/// - STALE\_MEMBER\_EPOCH (version 9+)
+/// - UNKNOWN\_TOPIC\_ID (version 10+)
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetCommitResponse {

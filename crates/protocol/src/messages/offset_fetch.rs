@@ -319,10 +319,16 @@ impl Decode for OffsetFetchRequestTopics {
 /// Version 10 adds support for topic ids and removes support for topic names (KIP-848). It can return
 /// UNKNOWN\_TOPIC\_ID if topic IDs used and the topic is not found in metadata.
 ///
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) -
-/// COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) -
-/// GROUP\_ID\_NOT\_FOUND (version 0+) - UNSTABLE\_OFFSET\_COMMIT (version 7+) - UNKNOWN\_MEMBER\_ID
-/// (version 9+) - STALE\_MEMBER\_EPOCH (version 9+) - UNKNOWN\_TOPIC\_ID (version 10+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// - UNSTABLE\_OFFSET\_COMMIT (version 7+)
+/// - UNKNOWN\_MEMBER\_ID (version 9+)
+/// - STALE\_MEMBER\_EPOCH (version 9+)
+/// - UNKNOWN\_TOPIC\_ID (version 10+)
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct OffsetFetchResponse {

@@ -126,11 +126,13 @@ impl Decode for PartitionData {
 /// Version 0 is the initial version (KIP-932).
 ///
 /// Version 1 introduces DeliveryCompleteCount (KIP-1226).
-///
-/// - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) -
-/// COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) -
-/// UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+) - FENCED\_LEADER\_EPOCH (version 0+) - INVALID\_REQUEST
-/// (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+)
+/// - FENCED\_LEADER\_EPOCH (version 0+)
+/// - INVALID\_REQUEST (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ReadShareGroupStateSummaryResponse {

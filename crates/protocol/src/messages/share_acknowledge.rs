@@ -205,11 +205,18 @@ impl Decode for AcknowledgementBatch {
 ///
 /// Version 2 introduces Renew acknowledgements (KIP-1222).
 ///
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED
-/// (version 0+) - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+) - SHARE\_SESSION\_NOT\_FOUND (version 0+)
-/// - INVALID\_SHARE\_SESSION\_EPOCH (version 0+) - NOT\_LEADER\_OR\_FOLLOWER (version 0+) -
-/// UNKNOWN\_TOPIC\_ID (version 0+) - INVALID\_RECORD\_STATE (version 0+) - KAFKA\_STORAGE\_ERROR
-/// (version 0+) - INVALID\_REQUEST (version 0+) - UNKNOWN\_SERVER\_ERROR (version 0+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
+/// - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+)
+/// - SHARE\_SESSION\_NOT\_FOUND (version 0+)
+/// - INVALID\_SHARE\_SESSION\_EPOCH (version 0+)
+/// - NOT\_LEADER\_OR\_FOLLOWER (version 0+)
+/// - UNKNOWN\_TOPIC\_ID (version 0+)
+/// - INVALID\_RECORD\_STATE (version 0+)
+/// - KAFKA\_STORAGE\_ERROR (version 0+)
+/// - INVALID\_REQUEST (version 0+)
+/// - UNKNOWN\_SERVER\_ERROR (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ShareAcknowledgeResponse {

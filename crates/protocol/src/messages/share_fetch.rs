@@ -304,12 +304,19 @@ impl Decode for ForgottenTopic {
 ///
 /// Version 2 introduces ShareAcquireMode and Renew acknowledgements (KIP-1206 and KIP-1222).
 ///
-/// Supported errors for ErrorCode and AcknowledgeErrorCode: - GROUP\_AUTHORIZATION\_FAILED (version 0+)
-/// - TOPIC\_AUTHORIZATION\_FAILED (version 0+) - SHARE\_SESSION\_NOT\_FOUND (version 0+) -
-/// INVALID\_SHARE\_SESSION\_EPOCH (version 0+) - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+) -
-/// NOT\_LEADER\_OR\_FOLLOWER (version 0+) - UNKNOWN\_TOPIC\_ID (version 0+) - INVALID\_RECORD\_STATE
-/// (version 0+) - only for AcknowledgeErrorCode - KAFKA\_STORAGE\_ERROR (version 0+) - CORRUPT\_MESSAGE
-/// (version 0+) - INVALID\_REQUEST (version 0+) - UNKNOWN\_SERVER\_ERROR (version 0+)
+/// Supported errors for ErrorCode and AcknowledgeErrorCode:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
+/// - SHARE\_SESSION\_NOT\_FOUND (version 0+)
+/// - INVALID\_SHARE\_SESSION\_EPOCH (version 0+)
+/// - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+)
+/// - NOT\_LEADER\_OR\_FOLLOWER (version 0+)
+/// - UNKNOWN\_TOPIC\_ID (version 0+)
+/// - INVALID\_RECORD\_STATE (version 0+) - only for AcknowledgeErrorCode
+/// - KAFKA\_STORAGE\_ERROR (version 0+)
+/// - CORRUPT\_MESSAGE (version 0+)
+/// - INVALID\_REQUEST (version 0+)
+/// - UNKNOWN\_SERVER\_ERROR (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ShareFetchResponse {

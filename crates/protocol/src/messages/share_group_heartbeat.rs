@@ -79,10 +79,15 @@ impl Decode for ShareGroupHeartbeatRequest {
 ///
 /// Version 1 is the initial stable version (KIP-932).
 ///
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED
-/// (version 1+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) -
-/// COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - UNKNOWN\_MEMBER\_ID (version 0+) -
-/// GROUP\_MAX\_SIZE\_REACHED (version 0+) - INVALID\_REQUEST (version 0+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - TOPIC\_AUTHORIZATION\_FAILED (version 1+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - UNKNOWN\_MEMBER\_ID (version 0+)
+/// - GROUP\_MAX\_SIZE\_REACHED (version 0+)
+/// - INVALID\_REQUEST (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct ShareGroupHeartbeatResponse {

@@ -52,9 +52,14 @@ impl Decode for StreamsGroupDescribeRequest {
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) -
-/// COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) -
-/// INVALID\_REQUEST (version 0+) - INVALID\_GROUP\_ID (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - INVALID\_REQUEST (version 0+)
+/// - INVALID\_GROUP\_ID (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
 /// - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]

@@ -518,13 +518,22 @@ impl Decode for RequestTaskIds {
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) -
-/// NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) -
-/// COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - INVALID\_REQUEST (version 0+) - UNKNOWN\_MEMBER\_ID
-/// (version 0+) - FENCED\_MEMBER\_EPOCH (version 0+) - UNRELEASED\_INSTANCE\_ID (version 0+) -
-/// GROUP\_MAX\_SIZE\_REACHED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+) -
-/// CLUSTER\_AUTHORIZATION\_FAILED (version 0+) - STREAMS\_INVALID\_TOPOLOGY (version 0+) -
-/// STREAMS\_INVALID\_TOPOLOGY\_EPOCH (version 0+) - STREAMS\_TOPOLOGY\_FENCED (version 0+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - INVALID\_REQUEST (version 0+)
+/// - UNKNOWN\_MEMBER\_ID (version 0+)
+/// - FENCED\_MEMBER\_EPOCH (version 0+)
+/// - UNRELEASED\_INSTANCE\_ID (version 0+)
+/// - GROUP\_MAX\_SIZE\_REACHED (version 0+)
+/// - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
+/// - CLUSTER\_AUTHORIZATION\_FAILED (version 0+)
+/// - STREAMS\_INVALID\_TOPOLOGY (version 0+)
+/// - STREAMS\_INVALID\_TOPOLOGY\_EPOCH (version 0+)
+/// - STREAMS\_TOPOLOGY\_FENCED (version 0+)
 #[derive(Clone, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "camelCase"))]
 pub struct StreamsGroupHeartbeatResponse {
