@@ -129,9 +129,11 @@ fn elements_with_many_unknown_tags_come_out_as_often_as_they_went_in() {
     element.push(100);
     element.extend((100..200u8).flat_map(|tag| if tag < 128 { vec![tag, 0] } else { vec![tag, 1, 0] }));
     let (mut accepted, mut refused) = (0, 0);
-    for count in 1..=20u8 {
+    for count in 1..=40u8 {
         let mut array = vec![count + 1];
         array.extend(element.repeat(count.into()));
+        // The rest of the frame: its size allows the decoder more memory than the array's would.
+        array.resize(array.len() + 10_000, 0);
         let bytes = array.into();
         match Reader::new(&bytes).listed::<PartitionProduceData>(true, 12) {
             Ok(listed) => {

@@ -144,7 +144,7 @@ fn metadata(criterion: &mut Criterion) {
             let decoded = decode_response(ApiKey::Metadata, METADATA, black_box(&frame)).unwrap();
             let Response::Metadata(response) = decoded else { return 0 };
             let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
-            partitions.flat_map(|partition| partition.replica_nodes.iter()).map(i64::from).sum()
+            partitions.map(|partition| partition.replica_nodes.iter().map(i64::from).sum::<i64>()).sum()
         });
     });
     group.bench_function("kafka-protocol: decode", |bencher| {

@@ -7,10 +7,12 @@
 use bytes::Bytes;
 use thiserror::Error;
 
+#[cfg(feature = "broker")]
+use crate::messages::RequestHeader;
 #[cfg(any(feature = "client", feature = "broker"))]
 use crate::{
     DecodeError, EncodeError,
-    messages::{ApiKey, Request, RequestHeader, Response, ResponseHeader},
+    messages::{ApiKey, Request, Response, ResponseHeader},
     wire::{Decode, Encode, Frame, Reader, Writer},
 };
 

@@ -21,12 +21,19 @@
     allow(dead_code, unused_imports, reason = "without a direction there is nothing to encode or decode")
 )]
 
+// Whatever bytes a peer sends, reading them must not panic: the code that meets them has nothing that could.
 mod api;
 mod error;
 mod error_code;
+#[cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+#[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 pub mod frame;
+#[cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+#[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 pub mod messages;
 pub mod records;
+#[cfg_attr(not(test), deny(clippy::indexing_slicing, clippy::arithmetic_side_effects))]
+#[cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 pub mod wire;
 
 pub use api::{Message, RequestMessage, ResponseMessage};

@@ -12,8 +12,9 @@ pub(crate) fn write(apis: &[Api<'_>], others: &[&Schema]) -> Result<String, std:
     writeln!(
         out,
         "//! Every message, a file an API.\n//!\n//! The structures inside a message are in its file's module: \
-         [`metadata::MetadataResponseTopic`].\n"
+         [`metadata::MetadataResponseTopic`].\n//!"
     )?;
+    index(apis, &mut out)?;
     let mut modules: Vec<(String, String, &str)> = Vec::new();
     for (api, request, response) in apis {
         let gate = Role::of(request).gate();
@@ -52,4 +53,27 @@ pub(crate) fn write(apis: &[Api<'_>], others: &[&Schema]) -> Result<String, std:
     }
     writeln!(out, "}}")?;
     Ok(out)
+}
+
+/// The APIs as a table in the documentation. What a feature may leave out is not linked.
+fn index(apis: &[Api<'_>], out: &mut String) -> std::fmt::Result {
+    writeln!(out, "//! | key | API | versions | flexible | needs |\n//! |--:|---|---|---|---|")?;
+    for (api, request, _) in apis {
+        let (valid, module) = (request.valid, names::snake_case(api));
+        let feature = Role::of(request).feature();
+        let name = match feature {
+            None => format!("[`{api}`]({module})"),
+            Some(_) => format!("`{api}`"),
+        };
+        let versions = match request.latest_unstable {
+            true => format!("{}–{} (`unstable`: {})", valid.first, request.last_stable(), valid.last),
+            false if valid.first == valid.last => valid.first.to_string(),
+            false => format!("{}–{}", valid.first, valid.last),
+        };
+        let flexible = request.flexible.describe(valid);
+        let feature = feature.map(|feature| format!("`{feature}`")).unwrap_or_default();
+        let key = request.api_key.unwrap_or_default();
+        writeln!(out, "//! | {key} | {name} | {versions} | {flexible} | {feature} |")?;
+    }
+    writeln!(out)
 }

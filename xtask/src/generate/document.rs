@@ -148,7 +148,8 @@ fn documentation(message: &Message<'_>, layout: &Layout<'_>, out: &mut String) -
         writeln!(out, "///\n/// # Versions")?;
     }
     for (at, paragraph) in schema.history.iter().enumerate() {
-        writeln!(out, "{}/// {}", if at > 0 { "///\n" } else { "" }, names::doc_text(paragraph))?;
+        let apart = at > 0 && !paragraph.starts_with("- ");
+        writeln!(out, "{}{}", if apart { "///\n" } else { "" }, names::doc_lines(paragraph))?;
     }
     Ok(())
 }
@@ -170,8 +171,8 @@ fn field_declaration(
     field: &Field,
     out: &mut String,
 ) -> std::fmt::Result {
-    let about = names::doc_text(&field.about);
-    writeln!(out, "/// {}", if about.is_empty() { &field.name } else { &about })?;
+    let about = if field.about.is_empty() { &field.name } else { &field.about };
+    writeln!(out, "{}", names::doc_lines(about))?;
     let mut notes = Vec::new();
     if field.versions.test(layout.valid) != Test::Always {
         notes.push(format!("versions {}", field.versions.describe(message.schema.valid)));
@@ -181,7 +182,8 @@ fn field_declaration(
             notes.push(format!("null in versions {}", field.nullable.describe(message.schema.valid)));
         }
         Test::Never if field.is_optional() => notes.push("never null in these versions".to_owned()),
-        _ => {}
+        Test::Always => notes.push("may be null".to_owned()),
+        Test::Never => {}
     }
     if let Some((tag, versions)) = field.tagged_in(layout.valid) {
         notes.push(format!("tag {tag} in versions {}", versions.describe(message.schema.valid)));

@@ -40,19 +40,37 @@ pub(crate) fn spaced(name: &str) -> String {
     snake_case(name).replace('_', " ")
 }
 
-/// A text of the schema as one rustdoc line.
-pub(crate) fn doc_text(text: &str) -> String {
-    let words = text.split_whitespace().map(|word| {
-        if word.starts_with("http") {
-            return format!("<{word}>");
+/// The columns of a line of documentation, `///` not counted.
+const DOC_WIDTH: usize = 100;
+
+/// A text of the schema as lines of rustdoc.
+pub(crate) fn doc_lines(text: &str) -> String {
+    let mut lines = String::new();
+    let mut column = DOC_WIDTH;
+    for word in text.split_whitespace().map(doc_word) {
+        let len = word.chars().count();
+        // A dash that starts a line would start a list.
+        let dash = matches!(word.as_str(), "-" | "+");
+        if lines.is_empty() || column + 1 + len > DOC_WIDTH && !dash {
+            let end = if lines.is_empty() { "" } else { "\n" };
+            let item = if text.starts_with("- ") && !lines.is_empty() { "  " } else { "" };
+            lines = format!("{lines}{end}/// {item}{word}");
+            column = len;
+        } else {
+            lines = format!("{lines} {word}");
+            column += 1 + len;
         }
-        word.replace('<', "\\<")
-            .replace('[', "\\[")
-            .replace(']', "\\]")
-            .replace('_', "\\_")
-            .replace('*', "\\*")
-    });
-    words.collect::<Vec<_>>().join(" ")
+    }
+    lines
+}
+
+/// A word that rustdoc takes as plain text.
+fn doc_word(word: &str) -> String {
+    if word.starts_with("http") {
+        return format!("<{word}>");
+    }
+    let word = word.replace('<', "\\<").replace('[', "\\[").replace(']', "\\]");
+    word.replace('_', "\\_").replace('*', "\\*")
 }
 
 #[cfg(test)]
@@ -76,6 +94,11 @@ mod tests {
 
     #[test]
     fn documentation_is_plain_text() {
-        assert_eq!(doc_text("see https://a.b/c for <x> [y]"), "see <https://a.b/c> for \\<x> \\[y\\]");
+        assert_eq!(doc_lines("see https://a.b/c for <x> [y]"), "/// see <https://a.b/c> for \\<x> \\[y\\]");
+        let lines = doc_lines(&"word ".repeat(50));
+        assert_eq!(lines.lines().map(|line| line.len() - 4).collect::<Vec<_>>(), [99, 99, 49]);
+        assert_eq!(doc_lines(""), "");
+        let item = doc_lines(&format!("- {}", "word ".repeat(25)));
+        assert!(item.starts_with("/// - word") && item.contains("\n///   word"), "{item}");
     }
 }

@@ -243,8 +243,8 @@ fn without_comments(text: &str) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
-/// The comments between the opening brace and the fields, which tell what each version brought. Paragraphs are joined
-/// to one line each.
+/// The comments between the opening brace and the fields, which tell what each version brought. Paragraphs and items of
+/// lists are joined to one line each.
 fn history(text: &str) -> Vec<String> {
     let mut paragraphs: Vec<String> = Vec::new();
     let mut open = false;
@@ -256,7 +256,11 @@ fn history(text: &str) -> Vec<String> {
         };
         let comment = comment.trim();
         match paragraphs.last_mut() {
-            Some(last) if open && !comment.is_empty() && !comment.starts_with("Version ") => {
+            Some(last)
+                if open
+                    && !comment.is_empty()
+                    && !["Version ", "- "].iter().any(|start| comment.starts_with(start)) =>
+            {
                 last.push(' ');
                 last.push_str(comment);
             }

@@ -91,7 +91,8 @@ crate::wire::json::fields! { AddOffsetsToTxnRequest, this, version;
 /// Version 4 adds support for new error code TRANSACTION\_ABORTABLE (KIP-890).
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct AddOffsetsToTxnResponse {
-    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if
+    /// the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The response error code, or 0 if there was no error.
     pub error_code: i16,

@@ -18,9 +18,11 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Version 3 enables flexible versions.
 ///
-/// Version 4 adds VerifyOnly field to check if partitions are already in transaction and adds support to batch multiple transactions.
+/// Version 4 adds VerifyOnly field to check if partitions are already in transaction and adds support
+/// to batch multiple transactions.
 ///
-/// Version 5 adds support for new error code TRANSACTION\_ABORTABLE (KIP-890). Versions 3 and below will be exclusively used by clients and versions 4 and above will be used by brokers.
+/// Version 5 adds support for new error code TRANSACTION\_ABORTABLE (KIP-890). Versions 3 and below
+/// will be exclusively used by clients and versions 4 and above will be used by brokers.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct AddPartitionsToTxnRequest {
     /// List of transactions to add partitions to.
@@ -254,7 +256,8 @@ crate::wire::json::fields! { AddPartitionsToTxnTopic, this, version;
 /// Version 5 adds support for new error code TRANSACTION\_ABORTABLE (KIP-890).
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct AddPartitionsToTxnResponse {
-    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if
+    /// the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The response top level error code.
     ///

@@ -17,7 +17,7 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 pub struct AddRaftVoterRequest {
     /// The cluster id.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub cluster_id: Option<ByteString>,
     /// The maximum time to wait for the request to complete before returning.
     pub timeout_ms: i32,
@@ -27,7 +27,8 @@ pub struct AddRaftVoterRequest {
     pub voter_directory_id: Uuid,
     /// The endpoints that can be used to communicate with the voter.
     pub listeners: Vec<Listener>,
-    /// When true, return a response after the new voter set is committed. Otherwise, return after the leader writes the changes locally.
+    /// When true, return a response after the new voter set is committed. Otherwise, return after the
+    /// leader writes the changes locally.
     ///
     /// Versions 1; default true.
     pub ack_when_committed: bool,
@@ -155,13 +156,14 @@ crate::wire::json::fields! { Listener, this, version;
 /// Version 1 is the same as version 0
 #[derive(Clone, Debug, PartialEq)]
 pub struct AddRaftVoterResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// The error message, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

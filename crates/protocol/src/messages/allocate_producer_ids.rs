@@ -65,7 +65,8 @@ crate::wire::json::fields! { AllocateProducerIdsRequest, this, version;
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct AllocateProducerIdsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The top level response error code.
     pub error_code: i16,

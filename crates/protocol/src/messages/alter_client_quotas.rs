@@ -103,7 +103,7 @@ pub struct RequestEntityData {
     pub entity_type: ByteString,
     /// The name of the entity, or null if the default.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub entity_name: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -203,7 +203,8 @@ crate::wire::json::fields! { OpData, this, version;
 /// Version 1 enables flexible versions.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct AlterClientQuotasResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The quota configuration entries to alter.
     pub entries: Vec<ResponseEntryData>,
@@ -250,7 +251,7 @@ pub struct ResponseEntryData {
     pub error_code: i16,
     /// The error message, or `null` if the quota alteration succeeded.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The quota entity to alter.
     pub entity: Vec<ResponseEntityData>,
@@ -309,7 +310,7 @@ pub struct ResponseEntityData {
     pub entity_type: ByteString,
     /// The name of the entity, or null if the default.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub entity_name: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

@@ -255,12 +255,14 @@ crate::wire::json::fields! { BrokerState, this, version;
 ///
 /// Version 1 adds LeaderRecoveryState field (KIP-704).
 ///
-/// Version 2 adds TopicId field to replace TopicName field, can return the following new errors: INELIGIBLE\_REPLICA, NEW\_LEADER\_ELECTED and UNKNOWN\_TOPIC\_ID (KIP-841).
+/// Version 2 adds TopicId field to replace TopicName field, can return the following new errors:
+/// INELIGIBLE\_REPLICA, NEW\_LEADER\_ELECTED and UNKNOWN\_TOPIC\_ID (KIP-841).
 ///
 /// Version 3 is the same as version 2 (KIP-903).
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct AlterPartitionResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The top level response error code.
     pub error_code: i16,

@@ -19,7 +19,8 @@ pub struct AlterPartitionReassignmentsRequest {
     ///
     /// Default 60000.
     pub timeout_ms: i32,
-    /// The option indicating whether changing the replication factor of any given partition as part of this request is a valid move.
+    /// The option indicating whether changing the replication factor of any given partition as part of this
+    /// request is a valid move.
     ///
     /// Versions 1; default true.
     pub allow_replication_factor_change: bool,
@@ -128,9 +129,10 @@ crate::wire::json::fields! { ReassignableTopic, this, version;
 pub struct ReassignablePartition {
     /// The partition index.
     pub partition_index: i32,
-    /// The replicas to place the partitions on, or null to cancel a pending reassignment for this partition.
+    /// The replicas to place the partitions on, or null to cancel a pending reassignment for this
+    /// partition.
     ///
-    /// Broker id.
+    /// Broker id; may be null.
     pub replicas: Option<Packed<i32>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -172,9 +174,11 @@ crate::wire::json::fields! { ReassignablePartition, this, version;
 /// Version 1 adds the ability to allow/disallow changing the replication factor as part of the request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlterPartitionReassignmentsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
-    /// The option indicating whether changing the replication factor of any given partition as part of the request was allowed.
+    /// The option indicating whether changing the replication factor of any given partition as part of the
+    /// request was allowed.
     ///
     /// Versions 1; left out silently elsewhere; default true.
     pub allow_replication_factor_change: bool,
@@ -182,7 +186,7 @@ pub struct AlterPartitionReassignmentsResponse {
     pub error_code: i16,
     /// The top-level error message, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The responses to topics to reassign.
     pub responses: Vec<ReassignableTopicResponse>,
@@ -301,7 +305,7 @@ pub struct ReassignablePartitionResponse {
     pub error_code: i16,
     /// The error message for this partition, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

@@ -143,12 +143,14 @@ crate::wire::json::fields! { AlterReplicaLogDirTopic, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline. Starting in version 1, on quota violation brokers send out responses before throttling.
+/// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline. Starting in version 1, on
+/// quota violation brokers send out responses before throttling.
 ///
 /// Version 2 enables flexible versions.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct AlterReplicaLogDirsResponse {
-    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if
+    /// the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The results for each topic.
     pub results: Vec<AlterReplicaLogDirTopicResult>,

@@ -137,14 +137,27 @@ crate::wire::json::fields! { AlterShareGroupOffsetsRequestPartition, this, versi
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - NON\_EMPTY\_GROUP (version 0+) - KAFKA\_STORAGE\_ERROR (version 0+) - INVALID\_REQUEST (version 0+) - UNKNOWN\_SERVER\_ERROR (version 0+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// - NON\_EMPTY\_GROUP (version 0+)
+/// - KAFKA\_STORAGE\_ERROR (version 0+)
+/// - INVALID\_REQUEST (version 0+)
+/// - UNKNOWN\_SERVER\_ERROR (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct AlterShareGroupOffsetsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The top-level error code, or 0 if there was no error.
     pub error_code: i16,
     /// The top-level error message, or null if there was no error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// The results for each topic.
     pub responses: Vec<AlterShareGroupOffsetsResponseTopic>,
@@ -242,6 +255,8 @@ pub struct AlterShareGroupOffsetsResponsePartition {
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// The error message, or null if there was no error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

@@ -150,7 +150,8 @@ crate::wire::json::fields! { ScramCredentialUpsertion, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct AlterUserScramCredentialsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The results for deletions and alterations, one per affected user.
     pub results: Vec<AlterUserScramCredentialsResult>,
@@ -197,7 +198,7 @@ pub struct AlterUserScramCredentialsResult {
     pub error_code: i16,
     /// The error message, if any.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

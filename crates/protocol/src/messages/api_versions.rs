@@ -16,7 +16,8 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 3 is the first flexible version and adds ClientSoftwareName and ClientSoftwareVersion.
 ///
-/// Version 4 fixes KAFKA-17011, which blocked SupportedFeatures.MinVersion in the response from being 0.
+/// Version 4 fixes KAFKA-17011, which blocked SupportedFeatures.MinVersion in the response from being
+/// 0.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ApiVersionsRequest {
     /// The name of the client.
@@ -78,9 +79,11 @@ crate::wire::json::fields! { ApiVersionsRequest, this, version;
 ///
 /// Starting in version 2, on quota violation, brokers send out responses before throttling.
 ///
-/// Version 3 is the first flexible version. Tagged fields are only supported in the body but not in the header. The length of the header must not change in order to guarantee the backward compatibility.
+/// Version 3 is the first flexible version. Tagged fields are only supported in the body but not in the
+/// header. The length of the header must not change in order to guarantee the backward compatibility.
 ///
-/// Starting from Apache Kafka 2.4 (KIP-511), ApiKeys field is populated with the supported versions of the ApiVersionsRequest when an UNSUPPORTED\_VERSION error is returned.
+/// Starting from Apache Kafka 2.4 (KIP-511), ApiKeys field is populated with the supported versions of
+/// the ApiVersionsRequest when an UNSUPPORTED\_VERSION error is returned.
 ///
 /// Version 4 fixes KAFKA-17011, which blocked SupportedFeatures.MinVersion from being 0.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +92,8 @@ pub struct ApiVersionsResponse {
     pub error_code: i16,
     /// The APIs supported by the broker.
     pub api_keys: Vec<ApiVersion>,
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     ///
     /// Versions 1+; left out silently elsewhere.
     pub throttle_time_ms: i32,
@@ -97,11 +101,13 @@ pub struct ApiVersionsResponse {
     ///
     /// Versions 3+; tag 0 in versions 3+; left out silently elsewhere.
     pub supported_features: Vec<SupportedFeatureKey>,
-    /// The monotonically increasing epoch for the finalized features information. Valid values are >= 0. A value of -1 is special and represents unknown epoch.
+    /// The monotonically increasing epoch for the finalized features information. Valid values are >= 0. A
+    /// value of -1 is special and represents unknown epoch.
     ///
     /// Versions 3+; tag 1 in versions 3+; left out silently elsewhere; default -1.
     pub finalized_features_epoch: i64,
-    /// List of cluster-wide finalized features. The information is valid only if FinalizedFeaturesEpoch >= 0.
+    /// List of cluster-wide finalized features. The information is valid only if FinalizedFeaturesEpoch >=
+    /// 0.
     ///
     /// Versions 3+; tag 2 in versions 3+; left out silently elsewhere.
     pub finalized_features: Vec<FinalizedFeatureKey>,

@@ -16,6 +16,8 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 #[derive(Clone, Debug, PartialEq)]
 pub struct BeginQuorumEpochRequest {
     /// The cluster id.
+    ///
+    /// May be null.
     pub cluster_id: Option<ByteString>,
     /// The replica id of the voter receiving the request.
     ///

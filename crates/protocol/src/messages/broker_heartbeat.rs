@@ -30,9 +30,10 @@ pub struct BrokerHeartbeatRequest {
     ///
     /// Versions 1+; tag 0 in versions 1+.
     pub offline_log_dirs: Packed<Uuid>,
-    /// List of log directories that are cordoned. This is null before the broker reaches the RECOVERY state.
+    /// List of log directories that are cordoned. This is null before the broker reaches the RECOVERY
+    /// state.
     ///
-    /// Versions 2; tag 1 in versions 2.
+    /// Versions 2; may be null; tag 1 in versions 2.
     pub cordoned_log_dirs: Option<Packed<Uuid>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -133,7 +134,8 @@ crate::wire::json::fields! { BrokerHeartbeatRequest, this, version;
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerHeartbeatResponse {
-    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if
+    /// the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,

@@ -26,7 +26,7 @@ pub struct BrokerRegistrationRequest {
     pub features: Vec<Feature>,
     /// The rack which this broker is in.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub rack: Option<ByteString>,
     /// If the required configurations for ZK migration are present, this value is set to true.
     ///
@@ -229,7 +229,8 @@ crate::wire::json::fields! { Feature, this, version;
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BrokerRegistrationResponse {
-    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if
+    /// the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,

@@ -12,7 +12,8 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 /// Features: `client` encodes it, `broker` decodes it.
 ///
 /// # Versions
-/// Version 1 adds MemberType field to ConsumerGroupDescribeResponse (KIP-1099). For ConsumerGroupDescribeRequest, version 1 is same as version 0.
+/// Version 1 adds MemberType field to ConsumerGroupDescribeResponse (KIP-1099). For
+/// ConsumerGroupDescribeRequest, version 1 is same as version 0.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ConsumerGroupDescribeRequest {
     /// The ids of the groups to describe.
@@ -62,10 +63,19 @@ crate::wire::json::fields! { ConsumerGroupDescribeRequest, this, version;
 /// # Versions
 /// Version 1 adds MemberType field (KIP-1099).
 ///
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - INVALID\_REQUEST (version 0+) - INVALID\_GROUP\_ID (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - INVALID\_REQUEST (version 0+)
+/// - INVALID\_GROUP\_ID (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ConsumerGroupDescribeResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each described group.
     pub groups: Vec<DescribedGroup>,
@@ -109,6 +119,8 @@ pub struct DescribedGroup {
     /// The describe error, or 0 if there was no error.
     pub error_code: i16,
     /// The top-level error message, or null if there was no error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// The group ID string.
     ///
@@ -215,8 +227,12 @@ pub struct Member {
     /// The member ID.
     pub member_id: ByteString,
     /// The member instance ID.
+    ///
+    /// May be null.
     pub instance_id: Option<ByteString>,
     /// The member rack ID.
+    ///
+    /// May be null.
     pub rack_id: Option<ByteString>,
     /// The current member epoch.
     pub member_epoch: i32,
@@ -229,6 +245,8 @@ pub struct Member {
     /// Topic name.
     pub subscribed_topic_names: Vec<ByteString>,
     /// the subscribed topic regex otherwise or null of not provided.
+    ///
+    /// May be null.
     pub subscribed_topic_regex: Option<ByteString>,
     /// The current assignment.
     pub assignment: Assignment,

@@ -14,7 +14,9 @@ use crate::wire::{ByteString, Packed};
 /// # Versions
 /// Assignment part of the Consumer Protocol.
 ///
-/// The current implementation assumes that future versions will not break compatibility. When it encounters a newer version, it parses it using the current format. This basically means that new versions cannot remove or reorder any of the existing fields.
+/// The current implementation assumes that future versions will not break compatibility. When it
+/// encounters a newer version, it parses it using the current format. This basically means that new
+/// versions cannot remove or reorder any of the existing fields.
 ///
 /// Version 2 is to support a new field "GenerationId" in ConsumerProtocolSubscription.
 ///
@@ -24,6 +26,8 @@ pub struct ConsumerProtocolAssignment {
     /// The list of topics and partitions assigned to this consumer.
     pub assigned_partitions: Vec<TopicPartition>,
     /// User data.
+    ///
+    /// May be null.
     pub user_data: Option<Bytes>,
 }
 

@@ -14,11 +14,14 @@ use crate::wire::{ByteString, Packed};
 /// # Versions
 /// Subscription part of the Consumer Protocol.
 ///
-/// The current implementation assumes that future versions will not break compatibility. When it encounters a newer version, it parses it using the current format. This basically means that new versions cannot remove or reorder any of the existing fields.
+/// The current implementation assumes that future versions will not break compatibility. When it
+/// encounters a newer version, it parses it using the current format. This basically means that new
+/// versions cannot remove or reorder any of the existing fields.
 ///
 /// Version 1 added the "OwnedPartitions" field to allow assigner know what partitions each member owned
 ///
-/// Version 2 added a new field "GenerationId" to indicate if the member has out-of-date ownedPartitions.
+/// Version 2 added a new field "GenerationId" to indicate if the member has out-of-date
+/// ownedPartitions.
 ///
 /// Version 3 adds rack id to enable rack-aware assignment.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +29,8 @@ pub struct ConsumerProtocolSubscription {
     /// The topics that the member wants to consume.
     pub topics: Vec<ByteString>,
     /// User data that will be passed back to the consumer.
+    ///
+    /// May be null.
     pub user_data: Option<Bytes>,
     /// The partitions that the member owns.
     ///
@@ -37,7 +42,7 @@ pub struct ConsumerProtocolSubscription {
     pub generation_id: i32,
     /// The rack id of the member.
     ///
-    /// Versions 3; left out silently elsewhere.
+    /// Versions 3; may be null; left out silently elsewhere.
     pub rack_id: Option<ByteString>,
 }
 

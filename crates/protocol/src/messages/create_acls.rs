@@ -153,14 +153,16 @@ crate::wire::json::fields! { AclCreation, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline. Starting in version 1, on quota violation, brokers send out responses before throttling.
+/// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline. Starting in version 1, on
+/// quota violation, brokers send out responses before throttling.
 ///
 /// Version 2 enables flexible versions.
 ///
 /// Version 3 adds user resource type.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct CreateAclsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The results for each ACL creation.
     pub results: Vec<AclCreationResult>,
@@ -207,7 +209,7 @@ pub struct AclCreationResult {
     pub error_code: i16,
     /// The result message, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

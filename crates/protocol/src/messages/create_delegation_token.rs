@@ -23,13 +23,15 @@ use crate::wire::{ByteString, UnknownTags};
 /// Version 3 adds owner principal
 #[derive(Clone, Debug, PartialEq)]
 pub struct CreateDelegationTokenRequest {
-    /// The principal type of the owner of the token. If it's null it defaults to the token request principal.
+    /// The principal type of the owner of the token. If it's null it defaults to the token request
+    /// principal.
     ///
-    /// Versions 3; default empty, not null.
+    /// Versions 3; may be null; default empty, not null.
     pub owner_principal_type: Option<ByteString>,
-    /// The principal name of the owner of the token. If it's null it defaults to the token request principal.
+    /// The principal name of the owner of the token. If it's null it defaults to the token request
+    /// principal.
     ///
-    /// Versions 3; default empty, not null.
+    /// Versions 3; may be null; default empty, not null.
     pub owner_principal_name: Option<ByteString>,
     /// A list of those who are allowed to renew this token before it expires.
     pub renewers: Vec<CreatableRenewers>,
@@ -188,7 +190,8 @@ pub struct CreateDelegationTokenResponse {
     pub token_id: ByteString,
     /// HMAC of the delegation token.
     pub hmac: Bytes,
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

@@ -16,7 +16,8 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 ///
 /// Version 2 adds flexible version support
 ///
-/// Version 3 is identical to version 2 but may return a THROTTLING\_QUOTA\_EXCEEDED error in the response if the partitions creation is throttled (KIP-599).
+/// Version 3 is identical to version 2 but may return a THROTTLING\_QUOTA\_EXCEEDED error in the
+/// response if the partitions creation is throttled (KIP-599).
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct CreatePartitionsRequest {
     /// Each topic that we want to create new partitions inside.
@@ -75,7 +76,7 @@ pub struct CreatePartitionsTopic {
     pub count: i32,
     /// The new partition assignments.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub assignments: Option<Vec<CreatePartitionsAssignment>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -172,10 +173,12 @@ crate::wire::json::fields! { CreatePartitionsAssignment, this, version;
 ///
 /// Version 2 adds flexible version support
 ///
-/// Version 3 is identical to version 2 but may return a THROTTLING\_QUOTA\_EXCEEDED error in the response if the partitions creation is throttled (KIP-599).
+/// Version 3 is identical to version 2 but may return a THROTTLING\_QUOTA\_EXCEEDED error in the
+/// response if the partitions creation is throttled (KIP-599).
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct CreatePartitionsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The partition creation results for each topic.
     pub results: Vec<CreatePartitionsTopicResult>,
@@ -225,6 +228,8 @@ pub struct CreatePartitionsTopicResult {
     /// The result error, or zero if there was no error.
     pub error_code: i16,
     /// The result message, or null if there was no error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

@@ -16,13 +16,15 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 ///
 /// Version 1 adds validateOnly.
 ///
-/// Version 4 makes partitions/replicationFactor optional even when assignments are not present (KIP-464)
+/// Version 4 makes partitions/replicationFactor optional even when assignments are not present
+/// (KIP-464)
 ///
 /// Version 5 is the first flexible version.
 ///
 /// Version 5 also returns topic configs in the response (KIP-525).
 ///
-/// Version 6 is identical to version 5 but may return a THROTTLING\_QUOTA\_EXCEEDED error in the response if the topics creation is throttled (KIP-599).
+/// Version 6 is identical to version 5 but may return a THROTTLING\_QUOTA\_EXCEEDED error in the
+/// response if the topics creation is throttled (KIP-599).
 ///
 /// Version 7 is the same as version 6.
 #[derive(Clone, Debug, PartialEq)]
@@ -92,9 +94,11 @@ pub struct CreatableTopic {
     ///
     /// Topic name.
     pub name: ByteString,
-    /// The number of partitions to create in the topic, or -1 if we are either specifying a manual partition assignment or using the default partitions.
+    /// The number of partitions to create in the topic, or -1 if we are either specifying a manual
+    /// partition assignment or using the default partitions.
     pub num_partitions: i32,
-    /// The number of replicas to create for each partition in the topic, or -1 if we are either specifying a manual partition assignment or using the default replication factor.
+    /// The number of replicas to create for each partition in the topic, or -1 if we are either specifying
+    /// a manual partition assignment or using the default replication factor.
     pub replication_factor: i16,
     /// The manual partition assignment, or the empty array if we are using automatic assignment.
     pub assignments: Vec<CreatableReplicaAssignment>,
@@ -193,7 +197,7 @@ pub struct CreatableTopicConfig {
     pub name: ByteString,
     /// The configuration value.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub value: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -252,18 +256,21 @@ crate::wire::json::fields! { CreatableTopicConfig, this, version;
 ///
 /// Starting in version 3, on quota violation, brokers send out responses before throttling.
 ///
-/// Version 4 makes partitions/replicationFactor optional even when assignments are not present (KIP-464).
+/// Version 4 makes partitions/replicationFactor optional even when assignments are not present
+/// (KIP-464).
 ///
 /// Version 5 is the first flexible version.
 ///
 /// Version 5 also returns topic configs in the response (KIP-525).
 ///
-/// Version 6 is identical to version 5 but may return a THROTTLING\_QUOTA\_EXCEEDED error in the response if the topics creation is throttled (KIP-599).
+/// Version 6 is identical to version 5 but may return a THROTTLING\_QUOTA\_EXCEEDED error in the
+/// response if the topics creation is throttled (KIP-599).
 ///
 /// Version 7 returns the topic ID of the newly created topic if creation is successful.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct CreateTopicsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Results for each topic we tried to create.
     pub topics: Vec<CreatableTopicResult>,
@@ -318,7 +325,7 @@ pub struct CreatableTopicResult {
     pub error_code: i16,
     /// The error message, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// Optional topic config error returned if configs are not returned in the response.
     ///
@@ -334,7 +341,7 @@ pub struct CreatableTopicResult {
     pub replication_factor: i16,
     /// Configuration of the topic.
     ///
-    /// Versions 5+; left out silently elsewhere; default empty, not null.
+    /// Versions 5+; may be null; left out silently elsewhere; default empty, not null.
     pub configs: Option<Vec<CreatableTopicConfigs>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -451,7 +458,7 @@ pub struct CreatableTopicConfigs {
     pub name: ByteString,
     /// The configuration value.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub value: Option<ByteString>,
     /// True if the configuration is read-only.
     pub read_only: bool,

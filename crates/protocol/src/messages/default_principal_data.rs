@@ -10,7 +10,8 @@ use crate::wire::{ByteString, UnknownTags};
 /// The message `DefaultPrincipalData`, version 0, all of them flexible.
 ///
 /// # Versions
-/// The encoding format for default Kafka principal in org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder.
+/// The encoding format for default Kafka principal in
+/// org.apache.kafka.common.security.authenticator.DefaultKafkaPrincipalBuilder.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DefaultPrincipalData {
     /// The principal type.

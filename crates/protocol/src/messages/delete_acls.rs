@@ -63,7 +63,7 @@ pub struct DeleteAclsFilter {
     pub resource_type_filter: i8,
     /// The resource name, or null to match any resource name.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub resource_name_filter: Option<ByteString>,
     /// The pattern type.
     ///
@@ -71,11 +71,11 @@ pub struct DeleteAclsFilter {
     pub pattern_type_filter: i8,
     /// The principal filter, or null to accept all principals.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub principal_filter: Option<ByteString>,
     /// The host filter, or null to accept all hosts.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub host_filter: Option<ByteString>,
     /// The ACL operation.
     pub operation: i8,
@@ -161,14 +161,16 @@ crate::wire::json::fields! { DeleteAclsFilter, this, version;
 /// # Versions
 /// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline.
 ///
-/// Version 1 adds the resource pattern type. Starting in version 1, on quota violation, brokers send out responses before throttling.
+/// Version 1 adds the resource pattern type. Starting in version 1, on quota violation, brokers send
+/// out responses before throttling.
 ///
 /// Version 2 enables flexible versions.
 ///
 /// Version 3 adds the user resource type.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DeleteAclsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The results for each filter.
     pub filter_results: Vec<DeleteAclsFilterResult>,
@@ -215,7 +217,7 @@ pub struct DeleteAclsFilterResult {
     pub error_code: i16,
     /// The error message, or null if the filter succeeded.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The ACLs which matched this filter.
     pub matching_acls: Vec<DeleteAclsMatchingAcl>,
@@ -274,7 +276,7 @@ pub struct DeleteAclsMatchingAcl {
     pub error_code: i16,
     /// The deletion error message, or null if the deletion succeeded.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The ACL resource type.
     pub resource_type: i8,

@@ -64,7 +64,8 @@ crate::wire::json::fields! { DeleteGroupsRequest, this, version;
 /// Version 2 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DeleteGroupsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The deletion results.
     pub results: Vec<DeletableGroupResult>,

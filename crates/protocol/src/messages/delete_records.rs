@@ -151,7 +151,8 @@ crate::wire::json::fields! { DeleteRecordsPartition, this, version;
 /// Version 2 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DeleteRecordsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each topic that we wanted to delete records from.
     pub topics: Vec<DeleteRecordsTopicResult>,

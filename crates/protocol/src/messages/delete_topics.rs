@@ -12,11 +12,13 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 /// Features: `client` encodes it, `broker` decodes it.
 ///
 /// # Versions
-/// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline. Versions 0, 1, 2, and 3 are the same.
+/// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline. Versions 0, 1, 2, and 3
+/// are the same.
 ///
 /// Version 4 is the first flexible version.
 ///
-/// Version 5 adds ErrorMessage in the response and may return a THROTTLING\_QUOTA\_EXCEEDED error in the response if the topics deletion is throttled (KIP-599).
+/// Version 5 adds ErrorMessage in the response and may return a THROTTLING\_QUOTA\_EXCEEDED error in
+/// the response if the topics deletion is throttled (KIP-599).
 ///
 /// Version 6 reorganizes topics, adds topic IDs and allows topic names to be null.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -81,7 +83,7 @@ crate::wire::json::fields! { DeleteTopicsRequest, this, version;
 pub struct DeleteTopicState {
     /// The topic name.
     ///
-    /// Topic name.
+    /// Topic name; may be null.
     pub name: Option<ByteString>,
     /// The unique topic ID.
     pub topic_id: Uuid,
@@ -132,12 +134,16 @@ crate::wire::json::fields! { DeleteTopicState, this, version;
 ///
 /// Version 4 is the first flexible version.
 ///
-/// Version 5 adds ErrorMessage in the response and may return a THROTTLING\_QUOTA\_EXCEEDED error in the response if the topics deletion is throttled (KIP-599).
+/// Version 5 adds ErrorMessage in the response and may return a THROTTLING\_QUOTA\_EXCEEDED error in
+/// the response if the topics deletion is throttled (KIP-599).
 ///
-/// Version 6 adds topic ID to responses. An UNSUPPORTED\_VERSION error code will be returned when attempting to delete using topic IDs when IBP \< 2.8. UNKNOWN\_TOPIC\_ID error code will be returned when IBP is at least 2.8, but the topic ID was not found.
+/// Version 6 adds topic ID to responses. An UNSUPPORTED\_VERSION error code will be returned when
+/// attempting to delete using topic IDs when IBP \< 2.8. UNKNOWN\_TOPIC\_ID error code will be returned
+/// when IBP is at least 2.8, but the topic ID was not found.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DeleteTopicsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The results for each topic we tried to delete.
     pub responses: Vec<DeletableTopicResult>,
@@ -192,7 +198,7 @@ pub struct DeletableTopicResult {
     pub error_code: i16,
     /// The error message, or null if there was no error.
     ///
-    /// Versions 5+; left out silently elsewhere.
+    /// Versions 5+; may be null; left out silently elsewhere.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

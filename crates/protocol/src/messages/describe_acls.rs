@@ -25,7 +25,7 @@ pub struct DescribeAclsRequest {
     pub resource_type_filter: i8,
     /// The resource name, or null to match any resource name.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub resource_name_filter: Option<ByteString>,
     /// The resource pattern to match.
     ///
@@ -33,11 +33,11 @@ pub struct DescribeAclsRequest {
     pub pattern_type_filter: i8,
     /// The principal to match, or null to match any principal.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub principal_filter: Option<ByteString>,
     /// The host to match, or null to match any host.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub host_filter: Option<ByteString>,
     /// The operation to match.
     pub operation: i8,
@@ -125,20 +125,22 @@ crate::wire::json::fields! { DescribeAclsRequest, this, version;
 /// # Versions
 /// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline.
 ///
-/// Version 1 adds PatternType. Starting in version 1, on quota violation, brokers send out responses before throttling.
+/// Version 1 adds PatternType. Starting in version 1, on quota violation, brokers send out responses
+/// before throttling.
 ///
 /// Version 2 enables flexible versions.
 ///
 /// Version 3 adds user resource type.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeAclsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// The error message, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// Each Resource that is referenced in an ACL.
     pub resources: Vec<DescribeAclsResource>,

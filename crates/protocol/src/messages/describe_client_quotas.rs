@@ -64,7 +64,7 @@ pub struct ComponentData {
     pub match_type: i8,
     /// The string to match against, or null if unused for the match type.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub match_: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -122,17 +122,18 @@ crate::wire::json::fields! { ComponentData, this, version;
 /// Version 1 enables flexible versions.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeClientQuotasResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or `0` if the quota description succeeded.
     pub error_code: i16,
     /// The error message, or `null` if the quota description succeeded.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// A result entry.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub entries: Option<Vec<EntryData>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -236,7 +237,7 @@ pub struct EntityData {
     pub entity_type: ByteString,
     /// The entity name, or null if the default.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub entity_name: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

@@ -93,16 +93,20 @@ crate::wire::json::fields! { DescribeClusterRequest, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Version 1 adds the EndpointType field, and makes MISMATCHED\_ENDPOINT\_TYPE and UNSUPPORTED\_ENDPOINT\_TYPE valid top-level response error codes.
+/// Version 1 adds the EndpointType field, and makes MISMATCHED\_ENDPOINT\_TYPE and
+/// UNSUPPORTED\_ENDPOINT\_TYPE valid top-level response error codes.
 ///
 /// Version 2 adds IsFenced field to Brokers for KIP-1073 support.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeClusterResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The top-level error code, or 0 if there was no error.
     pub error_code: i16,
     /// The top-level error message, or null if there was no error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// The endpoint type that was described. 1=brokers, 2=controllers.
     ///
@@ -110,7 +114,8 @@ pub struct DescribeClusterResponse {
     pub endpoint_type: i8,
     /// The cluster ID that responding broker belongs to.
     pub cluster_id: ByteString,
-    /// The ID of the controller. When handled by a controller, returns the current voter leader ID. When handled by a broker, returns a random alive broker ID as a fallback.
+    /// The ID of the controller. When handled by a controller, returns the current voter leader ID. When
+    /// handled by a broker, returns a random alive broker ID as a fallback.
     ///
     /// Broker id; default -1.
     pub controller_id: i32,
@@ -214,6 +219,8 @@ pub struct DescribeClusterBroker {
     /// The broker port.
     pub port: i32,
     /// The rack of the broker, or null if it has not been assigned to a rack.
+    ///
+    /// May be null.
     pub rack: Option<ByteString>,
     /// Whether the broker is fenced
     ///

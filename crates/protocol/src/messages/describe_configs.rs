@@ -81,7 +81,7 @@ pub struct DescribeConfigsResource {
     pub resource_name: ByteString,
     /// The configuration keys to list, or null to list all configuration keys.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub configuration_keys: Option<Vec<ByteString>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -138,12 +138,14 @@ crate::wire::json::fields! { DescribeConfigsResource, this, version;
 /// # Versions
 /// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline.
 ///
-/// Version 1 adds ConfigSource and the synonyms. Starting in version 2, on quota violation, brokers send out responses before throttling.
+/// Version 1 adds ConfigSource and the synonyms. Starting in version 2, on quota violation, brokers
+/// send out responses before throttling.
 ///
 /// Version 4 enables flexible versions.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DescribeConfigsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The results for each resource.
     pub results: Vec<DescribeConfigsResult>,
@@ -190,7 +192,7 @@ pub struct DescribeConfigsResult {
     pub error_code: i16,
     /// The error message, or null if we were able to successfully describe the configurations.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The resource type.
     pub resource_type: i8,
@@ -261,7 +263,7 @@ pub struct DescribeConfigsResourceResult {
     pub name: ByteString,
     /// The configuration value.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub value: Option<ByteString>,
     /// True if the configuration is read-only.
     pub read_only: bool,
@@ -273,13 +275,14 @@ pub struct DescribeConfigsResourceResult {
     pub is_sensitive: bool,
     /// The synonyms for this configuration key.
     pub synonyms: Vec<DescribeConfigsSynonym>,
-    /// The configuration data type. Type can be one of the following values - BOOLEAN, STRING, INT, SHORT, LONG, DOUBLE, LIST, CLASS, PASSWORD.
+    /// The configuration data type. Type can be one of the following values - BOOLEAN, STRING, INT, SHORT,
+    /// LONG, DOUBLE, LIST, CLASS, PASSWORD.
     ///
     /// Versions 3+; left out silently elsewhere.
     pub config_type: i8,
     /// The configuration documentation.
     ///
-    /// Versions 3+; left out silently elsewhere; default empty, not null.
+    /// Versions 3+; may be null; left out silently elsewhere; default empty, not null.
     pub documentation: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -371,7 +374,7 @@ pub struct DescribeConfigsSynonym {
     pub name: ByteString,
     /// The synonym value.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub value: Option<ByteString>,
     /// The synonym source.
     pub source: i8,

@@ -25,7 +25,7 @@ use crate::wire::{ByteString, UnknownTags};
 pub struct DescribeDelegationTokenRequest {
     /// Each owner that we want to describe delegation tokens for, or null to describe all tokens.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub owners: Option<Vec<DescribeDelegationTokenOwner>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -112,7 +112,8 @@ crate::wire::json::fields! { DescribeDelegationTokenOwner, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline. Starting in version 1, on quota violation, brokers send out responses before throttling.
+/// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline. Starting in version 1, on
+/// quota violation, brokers send out responses before throttling.
 ///
 /// Version 2 adds flexible version support
 ///
@@ -123,7 +124,8 @@ pub struct DescribeDelegationTokenResponse {
     pub error_code: i16,
     /// The tokens.
     pub tokens: Vec<DescribedDelegationToken>,
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

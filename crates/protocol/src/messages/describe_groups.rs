@@ -96,7 +96,8 @@ crate::wire::json::fields! { DescribeGroupsRequest, this, version;
 /// Version 6 returns error code GROUP\_ID\_NOT\_FOUND if the group ID is not found (KIP-1043).
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DescribeGroupsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     ///
     /// Versions 1+; left out silently elsewhere.
     pub throttle_time_ms: i32,
@@ -147,7 +148,7 @@ pub struct DescribedGroup {
     pub error_code: i16,
     /// The describe error message, or null if there was no error.
     ///
-    /// Versions 6.
+    /// Versions 6; may be null.
     pub error_message: Option<ByteString>,
     /// The group ID string.
     ///
@@ -263,7 +264,7 @@ pub struct DescribedGroupMember {
     pub member_id: ByteString,
     /// The unique identifier of the consumer instance provided by end user.
     ///
-    /// Versions 4+; left out silently elsewhere.
+    /// Versions 4+; may be null; left out silently elsewhere.
     pub group_instance_id: Option<ByteString>,
     /// The client ID used in the member's latest join group request.
     pub client_id: ByteString,

@@ -27,7 +27,7 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 pub struct DescribeLogDirsRequest {
     /// Each topic that we want to describe log directories for, or null for all topics.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub topics: Option<Vec<DescribableLogDirTopic>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -116,7 +116,8 @@ crate::wire::json::fields! { DescribableLogDirTopic, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline. Starting in version 1, on quota violation, brokers send out responses before throttling.
+/// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline. Starting in version 1, on
+/// quota violation, brokers send out responses before throttling.
 ///
 /// Version 2 is the first flexible version.
 ///
@@ -127,7 +128,8 @@ crate::wire::json::fields! { DescribableLogDirTopic, this, version;
 /// Version 5 adds IsCordoned field
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DescribeLogDirsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or 0 if there was no error.
     ///
@@ -185,11 +187,13 @@ pub struct DescribeLogDirsResult {
     pub log_dir: ByteString,
     /// The topics.
     pub topics: Vec<DescribeLogDirsTopic>,
-    /// The total size in bytes of the volume the log directory is in. This value does not include the size of data stored in remote storage.
+    /// The total size in bytes of the volume the log directory is in. This value does not include the size
+    /// of data stored in remote storage.
     ///
     /// Versions 4+; left out silently elsewhere; default -1.
     pub total_bytes: i64,
-    /// The usable size in bytes of the volume the log directory is in. This value does not include the size of data stored in remote storage.
+    /// The usable size in bytes of the volume the log directory is in. This value does not include the size
+    /// of data stored in remote storage.
     ///
     /// Versions 4+; left out silently elsewhere; default -1.
     pub usable_bytes: i64,
@@ -313,9 +317,11 @@ pub struct DescribeLogDirsPartition {
     pub partition_index: i32,
     /// The size of the log segments in this partition in bytes.
     pub partition_size: i64,
-    /// The lag of the log's LEO w.r.t. partition's HW (if it is the current log for the partition) or current replica's LEO (if it is the future log for the partition).
+    /// The lag of the log's LEO w.r.t. partition's HW (if it is the current log for the partition) or
+    /// current replica's LEO (if it is the future log for the partition).
     pub offset_lag: i64,
-    /// True if this log is created by AlterReplicaLogDirsRequest and will replace the current log of the replica in the future.
+    /// True if this log is created by AlterReplicaLogDirsRequest and will replace the current log of the
+    /// replica in the future.
     pub is_future_key: bool,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

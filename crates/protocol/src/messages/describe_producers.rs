@@ -91,7 +91,8 @@ crate::wire::json::fields! { TopicRequest, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DescribeProducersResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each topic in the response.
     pub topics: Vec<TopicResponse>,
@@ -178,6 +179,8 @@ pub struct PartitionResponse {
     /// The partition error code, or 0 if there was no error.
     pub error_code: i16,
     /// The partition error message, which may be null if no additional details are available.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// The active producers for the partition.
     pub active_producers: Vec<ProducerState>,

@@ -132,14 +132,15 @@ crate::wire::json::fields! { RequestPartitionData, this, version;
 /// # Versions
 /// Version 1 adds LastFetchTimeStamp and LastCaughtUpTimestamp in ReplicaState (KIP-836).
 ///
-/// Version 2 adds ErrorMessage, Nodes, ErrorMessage in PartitionData, ReplicaDirectoryId in ReplicaState (KIP-853).
+/// Version 2 adds ErrorMessage, Nodes, ErrorMessage in PartitionData, ReplicaDirectoryId in
+/// ReplicaState (KIP-853).
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeQuorumResponse {
     /// The top level error code.
     pub error_code: i16,
     /// The error message, or null if there was no error.
     ///
-    /// Versions 2; left out silently elsewhere; default empty, not null.
+    /// Versions 2; may be null; left out silently elsewhere; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The response from the describe quorum API.
     pub topics: Vec<ResponseTopicData>,
@@ -256,7 +257,7 @@ pub struct ResponsePartitionData {
     pub error_code: i16,
     /// The error message, or null if there was no error.
     ///
-    /// Versions 2; left out silently elsewhere; default empty, not null.
+    /// Versions 2; may be null; left out silently elsewhere; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The ID of the current leader or -1 if the leader is unknown.
     ///
@@ -447,11 +448,13 @@ pub struct ReplicaState {
     pub replica_directory_id: Uuid,
     /// The last known log end offset of the follower or -1 if it is unknown.
     pub log_end_offset: i64,
-    /// The last known leader wall clock time time when a follower fetched from the leader. This is reported as -1 both for the current leader or if it is unknown for a voter.
+    /// The last known leader wall clock time time when a follower fetched from the leader. This is reported
+    /// as -1 both for the current leader or if it is unknown for a voter.
     ///
     /// Versions 1+; left out silently elsewhere; default -1.
     pub last_fetch_timestamp: i64,
-    /// The leader wall clock append time of the offset for which the follower made the most recent fetch request. This is reported as the current time for the leader and -1 if unknown for a voter.
+    /// The leader wall clock append time of the offset for which the follower made the most recent fetch
+    /// request. This is reported as the current time for the leader and -1 if unknown for a voter.
     ///
     /// Versions 1+; left out silently elsewhere; default -1.
     pub last_caught_up_timestamp: i64,

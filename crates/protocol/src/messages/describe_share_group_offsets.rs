@@ -59,7 +59,7 @@ pub struct DescribeShareGroupOffsetsRequestGroup {
     pub group_id: ByteString,
     /// The topics to describe offsets for, or null for all topic-partitions.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub topics: Option<Vec<DescribeShareGroupOffsetsRequestTopic>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -153,10 +153,19 @@ crate::wire::json::fields! { DescribeShareGroupOffsetsRequestTopic, this, versio
 ///
 /// Version 1 introduces Lag (KIP-1226).
 ///
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - INVALID\_REQUEST (version 0+) - UNKNOWN\_SERVER\_ERROR (version 0+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// - INVALID\_REQUEST (version 0+)
+/// - UNKNOWN\_SERVER\_ERROR (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DescribeShareGroupOffsetsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The results for each group.
     pub groups: Vec<DescribeShareGroupOffsetsResponseGroup>,
@@ -206,6 +215,8 @@ pub struct DescribeShareGroupOffsetsResponseGroup {
     /// The group-level error code, or 0 if there was no error.
     pub error_code: i16,
     /// The group-level error message, or null if there was no error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -307,6 +318,8 @@ pub struct DescribeShareGroupOffsetsResponsePartition {
     /// The partition-level error code, or 0 if there was no error.
     pub error_code: i16,
     /// The partition-level error message, or null if there was no error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

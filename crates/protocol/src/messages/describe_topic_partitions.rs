@@ -19,6 +19,8 @@ pub struct DescribeTopicPartitionsRequest {
     /// Default 2000.
     pub response_partition_limit: i32,
     /// The first topic and partition index to fetch details for.
+    ///
+    /// May be null.
     pub cursor: Option<RequestCursor>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -150,11 +152,14 @@ crate::wire::json::fields! { RequestCursor, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DescribeTopicPartitionsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each topic in the response.
     pub topics: Vec<DescribeTopicPartitionsResponseTopic>,
     /// The next topic and partition index to fetch details for.
+    ///
+    /// May be null.
     pub next_cursor: Option<ResponseCursor>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -200,7 +205,7 @@ pub struct DescribeTopicPartitionsResponseTopic {
     pub error_code: i16,
     /// The topic name.
     ///
-    /// Topic name; default empty, not null.
+    /// Topic name; may be null; default empty, not null.
     pub name: Option<ByteString>,
     /// The topic id.
     pub topic_id: Uuid,
@@ -303,11 +308,11 @@ pub struct DescribeTopicPartitionsResponsePartition {
     pub isr_nodes: Packed<i32>,
     /// The new eligible leader replicas otherwise.
     ///
-    /// Broker id.
+    /// Broker id; may be null.
     pub eligible_leader_replicas: Option<Packed<i32>>,
     /// The last known ELR.
     ///
-    /// Broker id.
+    /// Broker id; may be null.
     pub last_known_elr: Option<Packed<i32>>,
     /// The set of offline replicas of this partition.
     ///

@@ -12,7 +12,8 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 /// Features: `client` encodes it, `broker` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DescribeTransactionsRequest {
-    /// Array of transactionalIds to include in describe results. If empty, then no results will be returned.
+    /// Array of transactionalIds to include in describe results. If empty, then no results will be
+    /// returned.
     ///
     /// Transactional id.
     pub transactional_ids: Vec<ByteString>,
@@ -52,7 +53,8 @@ crate::wire::json::fields! { DescribeTransactionsRequest, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct DescribeTransactionsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The current state of the transaction.
     pub transaction_states: Vec<TransactionState>,
@@ -111,7 +113,8 @@ pub struct TransactionState {
     pub producer_id: i64,
     /// The current epoch associated with the producer id.
     pub producer_epoch: i16,
-    /// The set of partitions included in the current transaction (if active). When a transaction is preparing to commit or abort, this will include only partitions which do not have markers.
+    /// The set of partitions included in the current transaction (if active). When a transaction is
+    /// preparing to commit or abort, this will include only partitions which do not have markers.
     pub topics: Vec<TopicData>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

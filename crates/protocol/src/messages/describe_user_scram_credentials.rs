@@ -14,7 +14,7 @@ use crate::wire::{ByteString, UnknownTags};
 pub struct DescribeUserScramCredentialsRequest {
     /// The users to describe, or null/empty to describe all users.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub users: Option<Vec<UserName>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -92,13 +92,14 @@ crate::wire::json::fields! { UserName, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DescribeUserScramCredentialsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The message-level error code, 0 except for user authorization or infrastructure issues.
     pub error_code: i16,
     /// The message-level error message, if any.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The results for descriptions, one per user.
     pub results: Vec<DescribeUserScramCredentialsResult>,
@@ -163,7 +164,7 @@ pub struct DescribeUserScramCredentialsResult {
     pub error_code: i16,
     /// The user-level error message, if any.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The mechanism and related information associated with the user's SCRAM credentials.
     pub credential_infos: Vec<CredentialInfo>,

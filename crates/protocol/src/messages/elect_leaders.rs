@@ -17,13 +17,14 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 /// Version 2 is the first flexible version.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ElectLeadersRequest {
-    /// Type of elections to conduct for the partition. A value of '0' elects the preferred replica. A value of '1' elects the first live replica if there are no in-sync replica.
+    /// Type of elections to conduct for the partition. A value of '0' elects the preferred replica. A value
+    /// of '1' elects the first live replica if there are no in-sync replica.
     ///
     /// Versions 1+.
     pub election_type: i8,
     /// The topic partitions to elect leaders.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub topic_partitions: Option<Vec<TopicPartitions>>,
     /// The time in ms to wait for the election to complete.
     ///
@@ -136,13 +137,15 @@ crate::wire::json::fields! { TopicPartitions, this, version;
 /// Version 2 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ElectLeadersResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The top level response error code.
     ///
     /// Versions 1+.
     pub error_code: i16,
-    /// The election results, or an empty array if the requester did not have permission and the request asks for all partitions.
+    /// The election results, or an empty array if the requester did not have permission and the request
+    /// asks for all partitions.
     pub replica_election_results: Vec<ReplicaElectionResult>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -239,7 +242,7 @@ pub struct PartitionResult {
     pub error_code: i16,
     /// The result message, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

@@ -12,10 +12,13 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 /// Features: needs `controller`; `client` encodes it, `broker` decodes it.
 ///
 /// # Versions
-/// Version 1 adds flexible versions, replaces preferred successors with preferred candidates and adds leader endpoints (KIP-853)
+/// Version 1 adds flexible versions, replaces preferred successors with preferred candidates and adds
+/// leader endpoints (KIP-853)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct EndQuorumEpochRequest {
     /// The cluster id.
+    ///
+    /// May be null.
     pub cluster_id: Option<ByteString>,
     /// The topics.
     pub topics: Vec<RequestTopicData>,

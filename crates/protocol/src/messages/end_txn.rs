@@ -90,10 +90,12 @@ crate::wire::json::fields! { EndTxnRequest, this, version;
 ///
 /// Version 4 adds support for new error code TRANSACTION\_ABORTABLE (KIP-890).
 ///
-/// Version 5 enables bumping epoch on every transaction (KIP-890 Part 2), so producer ID and epoch are included in the response.
+/// Version 5 enables bumping epoch on every transaction (KIP-890 Part 2), so producer ID and epoch are
+/// included in the response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EndTxnResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,

@@ -21,7 +21,7 @@ pub struct EnvelopeRequest {
     pub request_data: Bytes,
     /// Value of the initial client principal when the request is redirected by a broker.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub request_principal: Option<Bytes>,
     /// The original client's address in bytes.
     pub client_host_address: Bytes,
@@ -82,6 +82,8 @@ crate::wire::json::fields! { EnvelopeRequest, this, version;
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct EnvelopeResponse {
     /// The embedded response header and data.
+    ///
+    /// May be null.
     pub response_data: Option<Bytes>,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,

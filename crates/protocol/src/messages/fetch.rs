@@ -16,13 +16,17 @@ use crate::wire::{ByteString, Listed, Packed, UnknownTags, Uuid};
 /// # Versions
 /// Versions 0-3 were removed in Apache Kafka 4.0, Version 4 is the new baseline.
 ///
-/// Version 1 is the same as version 0. Starting in Version 2, the requester must be able to handle Kafka Log Message format version 1.
+/// Version 1 is the same as version 0. Starting in Version 2, the requester must be able to handle
+/// Kafka Log Message format version 1.
 ///
-/// Version 3 adds MaxBytes. Starting in version 3, the partition ordering in the request is now relevant. Partitions will be processed in the order they appear in the request.
+/// Version 3 adds MaxBytes. Starting in version 3, the partition ordering in the request is now
+/// relevant. Partitions will be processed in the order they appear in the request.
 ///
-/// Version 4 adds IsolationLevel. Starting in version 4, the requestor must be able to handle Kafka log message format version 2.
+/// Version 4 adds IsolationLevel. Starting in version 4, the requestor must be able to handle Kafka log
+/// message format version 2.
 ///
-/// Version 5 adds LogStartOffset to indicate the earliest available offset of partition data that can be consumed.
+/// Version 5 adds LogStartOffset to indicate the earliest available offset of partition data that can
+/// be consumed.
 ///
 /// Version 6 is the same as version 5.
 ///
@@ -34,13 +38,16 @@ use crate::wire::{ByteString, Listed, Packed, UnknownTags, Uuid};
 ///
 /// Version 10 indicates that we can use the ZStd compression algorithm, as described in KIP-110.
 ///
-/// Version 12 adds flexible versions support as well as epoch validation through the `LastFetchedEpoch` field
+/// Version 12 adds flexible versions support as well as epoch validation through the `LastFetchedEpoch`
+/// field
 ///
 /// Version 13 replaces topic names with topic IDs (KIP-516). May return UNKNOWN\_TOPIC\_ID error code.
 ///
-/// Version 14 is the same as version 13 but it also receives a new error called OffsetMovedToTieredStorageException(KIP-405)
+/// Version 14 is the same as version 13 but it also receives a new error called
+/// OffsetMovedToTieredStorageException(KIP-405)
 ///
-/// Version 15 adds the ReplicaState which includes new field ReplicaEpoch and the ReplicaId. Also, deprecate the old ReplicaId field and set its default value to -1. (KIP-903)
+/// Version 15 adds the ReplicaState which includes new field ReplicaEpoch and the ReplicaId. Also,
+/// deprecate the old ReplicaId field and set its default value to -1. (KIP-903)
 ///
 /// Version 16 is the same as version 15 (KIP-951).
 ///
@@ -51,7 +58,7 @@ use crate::wire::{ByteString, Listed, Packed, UnknownTags, Uuid};
 pub struct FetchRequest {
     /// The clusterId if known. This is used to validate metadata fetches prior to broker registration.
     ///
-    /// Versions 12+; tag 0 in versions 12+; left out silently elsewhere.
+    /// Versions 12+; may be null; tag 0 in versions 12+; left out silently elsewhere.
     pub cluster_id: Option<ByteString>,
     /// The broker ID of the follower, of -1 if this request is from a consumer.
     ///
@@ -69,7 +76,12 @@ pub struct FetchRequest {
     ///
     /// Default i32::MAX.
     pub max_bytes: i32,
-    /// This setting controls the visibility of transactional records. Using READ\_UNCOMMITTED (isolation\_level = 0) makes all records visible. With READ\_COMMITTED (isolation\_level = 1), non-transactional and COMMITTED transactional records are visible. To be more concrete, READ\_COMMITTED returns all data from offsets smaller than the current LSO (last stable offset), and enables the inclusion of the list of aborted transactions in the result, which allows consumers to discard ABORTED transactional records.
+    /// This setting controls the visibility of transactional records. Using READ\_UNCOMMITTED
+    /// (isolation\_level = 0) makes all records visible. With READ\_COMMITTED (isolation\_level = 1),
+    /// non-transactional and COMMITTED transactional records are visible. To be more concrete,
+    /// READ\_COMMITTED returns all data from offsets smaller than the current LSO (last stable offset), and
+    /// enables the inclusion of the list of aborted transactions in the result, which allows consumers to
+    /// discard ABORTED transactional records.
     pub isolation_level: i8,
     /// The fetch session ID.
     ///
@@ -347,17 +359,20 @@ pub struct FetchPartition {
     ///
     /// Versions 12+; default -1.
     pub last_fetched_epoch: i32,
-    /// The earliest available offset of the follower replica. The field is only used when the request is sent by the follower.
+    /// The earliest available offset of the follower replica. The field is only used when the request is
+    /// sent by the follower.
     ///
     /// Versions 5+; left out silently elsewhere; default -1.
     pub log_start_offset: i64,
-    /// The maximum bytes to fetch from this partition. See KIP-74 for cases where this limit may not be honored.
+    /// The maximum bytes to fetch from this partition. See KIP-74 for cases where this limit may not be
+    /// honored.
     pub partition_max_bytes: i32,
     /// The directory id of the follower fetching.
     ///
     /// Versions 17+; tag 0 in versions 17+; left out silently elsewhere.
     pub replica_directory_id: Uuid,
-    /// The high-watermark known by the replica. -1 if the high-watermark is not known and 9223372036854775807 if the feature is not supported.
+    /// The high-watermark known by the replica. -1 if the high-watermark is not known and
+    /// 9223372036854775807 if the feature is not supported.
     ///
     /// Versions 18; tag 1 in versions 18; left out silently elsewhere; default i64::MAX.
     pub high_watermark: i64,
@@ -541,7 +556,8 @@ crate::wire::json::fields! { ForgottenTopic, this, version;
 ///
 /// Version 4 adds features for transactional consumption.
 ///
-/// Version 5 adds LogStartOffset to indicate the earliest available offset of partition data that can be consumed.
+/// Version 5 adds LogStartOffset to indicate the earliest available offset of partition data that can
+/// be consumed.
 ///
 /// Starting in version 6, we may return KAFKA\_STORAGE\_ERROR as an error code.
 ///
@@ -551,13 +567,16 @@ crate::wire::json::fields! { ForgottenTopic, this, version;
 ///
 /// Version 9 is the same as version 8.
 ///
-/// Version 10 indicates that the response data can use the ZStd compression algorithm, as described in KIP-110.
+/// Version 10 indicates that the response data can use the ZStd compression algorithm, as described in
+/// KIP-110.
 ///
-/// Version 12 adds support for flexible versions, epoch detection through the `TruncationOffset` field, and leader discovery through the `CurrentLeader` field
+/// Version 12 adds support for flexible versions, epoch detection through the `TruncationOffset` field,
+/// and leader discovery through the `CurrentLeader` field
 ///
 /// Version 13 replaces the topic name field with topic ID (KIP-516).
 ///
-/// Version 14 is the same as version 13 but it also receives a new error called OffsetMovedToTieredStorageException (KIP-405)
+/// Version 14 is the same as version 13 but it also receives a new error called
+/// OffsetMovedToTieredStorageException (KIP-405)
 ///
 /// Version 15 is the same as version 14 (KIP-903).
 ///
@@ -568,7 +587,8 @@ crate::wire::json::fields! { ForgottenTopic, this, version;
 /// Version 18 no changes to the response (KIP-1166)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct FetchResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The top level response error code.
     ///
@@ -580,7 +600,8 @@ pub struct FetchResponse {
     pub session_id: i32,
     /// The response topics.
     pub responses: Listed<FetchableTopicResponse>,
-    /// Endpoints for all current-leaders enumerated in PartitionData, with errors NOT\_LEADER\_OR\_FOLLOWER & FENCED\_LEADER\_EPOCH.
+    /// Endpoints for all current-leaders enumerated in PartitionData, with errors NOT\_LEADER\_OR\_FOLLOWER
+    /// & FENCED\_LEADER\_EPOCH.
     ///
     /// Versions 16+; tag 0 in versions 16+.
     pub node_endpoints: Listed<NodeEndpoint>,
@@ -735,7 +756,8 @@ pub struct PartitionData {
     pub error_code: i16,
     /// The current high water mark.
     pub high_watermark: i64,
-    /// The last stable offset (or LSO) of the partition. This is the last offset such that the state of all transactional records prior to this offset have been decided (ABORTED or COMMITTED).
+    /// The last stable offset (or LSO) of the partition. This is the last offset such that the state of all
+    /// transactional records prior to this offset have been decided (ABORTED or COMMITTED).
     ///
     /// Default -1.
     pub last_stable_offset: i64,
@@ -743,7 +765,9 @@ pub struct PartitionData {
     ///
     /// Versions 5+; left out silently elsewhere; default -1.
     pub log_start_offset: i64,
-    /// In case divergence is detected based on the `LastFetchedEpoch` and `FetchOffset` in the request, this field indicates the largest epoch and its end offset such that subsequent records are known to diverge.
+    /// In case divergence is detected based on the `LastFetchedEpoch` and `FetchOffset` in the request,
+    /// this field indicates the largest epoch and its end offset such that subsequent records are known to
+    /// diverge.
     ///
     /// Versions 12+; tag 0 in versions 12+.
     pub diverging_epoch: EpochEndOffset,
@@ -751,13 +775,14 @@ pub struct PartitionData {
     ///
     /// Versions 12+; tag 1 in versions 12+.
     pub current_leader: LeaderIdAndEpoch,
-    /// In the case of fetching an offset less than the LogStartOffset, this is the end offset and epoch that should be used in the FetchSnapshot request.
+    /// In the case of fetching an offset less than the LogStartOffset, this is the end offset and epoch
+    /// that should be used in the FetchSnapshot request.
     ///
     /// Versions 12+; tag 2 in versions 12+.
     pub snapshot_id: SnapshotId,
     /// The aborted transactions.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub aborted_transactions: Option<Listed<AbortedTransaction>>,
     /// The preferred read replica for the consumer to use on its next fetch request.
     ///
@@ -765,7 +790,7 @@ pub struct PartitionData {
     pub preferred_read_replica: i32,
     /// The record data.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub records: Option<Bytes>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -1160,6 +1185,8 @@ pub struct NodeEndpoint {
     /// The node's port.
     pub port: i32,
     /// The rack of the node, or null if it has not been assigned to a rack.
+    ///
+    /// May be null.
     pub rack: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

@@ -19,7 +19,7 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 pub struct FetchSnapshotRequest {
     /// The clusterId if known, this is used to validate metadata fetches prior to broker registration.
     ///
-    /// Tag 0 in versions 0+.
+    /// May be null; tag 0 in versions 0+.
     pub cluster_id: Option<ByteString>,
     /// The broker ID of the follower.
     ///
@@ -259,7 +259,8 @@ crate::wire::json::fields! { RequestSnapshotId, this, version;
 /// Version 1 adds leader endpoint (KIP-853)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct FetchSnapshotResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The top level response error code.
     pub error_code: i16,

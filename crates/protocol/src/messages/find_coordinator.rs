@@ -22,7 +22,8 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 5 adds support for new error code TRANSACTION\_ABORTABLE (KIP-890).
 ///
-/// Version 6 adds support for share groups (KIP-932). For key type SHARE (2), the coordinator key format is "groupId:topicId:partition".
+/// Version 6 adds support for share groups (KIP-932). For key type SHARE (2), the coordinator key
+/// format is "groupId:topicId:partition".
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct FindCoordinatorRequest {
     /// The coordinator key.
@@ -106,7 +107,8 @@ crate::wire::json::fields! { FindCoordinatorRequest, this, version;
 /// Version 6 adds support for share groups (KIP-932).
 #[derive(Clone, Debug, PartialEq)]
 pub struct FindCoordinatorResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     ///
     /// Versions 1+; left out silently elsewhere.
     pub throttle_time_ms: i32,
@@ -116,7 +118,7 @@ pub struct FindCoordinatorResponse {
     pub error_code: i16,
     /// The error message, or null if there was no error.
     ///
-    /// Versions 1–3; left out silently elsewhere; default empty, not null.
+    /// Versions 1–3; may be null; left out silently elsewhere; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The node id.
     ///
@@ -254,7 +256,7 @@ pub struct Coordinator {
     pub error_code: i16,
     /// The error message, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

@@ -14,7 +14,8 @@ use crate::wire::{ByteString, UnknownTags};
 /// # Versions
 /// Version 1 and version 2 are the same as version 0.
 ///
-/// Starting from version 3, we add a new field called groupInstanceId to indicate member identity across restarts.
+/// Starting from version 3, we add a new field called groupInstanceId to indicate member identity
+/// across restarts.
 ///
 /// Version 4 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -29,7 +30,7 @@ pub struct HeartbeatRequest {
     pub member_id: ByteString,
     /// The unique identifier of the consumer instance provided by end user.
     ///
-    /// Versions 3+.
+    /// Versions 3+; may be null.
     pub group_instance_id: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -86,12 +87,14 @@ crate::wire::json::fields! { HeartbeatRequest, this, version;
 ///
 /// Starting in version 2, on quota violation, brokers send out responses before throttling.
 ///
-/// Starting from version 3, heartbeatRequest supports a new field called groupInstanceId to indicate member identity across restarts.
+/// Starting from version 3, heartbeatRequest supports a new field called groupInstanceId to indicate
+/// member identity across restarts.
 ///
 /// Version 4 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct HeartbeatResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     ///
     /// Versions 1+; left out silently elsewhere.
     pub throttle_time_ms: i32,

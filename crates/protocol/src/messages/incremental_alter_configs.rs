@@ -110,7 +110,7 @@ pub struct AlterableConfig {
     pub config_operation: i8,
     /// The value to set for the configuration key.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub value: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -168,7 +168,8 @@ crate::wire::json::fields! { AlterableConfig, this, version;
 /// Version 1 is the first flexible version.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct IncrementalAlterConfigsResponse {
-    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// Duration in milliseconds for which the request was throttled due to a quota violation, or zero if
+    /// the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The responses for each resource.
     pub responses: Vec<AlterConfigsResourceResponse>,
@@ -215,7 +216,7 @@ pub struct AlterConfigsResourceResponse {
     pub error_code: i16,
     /// The resource error message, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The resource type.
     pub resource_type: i8,

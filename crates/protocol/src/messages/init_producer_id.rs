@@ -18,7 +18,8 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 2 is the first flexible version.
 ///
-/// Version 3 adds ProducerId and ProducerEpoch, allowing producers to try to resume after an INVALID\_PRODUCER\_EPOCH error
+/// Version 3 adds ProducerId and ProducerEpoch, allowing producers to try to resume after an
+/// INVALID\_PRODUCER\_EPOCH error
 ///
 /// Version 4 adds the support for new error code PRODUCER\_FENCED.
 ///
@@ -29,15 +30,18 @@ use crate::wire::{ByteString, UnknownTags};
 pub struct InitProducerIdRequest {
     /// The transactional id, or null if the producer is not transactional.
     ///
-    /// Transactional id; default empty, not null.
+    /// Transactional id; may be null; default empty, not null.
     pub transactional_id: Option<ByteString>,
-    /// The time in ms to wait before aborting idle transactions sent by this producer. This is only relevant if a TransactionalId has been defined.
+    /// The time in ms to wait before aborting idle transactions sent by this producer. This is only
+    /// relevant if a TransactionalId has been defined.
     pub transaction_timeout_ms: i32,
-    /// The producer id. This is used to disambiguate requests if a transactional id is reused following its expiration.
+    /// The producer id. This is used to disambiguate requests if a transactional id is reused following its
+    /// expiration.
     ///
     /// Producer id; versions 3+; default -1.
     pub producer_id: i64,
-    /// The producer's current epoch. This will be checked against the producer epoch on the broker, and the request will return an error if they do not match.
+    /// The producer's current epoch. This will be checked against the producer epoch on the broker, and the
+    /// request will return an error if they do not match.
     ///
     /// Versions 3+; default -1.
     pub producer_epoch: i16,
@@ -165,7 +169,8 @@ crate::wire::json::fields! { InitProducerIdRequest, this, version;
 /// Version 6 adds support for 2PC (KIP-939).
 #[derive(Clone, Debug, PartialEq)]
 pub struct InitProducerIdResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
@@ -175,11 +180,13 @@ pub struct InitProducerIdResponse {
     pub producer_id: i64,
     /// The current epoch associated with the producer id.
     pub producer_epoch: i16,
-    /// The producer id for ongoing transaction when KeepPreparedTxn is used, -1 if there is no transaction ongoing.
+    /// The producer id for ongoing transaction when KeepPreparedTxn is used, -1 if there is no transaction
+    /// ongoing.
     ///
     /// Producer id; versions 6; default -1.
     pub ongoing_txn_producer_id: i64,
-    /// The epoch associated with the producer id for ongoing transaction when KeepPreparedTxn is used, -1 if there is no transaction ongoing.
+    /// The epoch associated with the producer id for ongoing transaction when KeepPreparedTxn is used, -1
+    /// if there is no transaction ongoing.
     ///
     /// Versions 6; default -1.
     pub ongoing_txn_producer_epoch: i16,

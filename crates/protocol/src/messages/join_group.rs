@@ -18,7 +18,8 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Starting from version 4, the client needs to issue a second request to join group
 ///
-/// Starting from version 5, we add a new field called groupInstanceId to indicate member identity across restarts. with assigned id.
+/// Starting from version 5, we add a new field called groupInstanceId to indicate member identity
+/// across restarts. with assigned id.
 ///
 /// Version 6 is the first flexible version.
 ///
@@ -33,9 +34,11 @@ pub struct JoinGroupRequest {
     ///
     /// Group id.
     pub group_id: ByteString,
-    /// The coordinator considers the consumer dead if it receives no heartbeat after this timeout in milliseconds.
+    /// The coordinator considers the consumer dead if it receives no heartbeat after this timeout in
+    /// milliseconds.
     pub session_timeout_ms: i32,
-    /// The maximum time in milliseconds that the coordinator will wait for each member to rejoin when rebalancing the group.
+    /// The maximum time in milliseconds that the coordinator will wait for each member to rejoin when
+    /// rebalancing the group.
     ///
     /// Versions 1+; left out silently elsewhere; default -1.
     pub rebalance_timeout_ms: i32,
@@ -43,7 +46,7 @@ pub struct JoinGroupRequest {
     pub member_id: ByteString,
     /// The unique identifier of the consumer instance provided by end user.
     ///
-    /// Versions 5+.
+    /// Versions 5+; may be null.
     pub group_instance_id: Option<ByteString>,
     /// The unique name the for class of protocols implemented by the group we want to join.
     pub protocol_type: ByteString,
@@ -51,7 +54,7 @@ pub struct JoinGroupRequest {
     pub protocols: Vec<JoinGroupRequestProtocol>,
     /// The reason why the member (re-)joins the group.
     ///
-    /// Versions 8+; left out silently elsewhere.
+    /// Versions 8+; may be null; left out silently elsewhere.
     pub reason: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -206,7 +209,8 @@ crate::wire::json::fields! { JoinGroupRequestProtocol, this, version;
 /// Version 9 adds the SkipAssignment field.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JoinGroupResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     ///
     /// Versions 2+; left out silently elsewhere.
     pub throttle_time_ms: i32,
@@ -218,7 +222,7 @@ pub struct JoinGroupResponse {
     pub generation_id: i32,
     /// The group protocol name.
     ///
-    /// Versions 7+; left out silently elsewhere.
+    /// Versions 7+; may be null; left out silently elsewhere.
     pub protocol_type: Option<ByteString>,
     /// The group protocol selected by the coordinator.
     ///
@@ -342,7 +346,7 @@ pub struct JoinGroupResponseMember {
     pub member_id: ByteString,
     /// The unique identifier of the consumer instance provided by end user.
     ///
-    /// Versions 5+; left out silently elsewhere.
+    /// Versions 5+; may be null; left out silently elsewhere.
     pub group_instance_id: Option<ByteString>,
     /// The group member metadata.
     pub metadata: Bytes,

@@ -86,10 +86,12 @@ pub struct MemberIdentity {
     /// The member ID to remove from the group.
     pub member_id: ByteString,
     /// The group instance ID to remove from the group.
+    ///
+    /// May be null.
     pub group_instance_id: Option<ByteString>,
     /// The reason why the member left the group.
     ///
-    /// Versions 5; left out silently elsewhere.
+    /// Versions 5; may be null; left out silently elsewhere.
     pub reason: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -146,7 +148,8 @@ crate::wire::json::fields! { MemberIdentity, this, version;
 /// Version 5 is the same as version 4.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct LeaveGroupResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     ///
     /// Versions 1+; left out silently elsewhere.
     pub throttle_time_ms: i32,
@@ -208,7 +211,7 @@ pub struct MemberResponse {
     pub member_id: ByteString,
     /// The group instance ID to remove from the group.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub group_instance_id: Option<ByteString>,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,

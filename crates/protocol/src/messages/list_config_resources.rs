@@ -14,7 +14,8 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 /// # Versions
 /// Version 0 is used as ListClientMetricsResourcesRequest which only lists client metrics resources.
 ///
-/// Version 1 adds ResourceTypes field (KIP-1142). If there is no specified ResourceTypes, it should return all configuration resources.
+/// Version 1 adds ResourceTypes field (KIP-1142). If there is no specified ResourceTypes, it should
+/// return all configuration resources.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ListConfigResourcesRequest {
     /// The list of resource type. If the list is empty, it uses default supported config resource types.
@@ -66,7 +67,8 @@ crate::wire::json::fields! { ListConfigResourcesRequest, this, version;
 /// Version 1 adds ResourceType to ConfigResources (KIP-1142).
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ListConfigResourcesResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,

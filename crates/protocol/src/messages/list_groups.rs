@@ -89,7 +89,8 @@ crate::wire::json::fields! { ListGroupsRequest, this, version;
 /// Version 5 adds the GroupType field (KIP-848).
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ListGroupsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     ///
     /// Versions 1+; left out silently elsewhere.
     pub throttle_time_ms: i32,

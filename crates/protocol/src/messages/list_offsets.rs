@@ -41,13 +41,19 @@ pub struct ListOffsetsRequest {
     ///
     /// Broker id.
     pub replica_id: i32,
-    /// This setting controls the visibility of transactional records. Using READ\_UNCOMMITTED (isolation\_level = 0) makes all records visible. With READ\_COMMITTED (isolation\_level = 1), non-transactional and COMMITTED transactional records are visible. To be more concrete, READ\_COMMITTED returns all data from offsets smaller than the current LSO (last stable offset), and enables the inclusion of the list of aborted transactions in the result, which allows consumers to discard ABORTED transactional records.
+    /// This setting controls the visibility of transactional records. Using READ\_UNCOMMITTED
+    /// (isolation\_level = 0) makes all records visible. With READ\_COMMITTED (isolation\_level = 1),
+    /// non-transactional and COMMITTED transactional records are visible. To be more concrete,
+    /// READ\_COMMITTED returns all data from offsets smaller than the current LSO (last stable offset), and
+    /// enables the inclusion of the list of aborted transactions in the result, which allows consumers to
+    /// discard ABORTED transactional records.
     ///
     /// Versions 2+.
     pub isolation_level: i8,
     /// Each topic in the request.
     pub topics: Vec<ListOffsetsTopic>,
-    /// The timeout to await a response in milliseconds for requests that require reading from remote storage for topics enabled with tiered storage.
+    /// The timeout to await a response in milliseconds for requests that require reading from remote
+    /// storage for topics enabled with tiered storage.
     ///
     /// Versions 10+; left out silently elsewhere.
     pub timeout_ms: i32,
@@ -226,7 +232,8 @@ crate::wire::json::fields! { ListOffsetsPartition, this, version;
 ///
 /// Version 7 is the same as version 6 (KIP-734).
 ///
-/// Version 8 enables listing offsets by local log start offset. This is the earliest log start offset in the local log. (KIP-405).
+/// Version 8 enables listing offsets by local log start offset. This is the earliest log start offset
+/// in the local log. (KIP-405).
 ///
 /// Version 9 enables listing offsets by last tiered offset (KIP-1005).
 ///
@@ -235,7 +242,8 @@ crate::wire::json::fields! { ListOffsetsPartition, this, version;
 /// Version 11 enables listing offsets by earliest pending upload offset (KIP-1023)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ListOffsetsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     ///
     /// Versions 2+; left out silently elsewhere.
     pub throttle_time_ms: i32,

@@ -17,6 +17,8 @@ pub struct ListPartitionReassignmentsRequest {
     /// Default 60000.
     pub timeout_ms: i32,
     /// The topics to list partition reassignments for, or null to list everything.
+    ///
+    /// May be null.
     pub topics: Option<Vec<ListPartitionReassignmentsTopics>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -104,13 +106,14 @@ crate::wire::json::fields! { ListPartitionReassignmentsTopics, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListPartitionReassignmentsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The top-level error code, or 0 if there was no error.
     pub error_code: i16,
     /// The top-level error message, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The ongoing reassignments for each topic.
     pub topics: Vec<OngoingTopicReassignment>,

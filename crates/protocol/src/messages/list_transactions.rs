@@ -17,19 +17,24 @@ use crate::wire::{ByteString, Packed, UnknownTags};
 /// Version 2: adds TransactionalIdPattern to list transactions with the same pattern(KIP-1152)
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListTransactionsRequest {
-    /// The transaction states to filter by: if empty, all transactions are returned; if non-empty, then only transactions matching one of the filtered states will be returned.
+    /// The transaction states to filter by: if empty, all transactions are returned; if non-empty, then
+    /// only transactions matching one of the filtered states will be returned.
     pub state_filters: Vec<ByteString>,
-    /// The producerIds to filter by: if empty, all transactions will be returned; if non-empty, only transactions which match one of the filtered producerIds will be returned.
+    /// The producerIds to filter by: if empty, all transactions will be returned; if non-empty, only
+    /// transactions which match one of the filtered producerIds will be returned.
     ///
     /// Producer id.
     pub producer_id_filters: Packed<i64>,
-    /// Duration (in millis) to filter by: if \< 0, all transactions will be returned; otherwise, only transactions running longer than this duration will be returned.
+    /// Duration (in millis) to filter by: if \< 0, all transactions will be returned; otherwise, only
+    /// transactions running longer than this duration will be returned.
     ///
     /// Versions 1+; default -1.
     pub duration_filter: i64,
-    /// The transactional ID regular expression pattern to filter by: if it is empty or null, all transactions are returned; Otherwise then only the transactions matching the given regular expression will be returned.
+    /// The transactional ID regular expression pattern to filter by: if it is empty or null, all
+    /// transactions are returned; Otherwise then only the transactions matching the given regular
+    /// expression will be returned.
     ///
-    /// Versions 2.
+    /// Versions 2; may be null.
     pub transactional_id_pattern: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -112,7 +117,8 @@ crate::wire::json::fields! { ListTransactionsRequest, this, version;
 /// This API can return InvalidRegularExpression (KIP-1152).
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ListTransactionsResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,

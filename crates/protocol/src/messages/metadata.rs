@@ -16,7 +16,8 @@ pub struct MetadataRequest {
     ///
     /// Null in versions 1+; default empty, not null.
     pub topics: Option<Vec<MetadataRequestTopic>>,
-    /// If this is true, the broker may auto-create topics that we requested which do not already exist, if it is configured to do so.
+    /// If this is true, the broker may auto-create topics that we requested which do not already exist, if
+    /// it is configured to do so.
     ///
     /// Versions 4+; default true.
     pub allow_auto_topic_creation: bool,
@@ -186,7 +187,8 @@ crate::wire::json::fields! { MetadataRequestTopic, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Version 1 adds fields for the rack of each broker, the controller id, and whether or not the topic is internal.
+/// Version 1 adds fields for the rack of each broker, the controller id, and whether or not the topic
+/// is internal.
 ///
 /// Version 2 adds the cluster ID field.
 ///
@@ -194,7 +196,8 @@ crate::wire::json::fields! { MetadataRequestTopic, this, version;
 ///
 /// Version 4 is the same as version 3.
 ///
-/// Version 5 adds a per-partition offline\_replicas field. This field specifies the list of replicas that are offline.
+/// Version 5 adds a per-partition offline\_replicas field. This field specifies the list of replicas
+/// that are offline.
 ///
 /// Starting in version 6, on quota violation, brokers send out responses before throttling.
 ///
@@ -206,14 +209,16 @@ crate::wire::json::fields! { MetadataRequestTopic, this, version;
 ///
 /// Version 10 adds topicId.
 ///
-/// Version 11 deprecates ClusterAuthorizedOperations. This is now exposed by the DescribeCluster API (KIP-700).
+/// Version 11 deprecates ClusterAuthorizedOperations. This is now exposed by the DescribeCluster API
+/// (KIP-700).
 ///
 /// Version 12 supports topicId.
 ///
 /// Version 13 supports top-level error code in the response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MetadataResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     ///
     /// Versions 3+; left out silently elsewhere.
     pub throttle_time_ms: i32,
@@ -221,7 +226,7 @@ pub struct MetadataResponse {
     pub brokers: Vec<MetadataResponseBroker>,
     /// The cluster ID that responding broker belongs to.
     ///
-    /// Versions 2+; left out silently elsewhere.
+    /// Versions 2+; may be null; left out silently elsewhere.
     pub cluster_id: Option<ByteString>,
     /// The ID of the controller broker.
     ///
@@ -343,7 +348,7 @@ pub struct MetadataResponseBroker {
     pub port: i32,
     /// The rack of the broker, or null if it has not been assigned to a rack.
     ///
-    /// Versions 1+; left out silently elsewhere.
+    /// Versions 1+; may be null; left out silently elsewhere.
     pub rack: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -392,11 +397,13 @@ crate::wire::json::fields! { MetadataResponseBroker, this, version;
 pub struct MetadataResponseTopic {
     /// The topic error, or 0 if there was no error.
     pub error_code: i16,
-    /// The topic name. Null for non-existing topics queried by ID. This is never null when ErrorCode is zero. One of Name and TopicId is always populated.
+    /// The topic name. Null for non-existing topics queried by ID. This is never null when ErrorCode is
+    /// zero. One of Name and TopicId is always populated.
     ///
     /// Topic name; null in versions 12+; default empty, not null.
     pub name: Option<ByteString>,
-    /// The topic id. Zero for non-existing topics queried by name. This is never zero when ErrorCode is zero. One of Name and TopicId is always populated.
+    /// The topic id. Zero for non-existing topics queried by name. This is never zero when ErrorCode is
+    /// zero. One of Name and TopicId is always populated.
     ///
     /// Versions 10+; left out silently elsewhere.
     pub topic_id: Uuid,

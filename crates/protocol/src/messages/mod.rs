@@ -4,6 +4,98 @@
 //! Every message, a file an API.
 //!
 //! The structures inside a message are in its file's module: [`metadata::MetadataResponseTopic`].
+//!
+//! | key | API | versions | flexible | needs |
+//! |--:|---|---|---|---|
+//! | 0 | [`Produce`](produce) | 3–13 | 9+ |  |
+//! | 1 | [`Fetch`](fetch) | 4–18 | 12+ |  |
+//! | 2 | [`ListOffsets`](list_offsets) | 1–11 | 6+ |  |
+//! | 3 | [`Metadata`](metadata) | 0–13 | 9+ |  |
+//! | 8 | [`OffsetCommit`](offset_commit) | 2–10 | 8+ |  |
+//! | 9 | [`OffsetFetch`](offset_fetch) | 1–10 | 6+ |  |
+//! | 10 | [`FindCoordinator`](find_coordinator) | 0–6 | 3+ |  |
+//! | 11 | [`JoinGroup`](join_group) | 0–9 | 6+ |  |
+//! | 12 | [`Heartbeat`](heartbeat) | 0–4 | 4 |  |
+//! | 13 | [`LeaveGroup`](leave_group) | 0–5 | 4+ |  |
+//! | 14 | [`SyncGroup`](sync_group) | 0–5 | 4+ |  |
+//! | 15 | [`DescribeGroups`](describe_groups) | 0–6 | 5+ |  |
+//! | 16 | [`ListGroups`](list_groups) | 0–5 | 3+ |  |
+//! | 17 | [`SaslHandshake`](sasl_handshake) | 0–1 | none |  |
+//! | 18 | [`ApiVersions`](api_versions) | 0–4 | 3+ |  |
+//! | 19 | [`CreateTopics`](create_topics) | 2–7 | 5+ |  |
+//! | 20 | [`DeleteTopics`](delete_topics) | 1–6 | 4+ |  |
+//! | 21 | [`DeleteRecords`](delete_records) | 0–2 | 2 |  |
+//! | 22 | [`InitProducerId`](init_producer_id) | 0–5 (`unstable`: 6) | 2+ |  |
+//! | 23 | [`OffsetForLeaderEpoch`](offset_for_leader_epoch) | 2–4 | 4 |  |
+//! | 24 | [`AddPartitionsToTxn`](add_partitions_to_txn) | 0–5 | 3+ |  |
+//! | 25 | [`AddOffsetsToTxn`](add_offsets_to_txn) | 0–4 | 3+ |  |
+//! | 26 | [`EndTxn`](end_txn) | 0–5 | 3+ |  |
+//! | 27 | [`WriteTxnMarkers`](write_txn_markers) | 1–2 | 1+ |  |
+//! | 28 | [`TxnOffsetCommit`](txn_offset_commit) | 0–5 | 3+ |  |
+//! | 29 | [`DescribeAcls`](describe_acls) | 1–3 | 2+ |  |
+//! | 30 | [`CreateAcls`](create_acls) | 1–3 | 2+ |  |
+//! | 31 | [`DeleteAcls`](delete_acls) | 1–3 | 2+ |  |
+//! | 32 | [`DescribeConfigs`](describe_configs) | 1–4 | 4 |  |
+//! | 33 | [`AlterConfigs`](alter_configs) | 0–2 | 2 |  |
+//! | 34 | [`AlterReplicaLogDirs`](alter_replica_log_dirs) | 1–2 | 2 |  |
+//! | 35 | [`DescribeLogDirs`](describe_log_dirs) | 1–5 | 2+ |  |
+//! | 36 | [`SaslAuthenticate`](sasl_authenticate) | 0–2 | 2 |  |
+//! | 37 | [`CreatePartitions`](create_partitions) | 0–3 | 2+ |  |
+//! | 38 | [`CreateDelegationToken`](create_delegation_token) | 1–3 | 2+ |  |
+//! | 39 | [`RenewDelegationToken`](renew_delegation_token) | 1–2 | 2 |  |
+//! | 40 | [`ExpireDelegationToken`](expire_delegation_token) | 1–2 | 2 |  |
+//! | 41 | [`DescribeDelegationToken`](describe_delegation_token) | 1–3 | 2+ |  |
+//! | 42 | [`DeleteGroups`](delete_groups) | 0–2 | 2 |  |
+//! | 43 | [`ElectLeaders`](elect_leaders) | 0–2 | 2 |  |
+//! | 44 | [`IncrementalAlterConfigs`](incremental_alter_configs) | 0–1 | 1 |  |
+//! | 45 | [`AlterPartitionReassignments`](alter_partition_reassignments) | 0–1 | 0+ |  |
+//! | 46 | [`ListPartitionReassignments`](list_partition_reassignments) | 0 | 0 |  |
+//! | 47 | [`OffsetDelete`](offset_delete) | 0 | none |  |
+//! | 48 | [`DescribeClientQuotas`](describe_client_quotas) | 0–1 | 1 |  |
+//! | 49 | [`AlterClientQuotas`](alter_client_quotas) | 0–1 | 1 |  |
+//! | 50 | [`DescribeUserScramCredentials`](describe_user_scram_credentials) | 0 | 0 |  |
+//! | 51 | [`AlterUserScramCredentials`](alter_user_scram_credentials) | 0 | 0 |  |
+//! | 52 | `Vote` | 0–2 | 0+ | `controller` |
+//! | 53 | `BeginQuorumEpoch` | 0–1 | 1 | `controller` |
+//! | 54 | `EndQuorumEpoch` | 0–1 | 1 | `controller` |
+//! | 55 | [`DescribeQuorum`](describe_quorum) | 0–2 | 0+ |  |
+//! | 56 | `AlterPartition` | 2–3 | 2+ | `controller` |
+//! | 57 | [`UpdateFeatures`](update_features) | 0–2 | 0+ |  |
+//! | 58 | `Envelope` | 0 | 0 | `controller` |
+//! | 59 | `FetchSnapshot` | 0–1 | 0+ | `controller` |
+//! | 60 | [`DescribeCluster`](describe_cluster) | 0–2 | 0+ |  |
+//! | 61 | [`DescribeProducers`](describe_producers) | 0 | 0 |  |
+//! | 62 | `BrokerRegistration` | 0–4 | 0+ | `controller` |
+//! | 63 | `BrokerHeartbeat` | 0–2 | 0+ | `controller` |
+//! | 64 | [`UnregisterBroker`](unregister_broker) | 0 | 0 |  |
+//! | 65 | [`DescribeTransactions`](describe_transactions) | 0 | 0 |  |
+//! | 66 | [`ListTransactions`](list_transactions) | 0–2 | 0+ |  |
+//! | 67 | `AllocateProducerIds` | 0 | 0 | `controller` |
+//! | 68 | [`ConsumerGroupHeartbeat`](consumer_group_heartbeat) | 0–1 | 0+ |  |
+//! | 69 | [`ConsumerGroupDescribe`](consumer_group_describe) | 0–1 | 0+ |  |
+//! | 70 | `ControllerRegistration` | 0 | 0 | `controller` |
+//! | 71 | [`GetTelemetrySubscriptions`](get_telemetry_subscriptions) | 0 | 0 |  |
+//! | 72 | [`PushTelemetry`](push_telemetry) | 0 | 0 |  |
+//! | 73 | `AssignReplicasToDirs` | 0 | 0 | `controller` |
+//! | 74 | [`ListConfigResources`](list_config_resources) | 0–1 | 0+ |  |
+//! | 75 | [`DescribeTopicPartitions`](describe_topic_partitions) | 0 | 0 |  |
+//! | 76 | [`ShareGroupHeartbeat`](share_group_heartbeat) | 1 | 1 |  |
+//! | 77 | [`ShareGroupDescribe`](share_group_describe) | 1 | 1 |  |
+//! | 78 | [`ShareFetch`](share_fetch) | 1–2 | 1+ |  |
+//! | 79 | [`ShareAcknowledge`](share_acknowledge) | 1–2 | 1+ |  |
+//! | 80 | [`AddRaftVoter`](add_raft_voter) | 0–1 | 0+ |  |
+//! | 81 | [`RemoveRaftVoter`](remove_raft_voter) | 0 | 0 |  |
+//! | 82 | `UpdateRaftVoter` | 0 | 0 | `controller` |
+//! | 83 | `InitializeShareGroupState` | 0 | 0 | `broker` |
+//! | 84 | `ReadShareGroupState` | 0 | 0 | `broker` |
+//! | 85 | `WriteShareGroupState` | 0–1 | 0+ | `broker` |
+//! | 86 | `DeleteShareGroupState` | 0 | 0 | `broker` |
+//! | 87 | `ReadShareGroupStateSummary` | 0–1 | 0+ | `broker` |
+//! | 88 | [`StreamsGroupHeartbeat`](streams_group_heartbeat) | 0 | 0 |  |
+//! | 89 | [`StreamsGroupDescribe`](streams_group_describe) | 0 | 0 |  |
+//! | 90 | [`DescribeShareGroupOffsets`](describe_share_group_offsets) | 0–1 | 0+ |  |
+//! | 91 | [`AlterShareGroupOffsets`](alter_share_group_offsets) | 0 | 0 |  |
+//! | 92 | [`DeleteShareGroupOffsets`](delete_share_group_offsets) | 0 | 0 |  |
 
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;

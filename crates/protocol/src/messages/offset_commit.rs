@@ -28,7 +28,8 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 ///
 /// Version 8 is the first flexible version.
 ///
-/// Version 9 is the first version that can be used with the new consumer group protocol (KIP-848). The request is the same as version 8.
+/// Version 9 is the first version that can be used with the new consumer group protocol (KIP-848). The
+/// request is the same as version 8.
 ///
 /// Version 10 adds support for topic ids and removes support for topic names (KIP-848).
 #[derive(Clone, Debug, PartialEq)]
@@ -37,7 +38,8 @@ pub struct OffsetCommitRequest {
     ///
     /// Group id.
     pub group_id: ByteString,
-    /// The generation of the group if using the classic group protocol or the member epoch if using the consumer protocol.
+    /// The generation of the group if using the classic group protocol or the member epoch if using the
+    /// consumer protocol.
     ///
     /// Default -1.
     pub generation_id_or_member_epoch: i32,
@@ -45,7 +47,7 @@ pub struct OffsetCommitRequest {
     pub member_id: ByteString,
     /// The unique identifier of the consumer instance provided by end user.
     ///
-    /// Versions 7+.
+    /// Versions 7+; may be null.
     pub group_instance_id: Option<ByteString>,
     /// The time period in ms to retain the offset.
     ///
@@ -196,7 +198,7 @@ pub struct OffsetCommitRequestPartition {
     pub committed_leader_epoch: i32,
     /// Any associated metadata the client wants to keep.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub committed_metadata: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -273,18 +275,33 @@ crate::wire::json::fields! { OffsetCommitRequestPartition, this, version;
 ///
 /// Versions 5 and 6 are the same as version 4.
 ///
-/// Version 7 offsetCommitRequest supports a new field called groupInstanceId to indicate member identity across restarts.
+/// Version 7 offsetCommitRequest supports a new field called groupInstanceId to indicate member
+/// identity across restarts.
 ///
 /// Version 8 is the first flexible version.
 ///
-/// Version 9 is the first version that can be used with the new consumer group protocol (KIP-848). The response is the same as version 8 but can return STALE\_MEMBER\_EPOCH when the new consumer group protocol is used and GROUP\_ID\_NOT\_FOUND when the group does not exist for both protocols.
+/// Version 9 is the first version that can be used with the new consumer group protocol (KIP-848). The
+/// response is the same as version 8 but can return STALE\_MEMBER\_EPOCH when the new consumer group
+/// protocol is used and GROUP\_ID\_NOT\_FOUND when the group does not exist for both protocols.
 ///
 /// Version 10 adds support for topic ids and removes support for topic names (KIP-848).
 ///
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - ILLEGAL\_GENERATION (version 1+) - UNKNOWN\_MEMBER\_ID (version 1+) - INVALID\_COMMIT\_OFFSET\_SIZE (version 0+) - FENCED\_MEMBER\_EPOCH (version 7+) - GROUP\_ID\_NOT\_FOUND (version 9+) - STALE\_MEMBER\_EPOCH (version 9+) - UNKNOWN\_TOPIC\_ID (version 10+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - ILLEGAL\_GENERATION (version 1+)
+/// - UNKNOWN\_MEMBER\_ID (version 1+)
+/// - INVALID\_COMMIT\_OFFSET\_SIZE (version 0+)
+/// - FENCED\_MEMBER\_EPOCH (version 7+)
+/// - GROUP\_ID\_NOT\_FOUND (version 9+)
+/// - STALE\_MEMBER\_EPOCH (version 9+)
+/// - UNKNOWN\_TOPIC\_ID (version 10+)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct OffsetCommitResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     ///
     /// Versions 3+; left out silently elsewhere.
     pub throttle_time_ms: i32,

@@ -122,7 +122,8 @@ crate::wire::json::fields! { OffsetDeleteRequestPartition, this, version;
 pub struct OffsetDeleteResponse {
     /// The top-level error code, or 0 if there was no error.
     pub error_code: i16,
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The responses for each topic.
     pub topics: Vec<OffsetDeleteResponseTopic>,

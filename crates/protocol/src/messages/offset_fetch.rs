@@ -16,9 +16,12 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 ///
 /// In version 0, the request read offsets from ZK.
 ///
-/// Starting in version 1, the broker supports fetching offsets from the internal \_\_consumer\_offsets topic.
+/// Starting in version 1, the broker supports fetching offsets from the internal \_\_consumer\_offsets
+/// topic.
 ///
-/// Starting in version 2, the request can contain a null topics array to indicate that offsets for all topics should be fetched. It also returns a top level error code for group or coordinator level errors.
+/// Starting in version 2, the request can contain a null topics array to indicate that offsets for all
+/// topics should be fetched. It also returns a top level error code for group or coordinator level
+/// errors.
 ///
 /// Version 3, 4, and 5 are the same as version 2.
 ///
@@ -28,7 +31,9 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 ///
 /// Version 8 is adding support for fetching offsets for multiple groups at a time.
 ///
-/// Version 9 is the first version that can be used with the new consumer group protocol (KIP-848). It adds the MemberId and MemberEpoch fields. Those are filled in and validated when the new consumer protocol is used.
+/// Version 9 is the first version that can be used with the new consumer group protocol (KIP-848). It
+/// adds the MemberId and MemberEpoch fields. Those are filled in and validated when the new consumer
+/// protocol is used.
 ///
 /// Version 10 adds support for topic ids and removes support for topic names (KIP-848).
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +50,8 @@ pub struct OffsetFetchRequest {
     ///
     /// Versions 8+.
     pub groups: Vec<OffsetFetchRequestGroup>,
-    /// Whether broker should hold on returning unstable offsets but set a retriable error code for the partitions.
+    /// Whether broker should hold on returning unstable offsets but set a retriable error code for the
+    /// partitions.
     ///
     /// Versions 7+.
     pub require_stable: bool,
@@ -192,7 +198,7 @@ pub struct OffsetFetchRequestGroup {
     pub group_id: ByteString,
     /// The member id.
     ///
-    /// Versions 9+; left out silently elsewhere.
+    /// Versions 9+; may be null; left out silently elsewhere.
     pub member_id: Option<ByteString>,
     /// The member epoch if using the new consumer protocol (KIP-848).
     ///
@@ -200,7 +206,7 @@ pub struct OffsetFetchRequestGroup {
     pub member_epoch: i32,
     /// Each topic we would like to fetch offsets for, or null to fetch offsets for all topics.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub topics: Option<Vec<OffsetFetchRequestTopics>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -331,14 +337,27 @@ crate::wire::json::fields! { OffsetFetchRequestTopics, this, version;
 ///
 /// Version 8 is adding support for fetching offsets for multiple groups
 ///
-/// Version 9 is the first version that can be used with the new consumer group protocol (KIP-848). The response is the same as version 8 but can return STALE\_MEMBER\_EPOCH and UNKNOWN\_MEMBER\_ID errors when the new consumer group protocol is used.
+/// Version 9 is the first version that can be used with the new consumer group protocol (KIP-848). The
+/// response is the same as version 8 but can return STALE\_MEMBER\_EPOCH and UNKNOWN\_MEMBER\_ID errors
+/// when the new consumer group protocol is used.
 ///
-/// Version 10 adds support for topic ids and removes support for topic names (KIP-848). It can return UNKNOWN\_TOPIC\_ID if topic IDs used and the topic is not found in metadata.
+/// Version 10 adds support for topic ids and removes support for topic names (KIP-848). It can return
+/// UNKNOWN\_TOPIC\_ID if topic IDs used and the topic is not found in metadata.
 ///
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - UNSTABLE\_OFFSET\_COMMIT (version 7+) - UNKNOWN\_MEMBER\_ID (version 9+) - STALE\_MEMBER\_EPOCH (version 9+) - UNKNOWN\_TOPIC\_ID (version 10+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// - UNSTABLE\_OFFSET\_COMMIT (version 7+)
+/// - UNKNOWN\_MEMBER\_ID (version 9+)
+/// - STALE\_MEMBER\_EPOCH (version 9+)
+/// - UNKNOWN\_TOPIC\_ID (version 10+)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct OffsetFetchResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     ///
     /// Versions 3+; left out silently elsewhere.
     pub throttle_time_ms: i32,
@@ -464,7 +483,7 @@ pub struct OffsetFetchResponsePartition {
     pub committed_leader_epoch: i32,
     /// The partition metadata.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub metadata: Option<ByteString>,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
@@ -644,7 +663,7 @@ pub struct OffsetFetchResponsePartitions {
     pub committed_leader_epoch: i32,
     /// The partition metadata.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub metadata: Option<ByteString>,
     /// The partition-level error code, or 0 if there was no error.
     pub error_code: i16,

@@ -18,7 +18,9 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 2 adds the current leader epoch to support fencing.
 ///
-/// Version 3 adds ReplicaId (the default is -2 which conventionally represents a "debug" consumer which is allowed to see offsets beyond the high watermark). Followers will use this replicaId when using an older version of the protocol.
+/// Version 3 adds ReplicaId (the default is -2 which conventionally represents a "debug" consumer which
+/// is allowed to see offsets beyond the high watermark). Followers will use this replicaId when using
+/// an older version of the protocol.
 ///
 /// Version 4 enables flexible versions.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,7 +123,10 @@ crate::wire::json::fields! { OffsetForLeaderTopic, this, version;
 pub struct OffsetForLeaderPartition {
     /// The partition index.
     pub partition: i32,
-    /// An epoch used to fence consumers/replicas with old metadata. If the epoch provided by the client is larger than the current epoch known to the broker, then the UNKNOWN\_LEADER\_EPOCH error code will be returned. If the provided epoch is smaller, then the FENCED\_LEADER\_EPOCH error code will be returned.
+    /// An epoch used to fence consumers/replicas with old metadata. If the epoch provided by the client is
+    /// larger than the current epoch known to the broker, then the UNKNOWN\_LEADER\_EPOCH error code will
+    /// be returned. If the provided epoch is smaller, then the FENCED\_LEADER\_EPOCH error code will be
+    /// returned.
     ///
     /// Default -1.
     pub current_leader_epoch: i32,
@@ -186,7 +191,8 @@ crate::wire::json::fields! { OffsetForLeaderPartition, this, version;
 /// Version 4 enables flexible versions.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct OffsetForLeaderEpochResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each topic we fetched offsets for.
     pub topics: Vec<OffsetForLeaderTopicResult>,

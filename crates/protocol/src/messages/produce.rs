@@ -14,13 +14,18 @@ use crate::wire::{ByteString, Listed, UnknownTags, Uuid};
 /// Features: `client` encodes it, `broker` decodes it.
 ///
 /// # Versions
-/// Versions 0-2 were removed in Apache Kafka 4.0, version 3 is the new baseline. Due to a bug in librdkafka, these versions have to be included in the api versions response (see KAFKA-18659), but are rejected otherwise. See `ApiKeys.PRODUCE\_API\_VERSIONS\_RESPONSE\_MIN\_VERSION` for more details.
+/// Versions 0-2 were removed in Apache Kafka 4.0, version 3 is the new baseline. Due to a bug in
+/// librdkafka, these versions have to be included in the api versions response (see KAFKA-18659), but
+/// are rejected otherwise. See `ApiKeys.PRODUCE\_API\_VERSIONS\_RESPONSE\_MIN\_VERSION` for more
+/// details.
 ///
 /// Version 1 and 2 are the same as version 0.
 ///
-/// Version 3 adds the transactional ID, which is used for authorization when attempting to write transactional data. Version 3 also adds support for Kafka Message Format v2.
+/// Version 3 adds the transactional ID, which is used for authorization when attempting to write
+/// transactional data. Version 3 also adds support for Kafka Message Format v2.
 ///
-/// Version 4 is the same as version 3, but the requester must be prepared to handle a KAFKA\_STORAGE\_ERROR.
+/// Version 4 is the same as version 3, but the requester must be prepared to handle a
+/// KAFKA\_STORAGE\_ERROR.
 ///
 /// Version 5 and 6 are the same as version 3.
 ///
@@ -34,16 +39,21 @@ use crate::wire::{ByteString, Listed, UnknownTags, Uuid};
 ///
 /// Version 11 adds support for new error code TRANSACTION\_ABORTABLE (KIP-890).
 ///
-/// Version 12 is the same as version 11 (KIP-890). Note when produce requests are used in transaction, if transaction V2 (KIP\_890 part 2) is enabled, the produce request will also include the function for a AddPartitionsToTxn call. If V2 is disabled, the client can't use produce request version higher than 11 within a transaction.
+/// Version 12 is the same as version 11 (KIP-890). Note when produce requests are used in transaction,
+/// if transaction V2 (KIP\_890 part 2) is enabled, the produce request will also include the function
+/// for a AddPartitionsToTxn call. If V2 is disabled, the client can't use produce request version
+/// higher than 11 within a transaction.
 ///
 /// Version 13 replaces topic names with topic IDs (KIP-516). May return UNKNOWN\_TOPIC\_ID error code.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ProduceRequest {
     /// The transactional ID, or null if the producer is not transactional.
     ///
-    /// Transactional id.
+    /// Transactional id; may be null.
     pub transactional_id: Option<ByteString>,
-    /// The number of acknowledgments the producer requires the leader to have received before considering a request complete. Allowed values: 0 for no acknowledgments, 1 for only the leader and -1 for the full ISR.
+    /// The number of acknowledgments the producer requires the leader to have received before considering a
+    /// request complete. Allowed values: 0 for no acknowledgments, 1 for only the leader and -1 for the
+    /// full ISR.
     pub acks: i16,
     /// The timeout to await a response in milliseconds.
     pub timeout_ms: i32,
@@ -167,7 +177,7 @@ pub struct PartitionProduceData {
     pub index: i32,
     /// The record data to be produced.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub records: Option<Bytes>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -224,7 +234,10 @@ crate::wire::json::fields! { PartitionProduceData, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Versions 0-2 were removed in Apache Kafka 4.0, version 3 is the new baseline. Due to a bug in librdkafka, these versions have to be included in the api versions response (see KAFKA-18659), but are rejected otherwise. See `ApiKeys.PRODUCE\_API\_VERSIONS\_RESPONSE\_MIN\_VERSION` for more details.
+/// Versions 0-2 were removed in Apache Kafka 4.0, version 3 is the new baseline. Due to a bug in
+/// librdkafka, these versions have to be included in the api versions response (see KAFKA-18659), but
+/// are rejected otherwise. See `ApiKeys.PRODUCE\_API\_VERSIONS\_RESPONSE\_MIN\_VERSION` for more
+/// details.
 ///
 /// Version 1 added the throttle time.
 ///
@@ -236,7 +249,8 @@ crate::wire::json::fields! { PartitionProduceData, this, version;
 ///
 /// Version 5 added LogStartOffset to filter out spurious OutOfOrderSequenceExceptions on the client.
 ///
-/// Version 8 added RecordErrors and ErrorMessage to include information about records that cause the whole batch to be dropped. See KIP-467 for details.
+/// Version 8 added RecordErrors and ErrorMessage to include information about records that cause the
+/// whole batch to be dropped. See KIP-467 for details.
 ///
 /// Version 9 enables flexible versions.
 ///
@@ -251,9 +265,11 @@ crate::wire::json::fields! { PartitionProduceData, this, version;
 pub struct ProduceResponse {
     /// Each produce response.
     pub responses: Vec<TopicProduceResponse>,
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
-    /// Endpoints for all current-leaders enumerated in PartitionProduceResponses, with errors NOT\_LEADER\_OR\_FOLLOWER.
+    /// Endpoints for all current-leaders enumerated in PartitionProduceResponses, with errors
+    /// NOT\_LEADER\_OR\_FOLLOWER.
     ///
     /// Versions 10+; tag 0 in versions 10+.
     pub node_endpoints: Vec<NodeEndpoint>,
@@ -381,7 +397,9 @@ pub struct PartitionProduceResponse {
     pub error_code: i16,
     /// The base offset.
     pub base_offset: i64,
-    /// The timestamp returned by broker after appending the messages. If CreateTime is used for the topic, the timestamp will be -1. If LogAppendTime is used for the topic, the timestamp will be the broker local time when the messages are appended.
+    /// The timestamp returned by broker after appending the messages. If CreateTime is used for the topic,
+    /// the timestamp will be -1. If LogAppendTime is used for the topic, the timestamp will be the broker
+    /// local time when the messages are appended.
     ///
     /// Default -1.
     pub log_append_time_ms: i64,
@@ -393,9 +411,10 @@ pub struct PartitionProduceResponse {
     ///
     /// Versions 8+; left out silently elsewhere.
     pub record_errors: Vec<BatchIndexAndErrorMessage>,
-    /// The global error message summarizing the common root cause of the records that caused the batch to be dropped.
+    /// The global error message summarizing the common root cause of the records that caused the batch to
+    /// be dropped.
     ///
-    /// Versions 8+; left out silently elsewhere.
+    /// Versions 8+; may be null; left out silently elsewhere.
     pub error_message: Option<ByteString>,
     /// The leader broker that the producer should use for future requests.
     ///
@@ -518,6 +537,8 @@ pub struct BatchIndexAndErrorMessage {
     /// The batch index of the record that caused the batch to be dropped.
     pub batch_index: i32,
     /// The error message of the record that caused the batch to be dropped.
+    ///
+    /// May be null.
     pub batch_index_error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -614,6 +635,8 @@ pub struct NodeEndpoint {
     /// The node's port.
     pub port: i32,
     /// The rack of the node, or null if it has not been assigned to a rack.
+    ///
+    /// May be null.
     pub rack: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

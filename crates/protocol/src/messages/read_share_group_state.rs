@@ -133,7 +133,13 @@ crate::wire::json::fields! { PartitionData, this, version;
 /// Features: needs `broker`; `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+) - FENCED\_LEADER\_EPOCH (version 0+) - INVALID\_REQUEST (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+)
+/// - FENCED\_LEADER\_EPOCH (version 0+)
+/// - INVALID\_REQUEST (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ReadShareGroupStateResponse {
     /// The read results.
@@ -216,6 +222,8 @@ pub struct PartitionResult {
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// The error message, or null if there was no error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// The state epoch of the share-partition.
     pub state_epoch: i32,

@@ -14,7 +14,7 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 pub struct RemoveRaftVoterRequest {
     /// The cluster id of the request.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub cluster_id: Option<ByteString>,
     /// The replica id of the voter getting removed from the topic partition.
     pub voter_id: i32,
@@ -73,13 +73,14 @@ crate::wire::json::fields! { RemoveRaftVoterRequest, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemoveRaftVoterResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// The error message, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

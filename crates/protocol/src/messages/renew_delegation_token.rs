@@ -66,7 +66,8 @@ crate::wire::json::fields! { RenewDelegationTokenRequest, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline. Starting in version 1, on quota violation, brokers send out responses before throttling.
+/// Version 0 was removed in Apache Kafka 4.0, Version 1 is the new baseline. Starting in version 1, on
+/// quota violation, brokers send out responses before throttling.
 ///
 /// Version 2 adds flexible version support
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -75,7 +76,8 @@ pub struct RenewDelegationTokenResponse {
     pub error_code: i16,
     /// The timestamp in milliseconds at which this token expires.
     pub expiry_timestamp_ms: i64,
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

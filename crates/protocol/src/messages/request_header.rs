@@ -27,7 +27,7 @@ pub struct RequestHeader {
     pub correlation_id: i32,
     /// The client ID string.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub client_id: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

@@ -68,11 +68,12 @@ pub struct SaslAuthenticateResponse {
     pub error_code: i16,
     /// The error message, or null if there was no error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// The SASL authentication bytes from the server, as defined by the SASL mechanism.
     pub auth_bytes: Bytes,
-    /// Number of milliseconds after which only re-authentication over the existing connection to create a new session can occur.
+    /// Number of milliseconds after which only re-authentication over the existing connection to create a
+    /// new session can occur.
     ///
     /// Versions 1+; left out silently elsewhere.
     pub session_lifetime_ms: i64,

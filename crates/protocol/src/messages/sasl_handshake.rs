@@ -12,7 +12,8 @@ use crate::wire::codec::*;
 /// Features: `client` encodes it, `broker` decodes it.
 ///
 /// # Versions
-/// Version 1 supports SASL\_AUTHENTICATE. NOTE: Version cannot be easily bumped due to incorrect client negotiation for clients \<= 2.4. See <https://issues.apache.org/jira/browse/KAFKA-9577>
+/// Version 1 supports SASL\_AUTHENTICATE. NOTE: Version cannot be easily bumped due to incorrect client
+/// negotiation for clients \<= 2.4. See <https://issues.apache.org/jira/browse/KAFKA-9577>
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct SaslHandshakeRequest {
     /// The SASL mechanism chosen by the client.
@@ -49,7 +50,8 @@ crate::wire::json::fields! { SaslHandshakeRequest, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Version 1 is the same as version 0. NOTE: Version cannot be easily bumped due to incorrect client negotiation for clients \<= 2.4. See <https://issues.apache.org/jira/browse/KAFKA-9577>
+/// Version 1 is the same as version 0. NOTE: Version cannot be easily bumped due to incorrect client
+/// negotiation for clients \<= 2.4. See <https://issues.apache.org/jira/browse/KAFKA-9577>
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct SaslHandshakeResponse {
     /// The error code, or 0 if there was no error.

@@ -21,13 +21,14 @@ use crate::wire::{ByteString, Packed, UnknownTags, Uuid};
 pub struct ShareAcknowledgeRequest {
     /// The group identifier.
     ///
-    /// Group id.
+    /// Group id; may be null.
     pub group_id: Option<ByteString>,
     /// The member ID.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub member_id: Option<ByteString>,
-    /// The current share session epoch: 0 to open a share session; -1 to close it; otherwise increments for consecutive requests.
+    /// The current share session epoch: 0 to open a share session; -1 to close it; otherwise increments for
+    /// consecutive requests.
     pub share_session_epoch: i32,
     /// Whether Renew type acknowledgements present in AcknowledgementBatches.
     ///
@@ -228,14 +229,28 @@ crate::wire::json::fields! { AcknowledgementBatch, this, version;
 ///
 /// Version 2 introduces Renew acknowledgements (KIP-1222).
 ///
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+) - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+) - SHARE\_SESSION\_NOT\_FOUND (version 0+) - INVALID\_SHARE\_SESSION\_EPOCH (version 0+) - NOT\_LEADER\_OR\_FOLLOWER (version 0+) - UNKNOWN\_TOPIC\_ID (version 0+) - INVALID\_RECORD\_STATE (version 0+) - KAFKA\_STORAGE\_ERROR (version 0+) - INVALID\_REQUEST (version 0+) - UNKNOWN\_SERVER\_ERROR (version 0+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
+/// - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+)
+/// - SHARE\_SESSION\_NOT\_FOUND (version 0+)
+/// - INVALID\_SHARE\_SESSION\_EPOCH (version 0+)
+/// - NOT\_LEADER\_OR\_FOLLOWER (version 0+)
+/// - UNKNOWN\_TOPIC\_ID (version 0+)
+/// - INVALID\_RECORD\_STATE (version 0+)
+/// - KAFKA\_STORAGE\_ERROR (version 0+)
+/// - INVALID\_REQUEST (version 0+)
+/// - UNKNOWN\_SERVER\_ERROR (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ShareAcknowledgeResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The top level response error code.
     pub error_code: i16,
     /// The top-level error message, or null if there was no error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// The time in milliseconds for which the acquired records are locked.
     ///
@@ -348,6 +363,8 @@ pub struct PartitionData {
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// The error message, or null if there was no error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// The current leader of the partition.
     pub current_leader: LeaderIdAndEpoch,
@@ -440,6 +457,8 @@ pub struct NodeEndpoint {
     /// The node's port.
     pub port: i32,
     /// The rack of the node, or null if it has not been assigned to a rack.
+    ///
+    /// May be null.
     pub rack: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

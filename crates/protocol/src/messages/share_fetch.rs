@@ -23,13 +23,14 @@ use crate::wire::{ByteString, Listed, Packed, UnknownTags, Uuid};
 pub struct ShareFetchRequest {
     /// The group identifier.
     ///
-    /// Group id.
+    /// Group id; may be null.
     pub group_id: Option<ByteString>,
     /// The member ID.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub member_id: Option<ByteString>,
-    /// The current share session epoch: 0 to open a share session; -1 to close it; otherwise increments for consecutive requests.
+    /// The current share session epoch: 0 to open a share session; -1 to close it; otherwise increments for
+    /// consecutive requests.
     pub share_session_epoch: i32,
     /// The maximum time in milliseconds to wait for the response.
     pub max_wait_ms: i32,
@@ -39,7 +40,8 @@ pub struct ShareFetchRequest {
     ///
     /// Default i32::MAX.
     pub max_bytes: i32,
-    /// The maximum number of records to fetch. This limit can be exceeded for alignment of batch boundaries.
+    /// The maximum number of records to fetch. This limit can be exceeded for alignment of batch
+    /// boundaries.
     pub max_records: i32,
     /// The optimal number of records for batches of acquired records and acknowledgements.
     pub batch_size: i32,
@@ -203,7 +205,8 @@ crate::wire::json::fields! { FetchTopic, this, version;
 pub struct FetchPartition {
     /// The partition index.
     pub partition_index: i32,
-    /// The maximum bytes to fetch from this partition. 0 when only acknowledgement with no fetching is required. See KIP-74 for cases where this limit may not be honored.
+    /// The maximum bytes to fetch from this partition. 0 when only acknowledgement with no fetching is
+    /// required. See KIP-74 for cases where this limit may not be honored.
     ///
     /// Versions none.
     pub partition_max_bytes: i32,
@@ -337,14 +340,29 @@ crate::wire::json::fields! { ForgottenTopic, this, version;
 ///
 /// Version 2 introduces ShareAcquireMode and Renew acknowledgements (KIP-1206 and KIP-1222).
 ///
-/// Supported errors for ErrorCode and AcknowledgeErrorCode: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+) - SHARE\_SESSION\_NOT\_FOUND (version 0+) - INVALID\_SHARE\_SESSION\_EPOCH (version 0+) - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+) - NOT\_LEADER\_OR\_FOLLOWER (version 0+) - UNKNOWN\_TOPIC\_ID (version 0+) - INVALID\_RECORD\_STATE (version 0+) - only for AcknowledgeErrorCode - KAFKA\_STORAGE\_ERROR (version 0+) - CORRUPT\_MESSAGE (version 0+) - INVALID\_REQUEST (version 0+) - UNKNOWN\_SERVER\_ERROR (version 0+)
+/// Supported errors for ErrorCode and AcknowledgeErrorCode:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
+/// - SHARE\_SESSION\_NOT\_FOUND (version 0+)
+/// - INVALID\_SHARE\_SESSION\_EPOCH (version 0+)
+/// - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+)
+/// - NOT\_LEADER\_OR\_FOLLOWER (version 0+)
+/// - UNKNOWN\_TOPIC\_ID (version 0+)
+/// - INVALID\_RECORD\_STATE (version 0+) - only for AcknowledgeErrorCode
+/// - KAFKA\_STORAGE\_ERROR (version 0+)
+/// - CORRUPT\_MESSAGE (version 0+)
+/// - INVALID\_REQUEST (version 0+)
+/// - UNKNOWN\_SERVER\_ERROR (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ShareFetchResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The top-level response error code.
     pub error_code: i16,
     /// The top-level error message, or null if there was no error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// The time in milliseconds for which the acquired records are locked.
     pub acquisition_lock_timeout_ms: i32,
@@ -459,10 +477,14 @@ pub struct PartitionData {
     /// The fetch error code, or 0 if there was no fetch error.
     pub error_code: i16,
     /// The fetch error message, or null if there was no fetch error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// The acknowledge error code, or 0 if there was no acknowledge error.
     pub acknowledge_error_code: i16,
     /// The acknowledge error message, or null if there was no acknowledge error.
+    ///
+    /// May be null.
     pub acknowledge_error_message: Option<ByteString>,
     /// The current leader of the partition.
     pub current_leader: LeaderIdAndEpoch,
@@ -664,6 +686,8 @@ pub struct NodeEndpoint {
     /// The node's port.
     pub port: i32,
     /// The rack of the node, or null if it has not been assigned to a rack.
+    ///
+    /// May be null.
     pub rack: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

@@ -66,10 +66,19 @@ crate::wire::json::fields! { ShareGroupDescribeRequest, this, version;
 ///
 /// Version 1 is the initial stable version (KIP-932).
 ///
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 1+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - INVALID\_GROUP\_ID (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - INVALID\_REQUEST (version 0+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - TOPIC\_AUTHORIZATION\_FAILED (version 1+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - INVALID\_GROUP\_ID (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// - INVALID\_REQUEST (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ShareGroupDescribeResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each described group.
     pub groups: Vec<DescribedGroup>,
@@ -113,6 +122,8 @@ pub struct DescribedGroup {
     /// The describe error, or 0 if there was no error.
     pub error_code: i16,
     /// The top-level error message, or null if there was no error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// The group ID string.
     ///
@@ -219,6 +230,8 @@ pub struct Member {
     /// The member ID.
     pub member_id: ByteString,
     /// The member rack ID.
+    ///
+    /// May be null.
     pub rack_id: Option<ByteString>,
     /// The current member epoch.
     pub member_epoch: i32,

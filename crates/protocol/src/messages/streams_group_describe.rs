@@ -57,10 +57,19 @@ crate::wire::json::fields! { StreamsGroupDescribeRequest, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 ///
 /// # Versions
-/// Supported errors: - GROUP\_AUTHORIZATION\_FAILED (version 0+) - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - INVALID\_REQUEST (version 0+) - INVALID\_GROUP\_ID (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
+/// Supported errors:
+/// - GROUP\_AUTHORIZATION\_FAILED (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - INVALID\_REQUEST (version 0+)
+/// - INVALID\_GROUP\_ID (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// - TOPIC\_AUTHORIZATION\_FAILED (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct StreamsGroupDescribeResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// Each described group.
     pub groups: Vec<DescribedGroup>,
@@ -104,6 +113,8 @@ pub struct DescribedGroup {
     /// The describe error, or 0 if there was no error.
     pub error_code: i16,
     /// The top-level error message, or null if there was no error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// The group ID string.
     ///
@@ -115,7 +126,10 @@ pub struct DescribedGroup {
     pub group_epoch: i32,
     /// The assignment epoch.
     pub assignment_epoch: i32,
-    /// The topology metadata currently initialized for the streams application. Can be null in case of a describe error.
+    /// The topology metadata currently initialized for the streams application. Can be null in case of a
+    /// describe error.
+    ///
+    /// May be null.
     pub topology: Option<Topology>,
     /// The members.
     pub members: Vec<Member>,
@@ -209,7 +223,11 @@ crate::wire::json::fields! { DescribedGroup, this, version;
 pub struct Topology {
     /// The epoch of the currently initialized topology for this group.
     pub epoch: i32,
-    /// The subtopologies of the streams application. This contains the configured subtopologies, where the number of partitions are set and any regular expressions are resolved to actual topics. Null if the group is uninitialized, source topics are missing or incorrectly partitioned.
+    /// The subtopologies of the streams application. This contains the configured subtopologies, where the
+    /// number of partitions are set and any regular expressions are resolved to actual topics. Null if the
+    /// group is uninitialized, source topics are missing or incorrectly partitioned.
+    ///
+    /// May be null.
     pub subtopologies: Option<Vec<Subtopology>>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -316,8 +334,12 @@ pub struct Member {
     /// The member epoch.
     pub member_epoch: i32,
     /// The member instance ID for static membership.
+    ///
+    /// May be null.
     pub instance_id: Option<ByteString>,
     /// The rack ID.
+    ///
+    /// May be null.
     pub rack_id: Option<ByteString>,
     /// The client ID.
     pub client_id: ByteString,
@@ -328,6 +350,8 @@ pub struct Member {
     /// Identity of the streams instance that may have multiple clients.
     pub process_id: ByteString,
     /// User-defined endpoint for Interactive Queries. Null if not defined for this client.
+    ///
+    /// May be null.
     pub user_endpoint: Option<Endpoint>,
     /// Used for rack-aware assignment algorithm.
     pub client_tags: Vec<KeyValue>,
@@ -641,7 +665,8 @@ pub struct TopicInfo {
     ///
     /// Topic name.
     pub name: ByteString,
-    /// The number of partitions in the topic. Can be 0 if no specific number of partitions is enforced. Always 0 for changelog topics.
+    /// The number of partitions in the topic. Can be 0 if no specific number of partitions is enforced.
+    /// Always 0 for changelog topics.
     pub partitions: i32,
     /// The replication factor of the topic. Can be 0 if the default replication factor should be used.
     pub replication_factor: i16,

@@ -16,11 +16,14 @@ use crate::wire::{ByteString, UnknownTags};
 /// # Versions
 /// Versions 1 and 2 are the same as version 0.
 ///
-/// Starting from version 3, we add a new field called groupInstanceId to indicate member identity across restarts.
+/// Starting from version 3, we add a new field called groupInstanceId to indicate member identity
+/// across restarts.
 ///
 /// Version 4 is the first flexible version.
 ///
-/// Starting from version 5, the client sends the Protocol Type and the Protocol Name to the broker (KIP-559). The broker will reject the request if they are inconsistent with the Type and Name known by the broker.
+/// Starting from version 5, the client sends the Protocol Type and the Protocol Name to the broker
+/// (KIP-559). The broker will reject the request if they are inconsistent with the Type and Name known
+/// by the broker.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct SyncGroupRequest {
     /// The unique group identifier.
@@ -33,15 +36,15 @@ pub struct SyncGroupRequest {
     pub member_id: ByteString,
     /// The unique identifier of the consumer instance provided by end user.
     ///
-    /// Versions 3+.
+    /// Versions 3+; may be null.
     pub group_instance_id: Option<ByteString>,
     /// The group protocol type.
     ///
-    /// Versions 5; left out silently elsewhere.
+    /// Versions 5; may be null; left out silently elsewhere.
     pub protocol_type: Option<ByteString>,
     /// The group protocol name.
     ///
-    /// Versions 5; left out silently elsewhere.
+    /// Versions 5; may be null; left out silently elsewhere.
     pub protocol_name: Option<ByteString>,
     /// Each assignment.
     pub assignments: Vec<SyncGroupRequestAssignment>,
@@ -163,14 +166,17 @@ crate::wire::json::fields! { SyncGroupRequestAssignment, this, version;
 ///
 /// Starting in version 2, on quota violation, brokers send out responses before throttling.
 ///
-/// Starting from version 3, syncGroupRequest supports a new field called groupInstanceId to indicate member identity across restarts.
+/// Starting from version 3, syncGroupRequest supports a new field called groupInstanceId to indicate
+/// member identity across restarts.
 ///
 /// Version 4 is the first flexible version.
 ///
-/// Starting from version 5, the broker sends back the Protocol Type and the Protocol Name to the client (KIP-559).
+/// Starting from version 5, the broker sends back the Protocol Type and the Protocol Name to the client
+/// (KIP-559).
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct SyncGroupResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     ///
     /// Versions 1+; left out silently elsewhere.
     pub throttle_time_ms: i32,
@@ -178,11 +184,11 @@ pub struct SyncGroupResponse {
     pub error_code: i16,
     /// The group protocol type.
     ///
-    /// Versions 5; left out silently elsewhere.
+    /// Versions 5; may be null; left out silently elsewhere.
     pub protocol_type: Option<ByteString>,
     /// The group protocol name.
     ///
-    /// Versions 5; left out silently elsewhere.
+    /// Versions 5; may be null; left out silently elsewhere.
     pub protocol_name: Option<ByteString>,
     /// The member assignment.
     pub assignment: Bytes,

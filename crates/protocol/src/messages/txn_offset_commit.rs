@@ -20,7 +20,10 @@ use crate::wire::{ByteString, UnknownTags};
 ///
 /// Version 4 adds support for new error code TRANSACTION\_ABORTABLE (KIP-890).
 ///
-/// Version 5 is the same as version 4 (KIP-890). Note when TxnOffsetCommit requests are used in transaction, if transaction V2 (KIP\_890 part 2) is enabled, the TxnOffsetCommit request will also include the function for a AddOffsetsToTxn call. If V2 is disabled, the client can't use TxnOffsetCommit request version higher than 4 within a transaction.
+/// Version 5 is the same as version 4 (KIP-890). Note when TxnOffsetCommit requests are used in
+/// transaction, if transaction V2 (KIP\_890 part 2) is enabled, the TxnOffsetCommit request will also
+/// include the function for a AddOffsetsToTxn call. If V2 is disabled, the client can't use
+/// TxnOffsetCommit request version higher than 4 within a transaction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TxnOffsetCommitRequest {
     /// The ID of the transaction.
@@ -47,7 +50,7 @@ pub struct TxnOffsetCommitRequest {
     pub member_id: ByteString,
     /// The unique identifier of the consumer instance provided by end user.
     ///
-    /// Versions 3+.
+    /// Versions 3+; may be null.
     pub group_instance_id: Option<ByteString>,
     /// Each topic that we want to commit offsets for.
     pub topics: Vec<TxnOffsetCommitRequestTopic>,
@@ -199,7 +202,7 @@ pub struct TxnOffsetCommitRequestPartition {
     pub committed_leader_epoch: i32,
     /// Any associated metadata the client wants to keep.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub committed_metadata: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,
@@ -277,7 +280,8 @@ crate::wire::json::fields! { TxnOffsetCommitRequestPartition, this, version;
 /// Version 5 is the same with version 3 (KIP-890).
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct TxnOffsetCommitResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The responses for each topic.
     pub topics: Vec<TxnOffsetCommitResponseTopic>,

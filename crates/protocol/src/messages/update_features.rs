@@ -84,13 +84,17 @@ crate::wire::json::fields! { UpdateFeaturesRequest, this, version;
 pub struct FeatureUpdateKey {
     /// The name of the finalized feature to be updated.
     pub feature: ByteString,
-    /// The new maximum version level for the finalized feature. A value >= 1 is valid. A value \< 1, is special, and can be used to request the deletion of the finalized feature.
+    /// The new maximum version level for the finalized feature. A value >= 1 is valid. A value \< 1, is
+    /// special, and can be used to request the deletion of the finalized feature.
     pub max_version_level: i16,
-    /// DEPRECATED in version 1 (see DowngradeType). When set to true, the finalized feature version level is allowed to be downgraded/deleted. The downgrade request will fail if the new maximum version level is a value that's not lower than the existing maximum finalized version level.
+    /// DEPRECATED in version 1 (see DowngradeType). When set to true, the finalized feature version level
+    /// is allowed to be downgraded/deleted. The downgrade request will fail if the new maximum version
+    /// level is a value that's not lower than the existing maximum finalized version level.
     ///
     /// Versions 0.
     pub allow_downgrade: bool,
-    /// Determine which type of upgrade will be performed: 1 will perform an upgrade only (default), 2 is safe downgrades only (lossless), 3 is unsafe downgrades (lossy).
+    /// Determine which type of upgrade will be performed: 1 will perform an upgrade only (default), 2 is
+    /// safe downgrades only (lossless), 3 is unsafe downgrades (lossy).
     ///
     /// Versions 1+; default 1.
     pub upgrade_type: i8,
@@ -157,13 +161,14 @@ crate::wire::json::fields! { FeatureUpdateKey, this, version;
 /// Features: `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UpdateFeaturesResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The top-level error code, or `0` if there was no top-level error.
     pub error_code: i16,
     /// The top-level error message, or `null` if there was no top-level error.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// Results for each feature update.
     ///
@@ -232,7 +237,7 @@ pub struct UpdatableFeatureResult {
     pub error_code: i16,
     /// The feature update error, or `null` if the feature update succeeded.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

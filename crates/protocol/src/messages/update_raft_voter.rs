@@ -14,7 +14,7 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 pub struct UpdateRaftVoterRequest {
     /// The cluster id.
     ///
-    /// Default empty, not null.
+    /// May be null; default empty, not null.
     pub cluster_id: Option<ByteString>,
     /// The current leader epoch of the partition, -1 for unknown leader epoch.
     pub current_leader_epoch: i32,
@@ -182,7 +182,8 @@ crate::wire::json::fields! { KRaftVersionFeature, this, version;
 /// Features: needs `controller`; `broker` encodes it, `client` decodes it.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct UpdateRaftVoterResponse {
-    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero if the request did not violate any quota.
+    /// The duration in milliseconds for which the request was throttled due to a quota violation, or zero
+    /// if the request did not violate any quota.
     pub throttle_time_ms: i32,
     /// The error code, or 0 if there was no error.
     pub error_code: i16,

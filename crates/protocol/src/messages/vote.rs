@@ -18,6 +18,8 @@ use crate::wire::{ByteString, UnknownTags, Uuid};
 #[derive(Clone, Debug, PartialEq)]
 pub struct VoteRequest {
     /// The cluster id.
+    ///
+    /// May be null.
     pub cluster_id: Option<ByteString>,
     /// The replica id of the voter receiving the request.
     ///

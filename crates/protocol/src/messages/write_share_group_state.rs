@@ -105,7 +105,8 @@ pub struct PartitionData {
     pub leader_epoch: i32,
     /// The share-partition start offset, or -1 if the start offset is not being written.
     pub start_offset: i64,
-    /// The number of offsets greater than or equal to share-partition start offset for which delivery has been completed.
+    /// The number of offsets greater than or equal to share-partition start offset for which delivery has
+    /// been completed.
     ///
     /// Versions 1; left out silently elsewhere; default -1.
     pub delivery_complete_count: i32,
@@ -236,8 +237,14 @@ crate::wire::json::fields! { StateBatch, this, version;
 /// Version 0 is the initial version (KIP-932).
 ///
 /// Version 1 introduces DeliveryCompleteCount in the request (KIP-1226).
-///
-/// - NOT\_COORDINATOR (version 0+) - COORDINATOR\_NOT\_AVAILABLE (version 0+) - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+) - GROUP\_ID\_NOT\_FOUND (version 0+) - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+) - FENCED\_LEADER\_EPOCH (version 0+) - FENCED\_STATE\_EPOCH (version 0+) - INVALID\_REQUEST (version 0+)
+/// - NOT\_COORDINATOR (version 0+)
+/// - COORDINATOR\_NOT\_AVAILABLE (version 0+)
+/// - COORDINATOR\_LOAD\_IN\_PROGRESS (version 0+)
+/// - GROUP\_ID\_NOT\_FOUND (version 0+)
+/// - UNKNOWN\_TOPIC\_OR\_PARTITION (version 0+)
+/// - FENCED\_LEADER\_EPOCH (version 0+)
+/// - FENCED\_STATE\_EPOCH (version 0+)
+/// - INVALID\_REQUEST (version 0+)
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct WriteShareGroupStateResponse {
     /// The write results.
@@ -320,6 +327,8 @@ pub struct PartitionResult {
     /// The error code, or 0 if there was no error.
     pub error_code: i16,
     /// The error message, or null if there was no error.
+    ///
+    /// May be null.
     pub error_message: Option<ByteString>,
     /// Tagged fields this schema does not know.
     pub unknown_tags: UnknownTags,

@@ -230,12 +230,12 @@ impl<T: ToJson> Serialize for Element<T> {
 
 /// Standard base64 with padding, which is how Jackson writes binary nodes.
 fn base64(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    let mut text = String::with_capacity(bytes.len().div_ceil(3).saturating_mul(4));
     for chunk in bytes.chunks(3) {
-        let bits =
-            chunk.iter().fold(0u32, |bits, &byte| bits << 8 | u32::from(byte)) << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            let letter = ALPHABET.get((bits >> (18 - 6 * digit) & 0x3f) as usize).copied().unwrap_or(b'?');
+        let byte = |at: usize| chunk.get(at).copied().map_or(0, u32::from);
+        let bits = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for (digit, shift) in [18, 12, 6, 0].into_iter().enumerate() {
+            let letter = ALPHABET.get((bits.wrapping_shr(shift) & 0x3f) as usize).copied().unwrap_or(b'?');
             text.push(if digit <= chunk.len() { char::from(letter) } else { '=' });
         }
     }

@@ -204,13 +204,13 @@ impl<'a> Reader<'a> {
 
     /// The varints past one byte. Those of two and three bytes are the lengths of most batches.
     fn long_unsigned_varint(&mut self) -> Result<u32, DecodeError> {
-        let seven = |byte: u8| u32::from(byte & 0x7f);
+        let seven = |byte: &u8| u32::from(byte & 0x7f);
         match self.rest {
-            &[first, second @ 0..0x80, ref rest @ ..] => {
+            [first, second @ 0..0x80, rest @ ..] => {
                 self.rest = rest;
                 Ok(seven(first) | seven(second) << 7)
             }
-            &[first, second, third @ 0..0x80, ref rest @ ..] => {
+            [first, second, third @ 0..0x80, rest @ ..] => {
                 self.rest = rest;
                 Ok(seven(first) | seven(second) << 7 | seven(third) << 14)
             }

@@ -50,8 +50,9 @@ impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // 128 bits are 21 digits of six bits and one of two, which base64 pads with zero bits on the right.
         let bits = u128::from_be_bytes(self.0);
-        for digit in 0..22u32 {
-            let six = if digit < 21 { bits >> (122 - 6 * digit) } else { bits << 4 } & 0x3f;
+        let rights = (2..128).step_by(6).rev().map(|shift| bits.wrapping_shr(shift));
+        for six in rights.chain([bits << 4]) {
+            let six = six & 0x3f;
             let letter = ALPHABET.get(six as usize).copied().unwrap_or(b'?');
             write!(f, "{}", char::from(letter))?;
         }

@@ -4,7 +4,7 @@
 #[must_use]
 pub const fn unsigned_varint_len(value: u32) -> usize {
     // 7 bits a byte; zero still takes one.
-    let bits = 32 - (value | 1).leading_zeros();
+    let bits = u32::BITS.saturating_sub((value | 1).leading_zeros());
     bits.div_ceil(7) as usize
 }
 
@@ -17,7 +17,7 @@ pub const fn varint_len(value: i32) -> usize {
 /// The bytes of `value` as a zigzag varlong: 1 to 10.
 #[must_use]
 pub const fn varlong_len(value: i64) -> usize {
-    let bits = 64 - (zigzag_long(value) | 1).leading_zeros();
+    let bits = u64::BITS.saturating_sub((zigzag_long(value) | 1).leading_zeros());
     bits.div_ceil(7) as usize
 }
 
@@ -33,12 +33,12 @@ pub(crate) const fn zigzag_long(value: i64) -> u64 {
 
 /// The inverse of [`zigzag`].
 pub(crate) const fn unzigzag(value: u32) -> i32 {
-    (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
+    (value >> 1).cast_signed() ^ (value & 1).cast_signed().wrapping_neg()
 }
 
 /// The inverse of [`zigzag_long`].
 pub(crate) const fn unzigzag_long(value: u64) -> i64 {
-    (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
+    (value >> 1).cast_signed() ^ (value & 1).cast_signed().wrapping_neg()
 }
 
 #[cfg(test)]

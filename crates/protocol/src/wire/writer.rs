@@ -14,6 +14,13 @@ use crate::EncodeError;
 /// more entry in a vectored write.
 const SHARE_FROM: usize = 1024;
 
+/// For how many payloads a writer that is used again keeps room.
+const MAX_KEPT_PAYLOADS: usize = 1024;
+
+/// Kafka's strings end here in the compact form too.
+const MAX_STRING: usize = i16::MAX as usize;
+const MAX_BYTES: usize = i32::MAX as usize - 1;
+
 /// Bytes that a frame's length takes.
 const PREFIX: usize = 4;
 
@@ -55,11 +62,10 @@ impl<'v> Writer<'v> {
     pub fn recycle<'n>(mut self, max_bytes: usize) -> Writer<'n> {
         self.buffer.clear();
         self.buffer.shrink_to(max_bytes);
-        let mut payloads = self.payloads;
-        payloads.clear();
-        payloads.shrink_to(max_bytes / size_of::<Placed<'_>>());
-        // Collecting an empty list of the same layout keeps its allocation.
-        let payloads = payloads.into_iter().filter_map(|_| None).collect();
+        self.payloads.clear();
+        self.payloads.shrink_to(MAX_KEPT_PAYLOADS);
+        // A list whose elements borrow from something else: collecting one of the same layout keeps the allocation.
+        let payloads = self.payloads.into_iter().map(|placed| placed.shared(0)).collect();
         Writer { buffer: self.buffer, payloads, ..Writer::default() }
     }
 
@@ -207,8 +213,7 @@ impl<'v> Writer<'v> {
             }
             return Ok(());
         };
-        // Kafka's strings end at 2^15 - 1 bytes in the compact form too.
-        let max = if narrow { i16::MAX as usize } else { i32::MAX as usize - 1 };
+        let max = if narrow { MAX_STRING } else { MAX_BYTES };
         if len > max {
             return Err(EncodeError::TooLong(len));
         }
