@@ -10,8 +10,8 @@ use crate::{golden::unhex, subject::Subject};
 #[derive(Debug)]
 pub struct Refusal {
     subject: Subject,
-    from_version: i16,
     version: i16,
+    to_version: i16,
     bytes: Bytes,
     /// What Java does.
     pub outcome: Outcome,
@@ -74,8 +74,8 @@ impl Refusal {
         };
         Some(Self {
             subject: Subject::named(line["name"].as_str()?)?,
-            from_version: version("fromVersion")?,
             version: version("version")?,
+            to_version: version("toVersion")?,
             bytes: bytes("hex")?,
             outcome,
             line: Value::Null,
@@ -85,11 +85,11 @@ impl Refusal {
     /// How our encoder differs from Java's, if it does.
     #[must_use]
     pub fn mismatch(&self) -> Option<String> {
-        let message = match self.subject.decode(&self.bytes, self.from_version) {
+        let message = match self.subject.decode(&self.bytes, self.version) {
             Ok(message) => message,
             Err(error) => return Some(format!("not decoded: {error} in {}", self.line)),
         };
-        let ours = Outcome::from(message.bytes(self.version));
+        let ours = Outcome::from(message.bytes(self.to_version));
         let alike = match (&ours, &self.outcome) {
             // Among several reasons to refuse, Java finds these first, while it adds up the size.
             (Outcome::Refused(_) | Outcome::Null(_) | Outcome::Tags, Outcome::Null(_) | Outcome::Tags)

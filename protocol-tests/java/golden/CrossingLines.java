@@ -39,8 +39,8 @@ final class CrossingLines {
                 // Any version but this one.
                 int step = 1 + values.below(versions - 1);
                 int version = schema.valid.first() + (from - schema.valid.first() + step) % versions;
-                ObjectNode line = lines.head("refusal", version)
-                    .put("direction", schema.kind).put("fromVersion", from)
+                ObjectNode line = lines.head("refusal", from)
+                    .put("direction", schema.kind).put("toVersion", version)
                     .put("set", "random").put("hex", Hex.of(bytes));
                 Outcome.set(line, again, version);
                 out.accept(line);

@@ -67,7 +67,7 @@ final class RefusalLines {
         Message again = codec.fromBytes(bytes, from);
         Check.that(message.equals(again), "not read back: " + message);
         Check.that(Arrays.equals(bytes, Codec.toBytes(again, from)), "written otherwise again: " + message);
-        ObjectNode line = lines.head("refusal", version).put("direction", schema.kind).put("fromVersion", from)
+        ObjectNode line = lines.head("refusal", from).put("direction", schema.kind).put("toVersion", version)
             .put("field", String.join(".", path.stream().map(Field::camelCase).toList()))
             .put("set", isNull ? "null" : "value").put("hex", Hex.of(bytes));
         Outcome.set(line, again, version);
