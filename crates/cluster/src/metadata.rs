@@ -284,7 +284,7 @@ mod tests {
     fn an_absurd_partition_index_sizes_nothing() {
         let mut metadata = Metadata::default();
         let mut absurd = answer(1, &[(1, 5)]);
-        absurd.topics[0].partitions[0].partition_index = i32::MAX;
+        absurd.topics[0].partitions.edit(|partitions| partitions[0].partition_index = i32::MAX);
         metadata.apply(&absurd);
         assert_eq!(metadata.topics["letters"].partitions.len(), 0);
     }

@@ -185,7 +185,7 @@ fn a_stopped_broker_is_gone_until_it_is_started() {
     let peer = script.connect(1);
     let response = script.ask(peer, 12, MetadataRequest { topics: None, ..Default::default() });
     assert_eq!(response.brokers.iter().map(|broker| broker.node_id).collect::<Vec<_>>(), [1, 3]);
-    let partition = &response.topics[0].partitions[1];
+    let partition = response.topics[0].partitions.get(1).unwrap();
     assert_eq!(partition.isr_nodes.iter().collect::<Vec<_>>(), [3, 1]);
     assert_eq!(partition.offline_replicas.iter().collect::<Vec<_>>(), [2]);
     let late = script.connect(2);
@@ -209,7 +209,7 @@ fn a_partition_without_a_living_replica_has_no_leader() {
     script.ask(peer, 7, CreateTopicsRequest { topics: vec![topic], ..Default::default() });
     script.cluster.stop_broker(script.now, BrokerId(2));
     let response = script.ask(peer, 12, MetadataRequest { topics: None, ..Default::default() });
-    let partition = &response.topics[0].partitions[0];
+    let partition = response.topics[0].partitions.get(0).unwrap();
     assert_eq!((ErrorCode(partition.error_code), partition.leader_id), (ErrorCode::LEADER_NOT_AVAILABLE, -1));
     script.cluster.start_broker(BrokerId(2));
     assert_eq!(script.cluster.leader("orders", 0), Some((BrokerId(2), 2)));
