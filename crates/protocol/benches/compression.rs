@@ -32,6 +32,9 @@ const NAMES: [&str; 8] = [
 const CITIES: [&str; 6] = ["Berlin", "Lisbon", "Oslo", "Wien", "Tallinn", "Porto"];
 const STATUS: [&str; 4] = ["CREATED", "PAID", "SHIPPED", "CANCELLED"];
 
+/// A format of orders.
+type Encode = fn(&Order) -> Vec<u8>;
+
 struct Order {
     id: u128,
     customer: u32,
@@ -108,7 +111,7 @@ fn avro(order: &Order) -> Vec<u8> {
     out
 }
 
-fn batch(size: usize, encode: fn(&Order) -> Vec<u8>) -> BatchBuilder {
+fn batch(size: usize, encode: Encode) -> BatchBuilder {
     let mut random = fastrand::Rng::with_seed(1);
     let mut builder = BatchBuilder::with_capacity(size, size);
     let mut created = 1_790_000_000_000;
@@ -132,7 +135,7 @@ fn rate(len: usize, mut round: impl FnMut() -> Duration) -> f64 {
     len as f64 / best.as_secs_f64() / 1e6
 }
 
-fn seal(size: usize, encode: fn(&Order) -> Vec<u8>, codec: Codec) -> (Duration, Bytes) {
+fn seal(size: usize, encode: Encode, codec: Codec) -> (Duration, Bytes) {
     let builder = batch(size, encode);
     let begin = Instant::now();
     let sealed = black_box(builder.compress(codec).unwrap().stamp(ProducerStamp::NONE));
@@ -159,7 +162,7 @@ fn main() {
         ("zstd 3", level(Compression::Zstd, 3)),
         ("zstd 4", level(Compression::Zstd, 4)),
     ];
-    let formats: [(&str, fn(&Order) -> Vec<u8>); 2] = [("JSON", json), ("Avro", avro)];
+    let formats: [(&str, Encode); 2] = [("JSON", json), ("Avro", avro)];
     println!("encode MB/s / decode MB/s (ratio)");
     let columns = formats.iter().flat_map(|(format, _)| SIZES.map(|(size, _)| format!("| {format} {size} ")));
     println!("| codec {}|\n|---|---|---|---|---|", columns.collect::<String>());

@@ -127,8 +127,16 @@ fn fetch_response() -> Bytes {
 
 fn consume(frame: &Bytes) -> usize {
     let Response::Fetch(response) = decode_response(ApiKey::Fetch, FETCH, frame).unwrap() else { return 0 };
-    let partitions = response.responses.iter().flat_map(|topic| topic.partitions.iter());
-    partitions.filter_map(|partition| partition.records).map(|records| views(&records)).sum()
+    let mut len = 0;
+    for topic in &response.responses {
+        len += topic
+            .partitions
+            .iter()
+            .filter_map(|partition| partition.records)
+            .map(|records| views(&records))
+            .sum::<usize>();
+    }
+    len
 }
 
 fn their_consume(frame: &Bytes) -> usize {

@@ -6,7 +6,7 @@ use super::{
     BatchError, BatchErrorKind, BatchHeader, Compression, CompressionError, HEADER_LEN, OwnedRecords,
     RecordPlace, Records,
     compression::{self, HeaderChecksum},
-    header::{CRC_END, LENGTH_END, MAGIC, MIN_LENGTH},
+    header::{CRC_END, LENGTH_END, MAGIC, MIN_LENGTH, crc},
     legacy,
 };
 
@@ -190,7 +190,7 @@ impl Batch {
     /// When they differ.
     pub fn verify_crc(&self) -> Result<(), BatchError> {
         let computed = match self.magic {
-            MAGIC => crc32c::crc32c(self.bytes.get(CRC_END..).unwrap_or_default()),
+            MAGIC => crc(self.bytes.get(CRC_END..).unwrap_or_default()),
             _ => legacy::crc(&self.bytes),
         };
         let stored = self.header.crc;

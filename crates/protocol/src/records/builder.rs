@@ -1,4 +1,11 @@
 //! Writes a batch: records in place, then compression, then the header.
+#![cfg_attr(
+    not(test),
+    expect(
+        clippy::arithmetic_side_effects,
+        reason = "sums of lengths that `admit` has held against the longest batch"
+    )
+)]
 
 use bytes::Bytes;
 use thiserror::Error;

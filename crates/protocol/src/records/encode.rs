@@ -1,4 +1,11 @@
 //! Measures a record, then writes it into exactly that room.
+#![cfg_attr(
+    not(test),
+    expect(
+        clippy::arithmetic_side_effects,
+        reason = "sums in 64 bits of lengths of 31, shifts of varints by less than their width"
+    )
+)]
 
 use super::Header;
 use crate::wire::varint::{zigzag, zigzag_long};

@@ -1,5 +1,7 @@
 //! The fixed-size front of a batch.
 
+use crc_fast::CrcAlgorithm;
+
 use super::Compression;
 
 /// Bytes of a batch before its first record.
@@ -115,7 +117,7 @@ impl BatchHeader {
             &self.record_count.to_be_bytes(),
         ];
         put(covered, &fields);
-        self.crc = crc32c::crc32c(covered);
+        self.crc = crc(covered);
         self.write_uncovered(batch);
     }
 
@@ -130,6 +132,11 @@ impl BatchHeader {
         ];
         put(batch, &fields);
     }
+}
+
+/// CRC-32C, of Castagnoli.
+pub(super) fn crc(covered: &[u8]) -> u32 {
+    crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, covered) as u32
 }
 
 fn put(to: &mut [u8], fields: &[&[u8]]) {

@@ -275,3 +275,112 @@ impl<'a> Fields<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::records::{Batches, Codec};
+
+    const TIME: i64 = 1_700_000_000_000;
+    const LOG_APPEND_TIME: u8 = 0x08;
+
+    fn field(bytes: Option<&[u8]>) -> Vec<u8> {
+        let length = bytes.map_or(-1, |bytes| bytes.len() as i32);
+        [&length.to_be_bytes(), bytes.unwrap_or_default()].concat()
+    }
+
+    fn message(offset: i64, magic: u8, attributes: u8, timestamp: i64, value: Option<&[u8]>) -> Vec<u8> {
+        let mut covered = vec![magic, attributes];
+        if magic == 1 {
+            covered.extend_from_slice(&timestamp.to_be_bytes());
+        }
+        covered.extend_from_slice(&field(Some(b"key")));
+        covered.extend_from_slice(&field(value));
+        let length = covered.len() as i32 + 4;
+        let crc = crc32fast::hash(&covered);
+        [&offset.to_be_bytes()[..], &length.to_be_bytes(), &crc.to_be_bytes(), &covered].concat()
+    }
+
+    fn wrapper(offset: i64, magic: u8, attributes: u8, inner: &[u8]) -> Vec<u8> {
+        let value = Codec::from(Compression::Gzip).compress(inner, Vec::new()).unwrap();
+        message(offset, magic, attributes | Compression::Gzip.id(), TIME, Some(&value))
+    }
+
+    /// Offset and timestamp of each record.
+    fn read(bytes: Vec<u8>) -> Result<Vec<(i64, i64)>, BatchErrorKind> {
+        let batch = Batches::new(bytes.into()).next().unwrap().map_err(|error| error.kind)?;
+        let decoded = batch.decode(&ReadOptions::default()).map_err(|error| error.kind)?;
+        let records = decoded.records().map(|record| record.map_err(|error| error.kind));
+        records.map(|record| record.map(|record| (record.offset(), record.timestamp()))).collect()
+    }
+
+    fn broken(index: i32, kind: RecordErrorKind) -> Result<Vec<(i64, i64)>, BatchErrorKind> {
+        Err(BatchErrorKind::Record { index, kind })
+    }
+
+    #[test]
+    fn offsets_are_absolute_in_magic_0_and_relative_in_magic_1() {
+        // Compaction has taken the messages between them.
+        let inner =
+            |first, last| [message(first, 1, 0, 5, None), message(last, 1, 0, 3, Some(b"v"))].concat();
+        assert_eq!(read(wrapper(107, 1, 0, &inner(0, 7))), Ok(vec![(100, 5), (107, 3)]));
+        assert_eq!(read(wrapper(107, 1, 0, &inner(2, 7))), Ok(vec![(102, 5), (107, 3)]));
+        assert_eq!(read(wrapper(0, 1, 0, &inner(0, 1))), Ok(vec![(0, 5), (1, 3)]));
+        let inner = [message(100, 0, 0, 0, None), message(107, 0, 0, 0, Some(b"v"))].concat();
+        assert_eq!(read(wrapper(107, 0, 0, &inner)), Ok(vec![(100, -1), (107, -1)]));
+    }
+
+    #[test]
+    fn a_time_of_appending_holds_for_every_message() {
+        let inner = [message(0, 1, 0, 5, None), message(1, 1, 0, 3, None)].concat();
+        assert_eq!(read(wrapper(9, 1, LOG_APPEND_TIME, &inner)), Ok(vec![(8, TIME), (9, TIME)]));
+        assert_eq!(read(message(9, 1, LOG_APPEND_TIME, 77, None)), Ok(vec![(9, 77)]));
+    }
+
+    #[test]
+    fn what_java_refuses_is_refused() {
+        let plain = message(0, 1, 0, 5, None);
+        let nested = wrapper(1, 1, 0, &wrapper(1, 1, 0, &plain));
+        assert_eq!(read(nested), broken(0, RecordErrorKind::NestedWrapper));
+        assert_eq!(read(wrapper(9, 1, 0, &[])), Err(BatchErrorKind::EmptyWrapper));
+        assert_eq!(read(message(9, 1, Compression::Gzip.id(), 0, None)), Err(BatchErrorKind::EmptyWrapper));
+        for id in [4, 5, 7] {
+            let unknown = Err(BatchErrorKind::Compression(CompressionError::Unknown(id)));
+            assert_eq!(read(message(9, 1, id, 0, Some(b"v"))), unknown);
+        }
+        // The last of them would be before the first offset there is.
+        let far = message(20, 1, 0, 5, None);
+        assert!(matches!(read(wrapper(9, 1, 0, &far)), Err(BatchErrorKind::InvalidOffsets(_))));
+    }
+
+    #[test]
+    fn what_is_broken_inside_is_named() {
+        let two = |second: Vec<u8>| wrapper(9, 1, 0, &[message(0, 1, 0, 5, None), second].concat());
+        let good = message(1, 1, 0, 5, Some(b"v"));
+        assert_eq!(read(two(good.clone())), Ok(vec![(8, 5), (9, 5)]));
+        let mut flipped = good.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        let error = read(two(flipped)).unwrap_err();
+        assert!(matches!(
+            error,
+            BatchErrorKind::Record { index: 1, kind: RecordErrorKind::CrcMismatch { .. } }
+        ));
+        for len in 1..good.len() {
+            assert_eq!(read(two(good[..len].to_vec())), broken(1, RecordErrorKind::Truncated), "{len}");
+        }
+        assert_eq!(read(two(message(1, 0, 0, 0, None))), broken(1, RecordErrorKind::UnknownMagic(0)));
+        let before = [message(5, 0, 0, 0, None), message(4, 0, 0, 0, None)].concat();
+        assert_eq!(read(wrapper(9, 0, 0, &before)), broken(1, RecordErrorKind::InvalidOffset(-1)));
+        let mut long = good;
+        long.push(0);
+        long[11] += 1;
+        assert_eq!(read(two(long)), broken(1, RecordErrorKind::LeftOver(1)));
+    }
+
+    #[test]
+    fn the_crc_of_a_message_is_checked() {
+        let mut flipped = message(9, 0, 0, 0, Some(b"v"));
+        *flipped.last_mut().unwrap() ^= 1;
+        assert!(matches!(read(flipped), Err(BatchErrorKind::CrcMismatch { .. })));
+    }
+}

@@ -20,6 +20,17 @@
 //! [Record batch](https://kafka.apache.org/documentation/#recordbatch), KIP-98 (format), KIP-74 (partial batch at the
 //! end), KIP-724 (end of magic 0 and 1).
 
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::indexing_slicing,
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::arithmetic_side_effects
+    )
+)]
+
 mod assign;
 mod batch;
 mod builder;

@@ -109,7 +109,7 @@ impl<'a> Iterator for Records<'a> {
         }
         match self.parse() {
             Ok(record) => {
-                self.index += 1;
+                self.index = self.index.saturating_add(1);
                 Some(Ok(record))
             }
             Err(kind) => self.fail(BatchErrorKind::Record { index: self.index, kind }),

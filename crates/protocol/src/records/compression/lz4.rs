@@ -1,14 +1,16 @@
 //! LZ4 frames, as the LZ4 frame format has them.
 //!
 //! The frame is taken apart here, and only its blocks are given to the codec. A frame's header claims blocks of up to
-//! 4 MiB, and a decoder that makes room for them up front takes 12 MiB for 20 bytes. Here a block is walked through
-//! first, which tells its exact length without writing a byte, and comes out where the records are read from.
+//! 4 MiB, and a decoder that makes room for them up front takes 12 MiB for 20 bytes. Here a block comes out where the
+//! records are read from, and where its bytes could hold more than 64 KiB it is walked through first, which tells its
+//! exact length without writing a byte.
 //!
 //! What is written is what Java writes: independent blocks of 64 KiB, no checksums besides the header's (the batch has
 //! its CRC). Independent, because Java reads no others; small, because readers may hold a whole block in memory.
 
 use lz4_flex::block::{
-    CompressTable, compress_into_with_table, decompress_into_with_dict, get_maximum_output_size,
+    CompressTable, compress_into_with_table, decompress_into, decompress_into_with_dict,
+    get_maximum_output_size,
 };
 use twox_hash::XxHash32;
 
@@ -25,6 +27,12 @@ const END_MARK: [u8; 4] = [0; 4];
 const STORED: u32 = 1 << 31;
 /// How far back a block may refer.
 const WINDOW_LEN: usize = 64 * 1024;
+/// Most bytes that a byte of a block stands for: a length goes on with bytes of up to 255.
+const MAX_EXPANSION: usize = 255;
+/// Blocks that may hold more are walked through before there is room for them.
+const WALKED_FROM: usize = 64 * 1024;
+/// How many bytes of room a byte of input is given before it is known what comes out. More is found as it comes.
+const EXPECTED_EXPANSION: usize = 4;
 /// Shortest match, which the format leaves out of its lengths.
 const MIN_MATCH: usize = 4;
 
@@ -70,7 +78,8 @@ pub(super) fn decompress(
     limit: usize,
     checksum: HeaderChecksum,
 ) -> Result<Vec<u8>, CompressionError> {
-    let mut plain = Plain { bytes: Vec::new(), limit };
+    let expected = compressed.len().saturating_mul(EXPECTED_EXPANSION).min(limit);
+    let mut plain = Plain { bytes: Vec::with_capacity(expected), limit };
     let mut rest = Input(compressed);
     while !rest.0.is_empty() {
         let magic: [u8; 4] = rest.chunk()?;
@@ -211,15 +220,29 @@ impl Plain {
         block_max: usize,
         window_start: usize,
     ) -> Result<(), CompressionError> {
-        let len = decompressed_len(block).filter(|len| *len <= block_max).ok_or(CORRUPT)?;
-        let end = self.check_limit(len)?;
         let start = self.bytes.len();
+        let end = self.end_of(block, block_max)?;
         self.bytes.resize(end, 0);
         let (before, room) = self.bytes.split_at_mut_checked(start).ok_or(CORRUPT)?;
         let window_start = window_start.max(start.saturating_sub(WINDOW_LEN));
-        let window = before.get(window_start..).unwrap_or_default();
-        let written = decompress_into_with_dict(block, room, window).map_err(|_| CORRUPT)?;
-        if written == len { Ok(()) } else { Err(CORRUPT) }
+        let written = match before.get(window_start..).unwrap_or_default() {
+            [] => decompress_into(block, room),
+            window => decompress_into_with_dict(block, room, window),
+        };
+        self.bytes.truncate(start.saturating_add(written.map_err(|_| CORRUPT)?));
+        Ok(())
+    }
+
+    /// Up to where room is needed for a block: its end, or somewhat behind it.
+    fn end_of(&self, block: &[u8], block_max: usize) -> Result<usize, CompressionError> {
+        let most = block_max.min(block.len().saturating_mul(MAX_EXPANSION));
+        if most <= WALKED_FROM
+            && let Ok(end) = self.check_limit(most)
+        {
+            return Ok(end);
+        }
+        let len = decompressed_len(block).filter(|len| *len <= block_max).ok_or(CORRUPT)?;
+        self.check_limit(len)
     }
 }
 
