@@ -11,13 +11,13 @@ use milena_protocol::records::{
 };
 use milena_protocol::{
     ApiKey,
-    frame::{decode_request, decode_response, encode_request, encode_response},
+    frame::{decode_request, decode_response, encode_request, encode_request_into, encode_response},
     messages::{
         FetchResponse, ProduceRequest, Request, Response,
         fetch::{AbortedTransaction, FetchableTopicResponse, PartitionData},
         produce::{PartitionProduceData, TopicProduceData},
     },
-    wire::Uuid,
+    wire::{Uuid, Writer},
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -34,6 +34,7 @@ fn allocations_are_bounded() {
     counts_and_lengths_size_no_allocation();
     bombs_stop_at_the_limit();
     hot_messages_are_read_in_place();
+    a_writer_that_is_used_again_allocates_nothing();
 }
 
 /// Bytes allocated in `f`, and how often.
@@ -181,4 +182,22 @@ fn hot_messages_are_read_in_place() {
     assert_eq!(read(), 50);
     assert_eq!(allocated(read), (0, 0));
     assert_eq!(decode_request(&frame).unwrap().body, Ok(request));
+}
+
+/// A produce request of 50 batches, encoded into a writer that carried it before.
+fn a_writer_that_is_used_again_allocates_nothing() {
+    let batch = Bytes::from(vec![1; 16 * 1024]);
+    let data = |index| PartitionProduceData { index, records: Some(batch.clone()), ..Default::default() };
+    let topic = TopicProduceData { partition_data: (0..50).map(data).collect(), ..Default::default() };
+    let request: Request = ProduceRequest { topic_data: vec![topic].into(), ..Default::default() }.into();
+    let encode = |writer: Writer<'static>| -> Writer<'static> {
+        let mut writer = writer.recycle(64 * 1024);
+        encode_request_into(&mut writer, &request, 13, 7, Some("milena")).unwrap();
+        let len: usize = writer.chunks().slices().map(<[u8]>::len).sum();
+        assert!(len == writer.len() && len > 50 * batch.len());
+        writer.recycle(64 * 1024)
+    };
+    let warm = encode(Writer::new());
+    assert_eq!(allocated(|| encode(warm)), (0, 0));
+    assert_ne!(allocated(|| encode(Writer::new())), (0, 0));
 }

@@ -86,6 +86,16 @@ impl<T: Primitive> Packed<T> {
         Self { stored, element: PhantomData }
     }
 
+    /// The elements that the first `len` bytes of `rest` are, if they are few and as many bytes as a copy takes are there:
+    /// one of a fixed size is much cheaper.
+    #[inline]
+    pub(crate) fn copied(rest: &[u8], len: usize) -> Option<Self> {
+        let bytes = rest.first_chunk::<INLINE>().filter(|_| len <= INLINE)?;
+        // What stands behind `len` is never looked at.
+        let stored = Stored::Inline { len: len as u8, bytes: *bytes };
+        Some(Self { stored, element: PhantomData })
+    }
+
     /// The elements as they stand on the wire.
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.stored.as_bytes()

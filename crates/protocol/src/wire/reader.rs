@@ -435,8 +435,10 @@ impl<'a> Reader<'a> {
         flexible: bool,
     ) -> Result<Option<Packed<T>>, DecodeError> {
         let Some(count) = self.nullable_len(flexible, false)? else { return Ok(None) };
+        let rest = self.rest;
         let bytes = self.take_elements(count, T::SIZE)?;
-        Ok(Some(Packed::in_frame(self.frame, bytes)))
+        let copied = Packed::copied(rest, bytes.len());
+        Ok(Some(copied.unwrap_or_else(|| Packed::in_frame(self.frame, bytes))))
     }
 
     /// An array of numbers.
