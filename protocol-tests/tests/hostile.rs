@@ -79,7 +79,6 @@ fn counts_that_lie_are_within_the_bound() {
             }
         }
     }
-    eprintln!("the worst case takes {most:.1} times its bytes");
     // Were it much less, the counts would not have been taken for counts.
     assert!(most > 8.0, "the worst case takes {most:.1} times its bytes");
 }
@@ -155,7 +154,6 @@ fn bombs_take_what_the_limit_allows() {
         let (peak, error) = heap::peak(|| bomb.decode(&options).unwrap_err());
         let over = CompressionError::OverLimit { compression, limit: LIMIT };
         assert_eq!(error.kind, BatchErrorKind::Compression(over));
-        eprintln!("{compression}: {peak} bytes at the most");
         // A buffer that grows is there twice for a moment.
         let bound = 2 * LIMIT + working;
         if peak > bound {

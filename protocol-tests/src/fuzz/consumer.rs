@@ -65,7 +65,7 @@ fn act(lab: &mut Lab<Consumer>, script: &mut Script<'_>) {
     match (script.byte() % 6, partition) {
         (0, Some(partition)) => drop(lab.machine.seek(now, partition, SeekTo::Beginning)),
         (1, Some(partition)) => {
-            drop(lab.machine.seek(now, partition, SeekTo::Offset(i64::from(script.short()))))
+            drop(lab.machine.seek(now, partition, SeekTo::Offset(i64::from(script.short()))));
         }
         (2, Some(partition)) => drop(lab.machine.pause(partition)),
         (3, Some(partition)) => drop(lab.machine.resume(partition)),
