@@ -13,6 +13,8 @@ pub(super) const LEVELS: RangeInclusive<i32> = 1..=9;
 const DEFAULT_LEVEL: i32 = 6;
 /// How many bytes of room a byte of input is given before it is known what comes out. More is found as it comes.
 const EXPECTED_EXPANSION: usize = 4;
+/// The least room that is made at once.
+const LEAST_GROWTH: usize = 512;
 
 pub(super) fn compress(plain: &[u8], out: Vec<u8>, level: Option<i32>) -> Result<Vec<u8>, CompressionError> {
     let level = flate2::Compression::new(level.unwrap_or(DEFAULT_LEVEL).unsigned_abs());
@@ -24,13 +26,20 @@ pub(super) fn compress(plain: &[u8], out: Vec<u8>, level: Option<i32>) -> Result
 
 pub(super) fn decompress(compressed: &[u8], limit: usize) -> Result<Vec<u8>, CompressionError> {
     let mut plain = Vec::with_capacity(compressed.len().saturating_mul(EXPECTED_EXPANSION).min(limit));
-    let one_too_many = (limit as u64).saturating_add(1);
-    let mut bounded = MultiGzDecoder::new(compressed).take(one_too_many);
-    bounded.read_to_end(&mut plain).map_err(|_| CompressionError::Corrupt(Compression::Gzip))?;
-    if plain.len() > limit {
-        return Err(CompressionError::OverLimit { compression: Compression::Gzip, limit });
+    let mut decoder = MultiGzDecoder::new(compressed);
+    while plain.len() <= limit {
+        // A buffer that doubles by itself would go past the limit: it grows to one byte more, which tells.
+        let most = limit.saturating_add(1).saturating_sub(plain.len());
+        if plain.len() == plain.capacity() {
+            plain.reserve_exact(plain.capacity().max(LEAST_GROWTH).min(most));
+        }
+        let room = most.min(plain.capacity().saturating_sub(plain.len()));
+        let read = decoder.by_ref().take(room as u64).read_to_end(&mut plain);
+        if read.map_err(|_| CompressionError::Corrupt(Compression::Gzip))? < room {
+            return Ok(plain);
+        }
     }
-    Ok(plain)
+    Err(CompressionError::OverLimit { compression: Compression::Gzip, limit })
 }
 
 #[cfg(test)]
