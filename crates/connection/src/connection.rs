@@ -427,7 +427,7 @@ mod tests {
         assert!(!fitted);
         let failure = answer.await.unwrap().unwrap_err();
         assert_eq!(failure.kind, FailureKind::Unsupported);
-        let expected = "here:1: the broker speaks 0 to 6 of Produce, this request needs 7 to 12";
+        let expected = "here:1: the broker speaks versions 0 to 6 of Produce, this request needs 7 to 12";
         assert_eq!(failure.to_string(), expected);
     }
 }
