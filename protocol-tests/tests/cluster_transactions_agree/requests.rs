@@ -3,8 +3,8 @@
 use milena_protocol::{
     messages::{
         AddOffsetsToTxnRequest, AddPartitionsToTxnRequest, DescribeProducersRequest, EndTxnRequest,
-        FetchRequest, FetchResponse, InitProducerIdRequest, ListOffsetsRequest, OffsetFetchRequest,
-        ProduceRequest, TxnOffsetCommitRequest, WriteTxnMarkersRequest,
+        FetchRequest, FetchResponse, InitProducerIdRequest, ListOffsetsRequest, ListTransactionsRequest,
+        OffsetFetchRequest, ProduceRequest, TxnOffsetCommitRequest, WriteTxnMarkersRequest,
         add_partitions_to_txn::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction},
         describe_producers::TopicRequest,
         fetch::{FetchPartition, FetchTopic},
@@ -250,15 +250,20 @@ impl Side {
 
     /// Fetches all of partition 0, in as many replies as it comes in.
     pub(crate) fn read(&mut self, isolation_level: i8) {
+        self.read_in_parts(isolation_level, 1 << 20);
+    }
+
+    /// The same in replies of at most so many bytes.
+    pub(crate) fn read_in_parts(&mut self, isolation_level: i8, max_bytes: i32) {
         let mut next = Some(0);
         while let Some(offset) = next {
-            next = self.read_from(isolation_level, offset);
+            next = self.read_from(isolation_level, offset, max_bytes);
         }
     }
 
     /// Fetches what a reply holds, and says where to go on.
-    fn read_from(&mut self, isolation_level: i8, fetch_offset: i64) -> Option<i64> {
-        let wanted = FetchPartition { fetch_offset, partition_max_bytes: 1 << 20, ..Default::default() };
+    fn read_from(&mut self, isolation_level: i8, fetch_offset: i64, max_bytes: i32) -> Option<i64> {
+        let wanted = FetchPartition { fetch_offset, partition_max_bytes: max_bytes, ..Default::default() };
         let topic =
             FetchTopic { topic: self.topic.as_str().into(), partitions: vec![wanted], ..Default::default() };
         let request = FetchRequest { isolation_level, topics: vec![topic], ..Default::default() };
@@ -268,14 +273,16 @@ impl Side {
         let response = self.ask_until(To::Leader(0), 12, &request, code);
         let data = response.responses.get(0).unwrap().partitions.get(0).unwrap();
         let what = format!("read {isolation_level}");
-        if fetch_offset == 0 {
-            let told = data.aborted_transactions.is_some();
-            let (stable, end) = (data.last_stable_offset, data.high_watermark);
-            self.note(&what, data.error_code, format!("to {stable} of {end}, aborted told {told}"));
-            for aborted in &data.aborted_transactions.unwrap_or_default() {
-                let name = self.name((aborted.producer_id, 0));
-                self.note(&what, 0, format!("aborted {name} from {}", aborted.first_offset));
-            }
+        let told = data.aborted_transactions.is_some();
+        let (stable, end) = (data.last_stable_offset, data.high_watermark);
+        self.note(
+            &what,
+            data.error_code,
+            format!("{fetch_offset} to {stable} of {end}, aborted told {told}"),
+        );
+        for aborted in &data.aborted_transactions.unwrap_or_default() {
+            let name = self.name((aborted.producer_id, 0));
+            self.note(&what, 0, format!("aborted {name} from {}", aborted.first_offset));
         }
         let mut next = None;
         for batch in Batches::new(data.records.unwrap_or_default()) {
@@ -326,6 +333,28 @@ impl Side {
             state.transaction_state, state.transaction_timeout_ms
         );
         self.note("described", state.error_code, what);
+    }
+
+    /// ListTransactions at the coordinator, with the pattern of an id or another.
+    pub(crate) fn list_transactions(
+        &mut self,
+        pattern: &str,
+        states: &[&str],
+        ids: &[i64],
+        duration_filter: i64,
+    ) {
+        let request = ListTransactionsRequest {
+            state_filters: states.iter().map(|state| (*state).into()).collect(),
+            producer_id_filters: ids.iter().copied().collect(),
+            duration_filter,
+            transactional_id_pattern: Some(pattern.into()),
+            ..Default::default()
+        };
+        let response = self.ask_until(To::Transactions, 2, &request, |response| response.error_code);
+        let listed: Vec<_> =
+            response.transaction_states.iter().map(|state| &state.transaction_state).collect();
+        let unknown = &response.unknown_state_filters;
+        self.note("listed", response.error_code, format!("{listed:?}, unknown {unknown:?}"));
     }
 
     pub(crate) fn producers(&mut self, partition: i32) {

@@ -49,6 +49,7 @@ pub(crate) const SCRIPTS: &[(&str, Script)] = &[
     ("old-epoch-writes", old_epoch_writes),
     ("two-producers-interleaved", two_producers_interleaved),
     ("aborted-index", aborted_index),
+    ("aborted-index-in-parts", aborted_index_in_parts),
     ("stable-offsets", stable_offsets),
     ("offsets-v2", offsets_v2),
     ("offsets-v1", offsets_v1),
@@ -61,6 +62,7 @@ pub(crate) const SCRIPTS: &[(&str, Script)] = &[
     ("markers-by-hand", markers_by_hand),
     ("marker-repeated", marker_repeated),
     ("empty-transaction", empty_transaction),
+    ("listed", listed),
 ];
 
 fn commit_v2(side: &mut Side) {
@@ -474,6 +476,18 @@ fn aborted_index(side: &mut Side) {
     side.list(0, -1);
 }
 
+fn aborted_index_in_parts(side: &mut Side) {
+    let mut producer = side.init();
+    for round in 0..12 {
+        side.write(12, producer, 0, 0, 30);
+        side.write(12, producer, 0, 30, 100);
+        producer = side.end(5, producer, round % 3 == 2);
+    }
+    for max_bytes in [1_500, 2_500, 5_000, 9_000] {
+        side.read_in_parts(1, max_bytes);
+    }
+}
+
 fn stable_offsets(side: &mut Side) {
     side.produce(9, None, 0, batch(NONE, -1, 2, false));
     let producer = side.init();
@@ -712,4 +726,22 @@ fn empty_transaction(side: &mut Side) {
     let third = side.end(5, second, false);
     side.end(5, third, false);
     side.describe();
+}
+
+fn listed(side: &mut Side) {
+    let producer = side.init();
+    let id = side.id.clone();
+    side.write(12, producer, 0, 0, 1);
+    side.list_transactions(&id, &[], &[], -1);
+    side.list_transactions(&id, &["Ongoing", "Empty"], &[], -1);
+    side.list_transactions(&id, &["Empty", "Dead", "Sometimes"], &[], -1);
+    side.list_transactions(&id, &[], &[producer.0], -1);
+    side.list_transactions(&id, &[], &[producer.0 + 1_000_000], -1);
+    side.list_transactions(&id, &[], &[], 60_000);
+    side.list_transactions(&id[1..], &[], &[], -1);
+    side.list_transactions(&format!(".{}", &id[1..]), &[], &[], -1);
+    side.list_transactions("(", &[], &[], -1);
+    side.end(5, producer, true);
+    side.list_transactions(&id, &["CompleteCommit"], &[], -1);
+    side.list_transactions(&id, &["CompleteCommit"], &[], 60_000);
 }

@@ -136,8 +136,10 @@ impl Log {
     /// size if `at_least_one` (KIP-74).
     pub(crate) fn read(&mut self, from: i64, to: i64, max_bytes: usize, at_least_one: bool) -> Slice {
         let bytes = self.read_bytes(from, to, max_bytes, at_least_one);
-        let start = self.entries.get(self.index_of(from)).map_or(self.end(), |entry| entry.position);
-        let end = start.saturating_add(bytes.len() as u64);
+        let first = self.entries.get(self.index_of(from));
+        let (start, first_len) = first.map_or((self.end(), 0), |entry| (entry.position, entry.len));
+        // Kafka's replies end where the limit is, in the middle of a batch.
+        let end = start.saturating_add(max_bytes.max(first_len) as u64).min(self.end_below(to));
         // At most an interval of batches is passed over.
         let mut beyond = self.entries.range(self.entries.partition_point(|entry| entry.position < end)..);
         let indexed = beyond.find(|entry| entry.is_indexed);
