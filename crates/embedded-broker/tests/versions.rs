@@ -332,7 +332,7 @@ fn features_are_finalized_and_a_bad_software_name_is_refused() {
 #[test]
 fn transactions_are_of_version_2_until_another_is_finalized() {
     let mut script = Script::new(1);
-    let mut finalized = |script: &mut Script| {
+    let finalized = |script: &mut Script| {
         let peer = script.connect(1);
         let request = ApiVersionsRequest {
             client_software_name: "milena".into(),

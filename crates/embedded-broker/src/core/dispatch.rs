@@ -76,6 +76,7 @@ impl Cluster {
     /// Lets everything happen that a change made possible. Ends because every turn uses up a parked request or a
     /// waiting frame.
     pub(super) fn settle(&mut self, now: Instant) {
+        self.now = self.now.max(now);
         loop {
             if std::mem::take(&mut self.fetches_may_complete) {
                 self.complete_fetches(now);
