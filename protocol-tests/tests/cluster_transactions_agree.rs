@@ -11,6 +11,10 @@
     reason = "nothing async happens on the thread that sleeps: the broker has threads of its own"
 )]
 
+#[path = "cluster_transactions_agree/offsets.rs"]
+mod offsets;
+#[path = "cluster_transactions_agree/partitions.rs"]
+mod partitions;
 #[path = "cluster_transactions_agree/requests.rs"]
 mod requests;
 #[path = "cluster_transactions_agree/scripts.rs"]

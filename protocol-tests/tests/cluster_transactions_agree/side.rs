@@ -27,6 +27,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A producer id and its epoch.
 pub(crate) type Producer = (i64, i16);
 
+/// Nobody's.
+pub(crate) const NONE: Producer = (-1, -1);
+
+/// A producer that no cluster knows.
+pub(crate) const STRANGER: Producer = (900_001, 0);
+
 pub(crate) struct Side {
     bootstrap: String,
     run: String,
