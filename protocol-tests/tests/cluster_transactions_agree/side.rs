@@ -21,8 +21,8 @@ use milena_protocol::{
     records::{BatchBuilder, Compression, ProducerStamp},
 };
 
-/// Longest that anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Longest that anything may take: a coordinator whose log does not answer in time tries again after half a minute.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A producer id and its epoch.
 pub(crate) type Producer = (i64, i16);

@@ -237,13 +237,8 @@ impl ProducerStates {
         if let Some(first) = first_offset {
             self.open.remove(&first);
         }
-        // The next transaction may have been announced before this one's end was written.
-        let next_has_begun = self.verifications.get(&id).is_some_and(|verification| {
-            verification.bumps_epoch && verification.epoch == marker.producer_epoch
-        });
-        if !next_has_begun {
-            self.verifications.remove(&id);
-        }
+        // Where the next transaction was announced already, its first batch is still to come and announces it again.
+        self.verifications.remove(&id);
         let last_stable_offset = self.first_open().unwrap_or(offset.saturating_add(1));
         first_offset.map(|first_offset| Ended { first_offset, last_stable_offset })
     }
