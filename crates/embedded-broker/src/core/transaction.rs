@@ -188,7 +188,6 @@ impl Transaction {
         }
         self.check(producer)?;
         match &mut self.state {
-            State::Ongoing { partitions, .. } if partitions.is_superset(added) => return Ok(()),
             State::Ongoing { partitions, .. } => partitions.extend(added.iter().cloned()),
             _ => self.state = State::Ongoing { partitions: added.clone(), since_ms: at.unix_ms },
         }

@@ -14,7 +14,7 @@ use milena_protocol::{
 };
 
 use crate::{
-    client::{Client, MARKED, Producer, Read},
+    client::{Client, MARKED, Producer, Read, stamp},
     script::{START_MS, batch},
 };
 
@@ -51,6 +51,10 @@ fn aborted_transactions_are_told_where_they_may_have_records() {
     assert_eq!((after.stable, after.aborted), (4, Some(vec![(other.0, 1)])));
     let kinds: Vec<_> = after.batches.iter().filter_map(|(_, kind)| *kind).collect();
     assert_eq!(kinds, [ControlKind::Abort, ControlKind::Commit]);
+    let other = client.init("b").unwrap();
+    client.write(12, "b", other, 0, 0).unwrap();
+    client.finish("b", other, false);
+    assert_eq!(client.read(1).aborted, Some(vec![(other.0, 1), (other.0, 4)]), "in the order of the markers");
 }
 
 #[test]
@@ -84,19 +88,23 @@ fn the_end_for_readers_of_committed_records_is_stable() {
     let peer = client.peer;
     client.script.produce(peer, "orders", 0, batch(&["plain"]));
     let producer = client.init("t").unwrap();
-    client.write(12, "t", producer, 0, 0).unwrap();
+    let sent = client.send_batch(12, Some("t"), 0, &["v", "a millisecond later"], stamp(producer, 0));
+    client.written(sent).unwrap();
     let offset = |client: &mut Client, isolation_level, timestamp| {
         let partitions = vec![ListOffsetsPartition { timestamp, ..Default::default() }];
         let topics = vec![ListOffsetsTopic { name: "orders".into(), partitions, ..Default::default() }];
         let request = ListOffsetsRequest { replica_id: -1, isolation_level, topics, ..Default::default() };
         client.script.ask(peer, 9, request).topics[0].partitions[0].offset
     };
-    assert_eq!((offset(&mut client, 0, -1), offset(&mut client, 1, -1)), (2, 1));
+    assert_eq!((offset(&mut client, 0, -1), offset(&mut client, 1, -1)), (3, 1));
     assert_eq!((offset(&mut client, 0, START_MS), offset(&mut client, 1, START_MS)), (0, 0));
+    let later = START_MS + 1;
+    assert_eq!((offset(&mut client, 0, later), offset(&mut client, 1, later)), (2, -1), "not stable yet");
+    assert_eq!((offset(&mut client, 0, -3), offset(&mut client, 1, -3)), (2, -1));
     client.finish("t", producer, false);
-    assert_eq!((offset(&mut client, 0, -1), offset(&mut client, 1, -1)), (3, 3));
+    assert_eq!((offset(&mut client, 0, -1), offset(&mut client, 1, -1)), (4, 4));
     // The marker has the latest time.
-    assert_eq!(offset(&mut client, 1, -3), 2);
+    assert_eq!(offset(&mut client, 1, -3), 3);
 }
 
 #[test]
@@ -160,6 +168,8 @@ fn markers_of_the_past_are_refused() {
     assert_eq!(client.read(1).batches.len(), 3);
     // Now the coordinator's own marker comes too late, and its transaction is never done.
     client.end(4, "t", producer, true).unwrap();
+    client.script.advance_ms(MARKED);
+    assert_eq!(client.script.cluster.poll_timeout(), None, "nor tried again");
     client.script.advance_ms(60_000);
     assert_eq!(client.state("t"), "PrepareCommit");
     assert_eq!(client.init("t"), Err(ErrorCode::CONCURRENT_TRANSACTIONS));

@@ -60,7 +60,10 @@ fn one_that_ends_in_time_is_left_alone() {
     let mut client = Client::new();
     let producer = client.init_as("t", 10_000, (-1, -1)).unwrap();
     client.write(12, "t", producer, 0, 0).unwrap();
+    let late = client.init_as("late", 9_999, (-1, -1)).unwrap();
+    client.write(12, "late", late, 1, 0).unwrap();
     client.script.advance_ms(10_000);
+    assert_eq!(client.state("late"), "PrepareAbort");
     assert_eq!(client.state("t"), "Ongoing", "just in time is in time");
     let next = client.finish("t", producer, true);
     client.script.advance_ms(60_000);
