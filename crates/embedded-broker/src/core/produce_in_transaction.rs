@@ -83,18 +83,18 @@ impl Cluster {
     }
 
     fn try_produce(&mut self, cx: &Context, request: ProduceRequest, give_up: Instant) -> Answer {
-        let batches = self.transactional_batches(cx, &request);
-        let Some(first) = batches.first() else {
-            return if request.transactional_id.is_none() && has_transactional(&request) {
+        let Some(id) = request.transactional_id.clone() else {
+            return if has_transactional(&request) {
                 refuse(cx, request, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
             } else {
                 self.append_batches(cx, &request, &BTreeMap::new())
             };
         };
-        let producer = first.producer;
-        let Some(id) = request.transactional_id.clone() else {
-            return refuse(cx, request, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        let batches = self.transactional_batches(cx, &request);
+        let Some(first) = batches.first() else {
+            return self.append_batches(cx, &request, &BTreeMap::new());
         };
+        let producer = first.producer;
         if batches.iter().any(|batch| batch.producer != producer) {
             return refuse(cx, request, ErrorCode::INVALID_PRODUCER_ID_MAPPING);
         }
