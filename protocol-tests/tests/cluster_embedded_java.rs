@@ -6,12 +6,23 @@
     reason = "tests state their expectations by unwrapping"
 )]
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use milena::{Client, Record};
 use milena_embedded_broker::{
     EmbeddedBroker,
-    core::{BrokerId, Cluster},
+    core::{BrokerId, Cluster, ConnectionId},
+};
+use milena_protocol::{
+    frame::encode_request,
+    messages::{
+        EndTxnRequest, InitProducerIdRequest, ProduceRequest, Request,
+        produce::{PartitionProduceData, TopicProduceData},
+    },
+    records::{BatchBuilder, Compression, ProducerStamp},
 };
 use protocol_tests::external::{PATIENCE, java, lines, numbers, run, sorted, spawn};
 use tokio::time::timeout;
@@ -132,4 +143,131 @@ async fn java_consumers_hand_partitions_over() {
     shares(&[4]).await;
     feed("3").await;
     assert_eq!(lines(&mut second, 4).await, ["3", "3", "3", "3"]);
+}
+
+/// A request to a broker, past its listener. What is replied is not looked at.
+fn request(broker: &EmbeddedBroker, to: BrokerId, version: i16, request: impl Into<Request>) {
+    let frame = encode_request(&request.into(), version, 1, None).unwrap().to_bytes().slice(4..);
+    // No listener comes to this number.
+    broker.with_cluster(|cluster, now| cluster.handle_frame(now, to, ConnectionId(u64::MAX), frame));
+}
+
+/// Begins a transaction with one record in the first partition of `orders`.
+fn begin(broker: &EmbeddedBroker, id: &str, value: &str) -> (i64, i16) {
+    let coordinator = broker.with_cluster(|cluster, _| cluster.transaction_coordinator(id).unwrap());
+    let init = InitProducerIdRequest {
+        transactional_id: Some(id.into()),
+        transaction_timeout_ms: 60_000,
+        ..Default::default()
+    };
+    request(broker, coordinator, 5, init);
+    let (producer_id, producer_epoch) =
+        broker.with_cluster(|cluster, _| cluster.transactional_producer(id).unwrap());
+    let mut batch = BatchBuilder::new(1 << 10);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis().try_into().unwrap();
+    batch.append(now, None, Some(value.as_bytes()), []).unwrap();
+    let stamp = ProducerStamp { producer_id, producer_epoch, base_sequence: 0, transactional: true };
+    let records = Some(batch.compress(Compression::None).unwrap().stamp(stamp));
+    let partition_data = vec![PartitionProduceData { records, ..Default::default() }].into();
+    let topic = TopicProduceData { name: "orders".into(), partition_data, ..Default::default() };
+    let produce = ProduceRequest {
+        transactional_id: Some(id.into()),
+        acks: -1,
+        topic_data: vec![topic].into(),
+        ..Default::default()
+    };
+    let leader = broker.with_cluster(|cluster, _| cluster.leader("orders", 0).unwrap().0);
+    request(broker, leader, 12, produce);
+    (producer_id, producer_epoch)
+}
+
+fn abort(broker: &EmbeddedBroker, id: &str, (producer_id, producer_epoch): (i64, i16)) {
+    let coordinator = broker.with_cluster(|cluster, _| cluster.transaction_coordinator(id).unwrap());
+    let end = EndTxnRequest {
+        transactional_id: id.into(),
+        producer_id,
+        producer_epoch,
+        committed: false,
+        ..Default::default()
+    };
+    request(broker, coordinator, 5, end);
+}
+
+async fn read(broker: &EmbeddedBroker, isolation: &str, count: usize) -> Vec<String> {
+    let mut command = java("consumer.ConsoleConsumer");
+    command.args(["--bootstrap-server", &broker.bootstrap(), "--topic", "orders", "--from-beginning"]);
+    command.args(["--isolation-level", isolation, "--max-messages", &count.to_string()]);
+    let printed = run(&mut command, "").await;
+    let mut lines: Vec<String> = printed.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// How many values Java writes, each as decimal digits.
+const VALUES: usize = 3_000;
+
+/// Java's producer in transactions of a few milliseconds, between one that was aborted and one that is still open.
+async fn java_transactions(transaction_version: i16) {
+    let broker = EmbeddedBroker::builder()
+        .brokers(3)
+        .topic("orders", 3)
+        .configure(|config| config.transaction_version = transaction_version)
+        .start()
+        .await
+        .unwrap();
+    let aborted = begin(&broker, "aborted", "never");
+    abort(&broker, "aborted", aborted);
+    let mut producer = java("ProducerPerformance");
+    producer.args(["--bootstrap-server", &broker.bootstrap(), "--topic", "orders", "--payload-monotonic"]);
+    producer.args(["--num-records", &VALUES.to_string(), "--throughput", "6000"]);
+    producer.args(["--transactional-id", "perf", "--transaction-duration-ms", "20"]);
+    let report = run(&mut producer, "").await;
+    assert!(report.contains(&format!("{VALUES} records sent")), "{report}");
+    let (_, epoch) = broker.with_cluster(|cluster, _| cluster.transactional_producer("perf").unwrap());
+    assert_eq!(epoch > 3, transaction_version == 2, "epoch {epoch}: one for each transaction in version 2");
+    begin(&broker, "open", "not yet");
+    let committed = read(&broker, "read_committed", VALUES).await;
+    let expected: BTreeSet<String> = (0..VALUES).map(|value| value.to_string()).collect();
+    assert_eq!(committed.iter().cloned().collect::<BTreeSet<_>>(), expected);
+    let everything = read(&broker, "read_uncommitted", VALUES + 2).await;
+    assert_eq!(everything[VALUES..], ["never", "not yet"]);
+}
+
+#[tokio::test]
+#[ignore = "needs Java"]
+async fn java_commits_transactions_of_version_2() {
+    java_transactions(2).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Java"]
+async fn java_commits_transactions_of_version_1() {
+    java_transactions(1).await;
+}
+
+#[tokio::test]
+#[ignore = "needs Java"]
+async fn java_finds_and_ends_a_transaction_that_hangs() {
+    let broker = orders(1).await;
+    let (producer_id, _) = begin(&broker, "stuck", "a");
+    let tool = |arguments: &[&str]| {
+        let mut command = java("TransactionsCommand");
+        command.args(["--bootstrap-server", &broker.bootstrap()]).args(arguments);
+        command
+    };
+    let listed = run(&mut tool(&["list"]), "").await;
+    let row: Vec<&str> = listed.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!((row[0], row[2], row[3]), ("stuck", &*producer_id.to_string(), "Ongoing"), "{listed}");
+    let described = run(&mut tool(&["describe", "--transactional-id", "stuck"]), "").await;
+    assert!(described.contains("orders-0"), "{described}");
+    let producers =
+        run(&mut tool(&["describe-producers", "--topic", "orders", "--partition", "0"]), "").await;
+    assert!(producers.contains(&producer_id.to_string()), "{producers}");
+    assert_eq!(broker.with_cluster(|cluster, _| cluster.last_stable_offset("orders", 0)), Some(0));
+    let abort = ["abort", "--topic", "orders", "--partition", "0", "--start-offset", "0"];
+    run(&mut tool(&abort), "").await;
+    assert_eq!(broker.with_cluster(|cluster, _| cluster.last_stable_offset("orders", 0)), Some(2));
+    run(&mut tool(&["forceTerminateTransaction", "--transactionalId", "stuck"]), "").await;
+    // The transaction was aborted, and the tool took the id over.
+    assert_eq!(broker.with_cluster(|cluster, _| cluster.transaction_state("stuck")), Some("Empty"));
 }

@@ -8,6 +8,8 @@
 
 mod script;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use milena_embedded_broker::core::{BrokerId, ClusterConfig};
 use milena_protocol::{
@@ -104,14 +106,6 @@ fn broken_batches_are_refused_with_the_code_that_says_why() {
         ("two batches", [good.clone(), good.clone()].concat().into(), ErrorCode::INVALID_RECORD),
         ("base offset 1", with(7, 1), ErrorCode::INVALID_RECORD),
         ("too large", batch(&[&large]), ErrorCode::MESSAGE_TOO_LARGE),
-        (
-            "transactional",
-            stamped(
-                &["a"],
-                ProducerStamp { producer_id: 1, producer_epoch: 0, base_sequence: 0, transactional: true },
-            ),
-            ErrorCode::INVALID_TXN_STATE,
-        ),
     ];
     for (what, bytes, code) in cases {
         assert_eq!(ErrorCode(script.produce(peer, "orders", 0, bytes).0), code, "{what}");
@@ -179,7 +173,7 @@ fn the_wrong_broker_names_the_right_one() {
 }
 
 #[test]
-fn every_producer_gets_an_id_of_its_own_but_no_transactions() {
+fn every_producer_gets_an_id_of_its_own() {
     let mut script = Script::new(1);
     let peer = script.connect(1);
     let first = script.ask(peer, 5, InitProducerIdRequest { transactional_id: None, ..Default::default() });
@@ -189,11 +183,36 @@ fn every_producer_gets_an_id_of_its_own_but_no_transactions() {
         producer_epoch: 0,
         ..Default::default()
     };
-    let second = script.ask(peer, 5, again);
+    let second = script.ask(peer, 5, again.clone());
     assert_eq!((first.error_code, first.producer_epoch, second.producer_epoch), (0, 0, 0));
     assert_ne!(first.producer_id, second.producer_id);
-    let transactional = InitProducerIdRequest { transactional_id: Some("t".into()), ..Default::default() };
-    assert_eq!(ErrorCode(script.ask(peer, 5, transactional).error_code), ErrorCode::INVALID_REQUEST);
+    let half = InitProducerIdRequest { producer_epoch: -1, ..again };
+    assert_eq!(ErrorCode(script.ask(peer, 5, half).error_code), ErrorCode::INVALID_REQUEST);
+}
+
+#[test]
+fn an_idle_producer_is_forgotten_by_the_time_of_its_records() {
+    let (mut script, peer) = one_topic(&[]);
+    let stamp = |producer_id, producer_epoch, base_sequence| ProducerStamp {
+        producer_id,
+        producer_epoch,
+        base_sequence,
+        transactional: false,
+    };
+    let write = |script: &mut Script, stamp| {
+        let (code, offset) = script.produce(peer, "orders", 0, stamped(&["v"], stamp));
+        if code == 0 { Ok(offset) } else { Err(ErrorCode(code)) }
+    };
+    assert_eq!(write(&mut script, stamp(5, 1, 0)), Ok(0));
+    assert_eq!(write(&mut script, stamp(5, 1, 9)), Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+    script.advance(Duration::from_hours(24) - Duration::from_millis(1));
+    assert_eq!(write(&mut script, stamp(5, 0, 0)), Err(ErrorCode::INVALID_PRODUCER_EPOCH), "still known");
+    script.advance_ms(1);
+    assert_eq!(write(&mut script, stamp(5, 0, 9)), Ok(1), "anybody may begin anywhere");
+    // Its record says the day before, so that the next look at it, within ten minutes, is the last.
+    assert_eq!(write(&mut script, stamp(5, 0, 20)), Err(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER));
+    script.advance(Duration::from_mins(10));
+    assert_eq!(write(&mut script, stamp(5, 0, 20)), Ok(2));
 }
 
 /// What Kafka answers to a sequence of batches (epoch, first sequence, records): the base offset, or the error.

@@ -13,10 +13,12 @@ use milena_embedded_broker::core::ClusterConfig;
 use milena_protocol::{
     ErrorCode,
     messages::{
+        add_partitions_to_txn::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction},
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
         consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
         create_topics::{CreatableTopic, CreateTopicsRequest},
         delete_topics::{DeleteTopicState, DeleteTopicsRequest},
+        describe_producers::TopicRequest,
         fetch::{FetchPartition, FetchRequest, FetchTopic},
         join_group::{JoinGroupRequest, JoinGroupRequestProtocol},
         leave_group::{LeaveGroupRequest, MemberIdentity},
@@ -26,6 +28,8 @@ use milena_protocol::{
         offset_fetch::{
             OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
         },
+        txn_offset_commit::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic},
+        write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic},
         *,
     },
     wire::Uuid,
@@ -126,6 +130,14 @@ fn request(api: ApiKey, version: i16, id: Uuid) -> Option<Request> {
             .into()
         }
         ApiKey::InitProducerId => InitProducerIdRequest::default().into(),
+        ApiKey::AddPartitionsToTxn
+        | ApiKey::AddOffsetsToTxn
+        | ApiKey::EndTxn
+        | ApiKey::WriteTxnMarkers
+        | ApiKey::TxnOffsetCommit
+        | ApiKey::DescribeProducers
+        | ApiKey::DescribeTransactions
+        | ApiKey::ListTransactions => return transaction_request(api, version),
         ApiKey::DescribeCluster => DescribeClusterRequest::default().into(),
         ApiKey::ConsumerGroupHeartbeat => ConsumerGroupHeartbeatRequest {
             group_id: "modern".into(),
@@ -136,6 +148,64 @@ fn request(api: ApiKey, version: i16, id: Uuid) -> Option<Request> {
             ..Default::default()
         }
         .into(),
+        _ => return None,
+    })
+}
+
+fn transaction_request(api: ApiKey, version: i16) -> Option<Request> {
+    let partitions = || [0].into_iter().collect();
+    let topic =
+        || AddPartitionsToTxnTopic { name: "orders".into(), partitions: partitions(), ..Default::default() };
+    Some(match api {
+        ApiKey::AddPartitionsToTxn if version >= 4 => AddPartitionsToTxnRequest {
+            transactions: vec![AddPartitionsToTxnTransaction {
+                transactional_id: "t".into(),
+                topics: vec![topic()],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
+        ApiKey::AddPartitionsToTxn => {
+            AddPartitionsToTxnRequest { v3_and_below_topics: vec![topic()], ..Default::default() }.into()
+        }
+        ApiKey::AddOffsetsToTxn => AddOffsetsToTxnRequest::default().into(),
+        ApiKey::EndTxn => EndTxnRequest::default().into(),
+        ApiKey::WriteTxnMarkers => WriteTxnMarkersRequest {
+            markers: vec![WritableTxnMarker {
+                topics: vec![WritableTxnMarkerTopic {
+                    name: "nowhere".into(),
+                    partition_indexes: partitions(),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
+        ApiKey::TxnOffsetCommit => TxnOffsetCommitRequest {
+            group_id: "group".into(),
+            topics: vec![TxnOffsetCommitRequestTopic {
+                name: "orders".into(),
+                partitions: vec![TxnOffsetCommitRequestPartition::default()],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
+        ApiKey::DescribeProducers => DescribeProducersRequest {
+            topics: vec![TopicRequest {
+                name: "orders".into(),
+                partition_indexes: partitions(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
+        ApiKey::DescribeTransactions => {
+            DescribeTransactionsRequest { transactional_ids: vec!["t".into()], ..Default::default() }.into()
+        }
+        ApiKey::ListTransactions => ListTransactionsRequest::default().into(),
         _ => return None,
     })
 }
@@ -187,7 +257,7 @@ fn every_offered_version_is_answered() {
     let id = script.topic("orders", 1);
     let peer = script.connect(1);
     let offered = offered(&mut script, peer);
-    assert_eq!(offered.len(), 17);
+    assert_eq!(offered.len(), 25);
     for (api, first, last) in offered {
         assert_eq!(first..=last, api.stable_versions(), "{api}");
         for version in first..=last {
@@ -260,6 +330,31 @@ fn features_are_finalized_and_a_bad_software_name_is_refused() {
 }
 
 #[test]
+fn transactions_are_of_version_2_until_another_is_finalized() {
+    let mut script = Script::new(1);
+    let finalized = |script: &mut Script| {
+        let peer = script.connect(1);
+        let request = ApiVersionsRequest {
+            client_software_name: "milena".into(),
+            client_software_version: "1".into(),
+            ..Default::default()
+        };
+        let response = script.ask(peer, 4, request);
+        let supported = response.supported_features.iter().find(|it| it.name == "transaction.version");
+        assert_eq!(supported.map(|it| (it.min_version, it.max_version)), Some((0, 2)));
+        let level = response.finalized_features.iter().find(|it| it.name == "transaction.version");
+        (level.map(|it| it.max_version_level), response.finalized_features_epoch)
+    };
+    assert_eq!(finalized(&mut script), (Some(2), 1));
+    script.cluster.set_transaction_version(1);
+    assert_eq!(finalized(&mut script), (Some(1), 2));
+    script.cluster.set_transaction_version(0);
+    assert_eq!(finalized(&mut script), (None, 3));
+    let mut script = Script::with(ClusterConfig { transaction_version: 1, ..ClusterConfig::default() });
+    assert_eq!(finalized(&mut script), (Some(1), 1));
+}
+
+#[test]
 fn an_older_broker_can_be_played() {
     let mut config = ClusterConfig { consumer_groups: false, ..ClusterConfig::default() };
     config.max_versions.insert(ApiKey::Produce, 9);
@@ -284,7 +379,16 @@ fn hostile_frames_end_the_connection_and_no_more() {
     let mut script = Script::new(1);
     script.topic("orders", 1);
     let mut good = Vec::new();
-    for api in [ApiKey::Produce, ApiKey::Fetch, ApiKey::Metadata, ApiKey::JoinGroup, ApiKey::OffsetFetch] {
+    for api in [
+        ApiKey::Produce,
+        ApiKey::Fetch,
+        ApiKey::Metadata,
+        ApiKey::JoinGroup,
+        ApiKey::OffsetFetch,
+        ApiKey::AddPartitionsToTxn,
+        ApiKey::WriteTxnMarkers,
+        ApiKey::TxnOffsetCommit,
+    ] {
         let version = *api.stable_versions().end();
         let request = request(api, version, Uuid::ZERO).unwrap();
         good.push(

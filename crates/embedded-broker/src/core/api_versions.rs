@@ -1,6 +1,7 @@
 //! ApiVersions: which APIs there are, in which versions, and which features are finalized.
 //!
-//! Imitates Kafka 4.3.1, with `group.version` 1 (KIP-848) unless it is left out. A version it does not know is answered in
+//! Imitates Kafka 4.3.1, with `group.version` 1 (KIP-848) unless it is left out, and `transaction.version` 2 (KIP-890)
+//! unless it is set to another. A version it does not know is answered in
 //! the shape of version 0 with the versions of ApiVersions that it does know (KIP-511). The ranges are those of this broker, not Kafka's: an
 //! API that is not played here is not listed.
 //!
@@ -40,12 +41,24 @@ const SERVED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::CreateTopics, 2, 7),
     (ApiKey::DeleteTopics, 1, 6),
     (ApiKey::InitProducerId, 0, 5),
+    (ApiKey::AddPartitionsToTxn, 0, 5),
+    (ApiKey::AddOffsetsToTxn, 0, 4),
+    (ApiKey::EndTxn, 0, 5),
+    (ApiKey::WriteTxnMarkers, 1, 2),
+    (ApiKey::TxnOffsetCommit, 0, 5),
     (ApiKey::DescribeCluster, 0, 2),
+    (ApiKey::DescribeProducers, 0, 0),
+    (ApiKey::DescribeTransactions, 0, 0),
+    (ApiKey::ListTransactions, 0, 2),
     (ApiKey::ConsumerGroupHeartbeat, 0, 1),
 ];
 
-/// Features with the lowest and the highest level, as Kafka 4.3.1 has them. The highest is finalized.
-const FEATURES: &[(&str, i16, i16)] = &[("group.version", 0, 1), ("metadata.version", 7, 30)];
+/// Features with the lowest and the highest level, as Kafka 4.3.1 has them. The highest is finalized, but for
+/// `transaction.version`, whose level is the cluster's.
+const FEATURES: &[(&str, i16, i16)] =
+    &[("group.version", 0, 1), ("metadata.version", 7, 30), (TRANSACTION_VERSION, 0, 2)];
+
+const TRANSACTION_VERSION: &str = "transaction.version";
 
 impl Cluster {
     pub(super) fn api_versions(&self, cx: &Context, request: &ApiVersionsRequest) -> Answer {
@@ -75,6 +88,24 @@ impl Cluster {
         (last >= first).then_some(first..=last)
     }
 
+    /// Finalizes another level of `transaction.version`, 0 to 2, as an operator would: clients learn of it by the features'
+    /// epoch.
+    pub fn set_transaction_version(&mut self, level: i16) {
+        self.transaction_version = level.clamp(0, 2);
+        self.features_epoch = self.features_epoch.saturating_add(1);
+    }
+
+    /// Level 0 is that of a feature that is not finalized.
+    fn finalized(&self, &(name, _, highest): &(&'static str, i16, i16)) -> Option<FinalizedFeatureKey> {
+        let level = if name == TRANSACTION_VERSION { self.transaction_version } else { highest };
+        (level > 0).then(|| FinalizedFeatureKey {
+            name: ByteString::from_static(name),
+            max_version_level: level,
+            min_version_level: level,
+            ..FinalizedFeatureKey::default()
+        })
+    }
+
     fn known_versions(&self, error: ErrorCode) -> ApiVersionsResponse {
         let versions = SERVED.iter().filter_map(|&(api, ..)| Some((api, self.served_versions(api)?)));
         let api_keys = versions.map(|(api, versions)| ApiVersion {
@@ -89,8 +120,8 @@ impl Cluster {
             error_code: error.0,
             api_keys: api_keys.collect(),
             supported_features: features.clone().map(supported).collect(),
-            finalized_features_epoch: 1,
-            finalized_features: features.map(finalized).collect(),
+            finalized_features_epoch: self.features_epoch,
+            finalized_features: features.filter_map(|feature| self.finalized(feature)).collect(),
             ..ApiVersionsResponse::default()
         }
     }
@@ -99,15 +130,6 @@ impl Cluster {
 fn supported(&(name, min_version, max_version): &(&'static str, i16, i16)) -> SupportedFeatureKey {
     let name = ByteString::from_static(name);
     SupportedFeatureKey { name, min_version, max_version, ..SupportedFeatureKey::default() }
-}
-
-fn finalized(&(name, _, level): &(&'static str, i16, i16)) -> FinalizedFeatureKey {
-    FinalizedFeatureKey {
-        name: ByteString::from_static(name),
-        max_version_level: level,
-        min_version_level: level,
-        ..FinalizedFeatureKey::default()
-    }
 }
 
 /// Letters and digits, and dashes and dots between them (KIP-511).

@@ -152,6 +152,7 @@ impl Cluster {
                 partition.elect(next);
             }
         }
+        self.elect_coordinators(now);
         self.fetches_may_complete = true;
         self.settle(now);
     }
@@ -166,6 +167,7 @@ impl Cluster {
                 partition.elect(Some(broker));
             }
         }
+        self.elect_coordinators(self.now);
     }
 
     /// Who leads the partition, and in which epoch.
@@ -180,6 +182,12 @@ impl Cluster {
     pub fn offsets(&self, topic: &str, partition: i32) -> Option<std::ops::Range<i64>> {
         let log = &self.partition(topic, partition)?.log;
         Some(log.start_offset()..log.next_offset())
+    }
+
+    /// The offset below which every transaction in the partition is decided.
+    #[must_use]
+    pub fn last_stable_offset(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.partition(topic, partition).map(Partition::last_stable_offset)
     }
 
     /// The batches of the partition as they stand in the log.

@@ -45,6 +45,23 @@ pub struct ClusterConfig {
     pub consumer_session_timeout: Duration,
     /// How often a KIP-848 member is told to send a heartbeat.
     pub consumer_heartbeat_interval: Duration,
+    /// The level of `transaction.version` that is finalized at the start: 2, the default, makes clients leave it to Produce
+    /// and TxnOffsetCommit to add partitions to a transaction, and gives every transaction an epoch of its own (KIP-890).
+    pub transaction_version: i16,
+    /// Longest transaction timeout a producer may ask for.
+    pub transaction_max_timeout: Duration,
+    /// How often transactions that take too long are looked for, and aborted.
+    pub transaction_abort_interval: Duration,
+    /// How long after the end of a transaction was answered its markers are written: until then the producer is told
+    /// CONCURRENT_TRANSACTIONS. 5 ms by default; Kafka needs as long as its brokers do.
+    pub transaction_marker_delay: Duration,
+    /// After how long without a transaction a transactional id is forgotten.
+    pub transactional_id_expiration: Duration,
+    /// After how long without a batch a partition forgets a producer. Kafka goes by the timestamps of the records, and so
+    /// does this.
+    pub producer_id_expiration: Duration,
+    /// How long a coordinator that took over from another answers COORDINATOR_LOAD_IN_PROGRESS. Zero by default.
+    pub coordinator_load_time: Duration,
     /// Most members of a group. 1,000 by default, where Kafka has no bound.
     pub max_group_size: usize,
 }
@@ -68,6 +85,13 @@ impl Default for ClusterConfig {
             max_session_timeout: Duration::from_secs(1800),
             consumer_session_timeout: Duration::from_secs(45),
             consumer_heartbeat_interval: Duration::from_secs(5),
+            transaction_version: 2,
+            transaction_max_timeout: Duration::from_mins(15),
+            transaction_abort_interval: Duration::from_secs(10),
+            transaction_marker_delay: Duration::from_millis(5),
+            transactional_id_expiration: Duration::from_hours(7 * 24),
+            producer_id_expiration: Duration::from_hours(24),
+            coordinator_load_time: Duration::ZERO,
             max_group_size: 1_000,
         }
     }

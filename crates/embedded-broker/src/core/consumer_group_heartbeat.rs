@@ -55,7 +55,7 @@ impl Cluster {
         cx: &Context,
         mut request: ConsumerGroupHeartbeatRequest,
     ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
-        self.check_coordinator(cx.broker, &request.group_id).map_err(wordless)?;
+        self.check_group_coordinator(cx.broker, &request.group_id).map_err(wordless)?;
         if cx.version == 0 && request.member_epoch == 0 && request.member_id.is_empty() {
             request.member_id = self.random.uuid().to_string().into();
         }

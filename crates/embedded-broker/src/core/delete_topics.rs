@@ -42,6 +42,7 @@ impl Cluster {
             Ok(name) => {
                 let topic_id = self.topics.remove(&name).map_or(wanted.topic_id, |topic| topic.id);
                 self.groups.drop_topic(&name);
+                self.pending_offsets.drop_topic(&name);
                 self.fetches_may_complete = true;
                 DeletableTopicResult { name: Some(name), topic_id, ..DeletableTopicResult::default() }
             }

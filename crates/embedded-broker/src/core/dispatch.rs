@@ -76,6 +76,7 @@ impl Cluster {
     /// Lets everything happen that a change made possible. Ends because every turn uses up a parked request or a
     /// waiting frame.
     pub(super) fn settle(&mut self, now: Instant) {
+        self.now = self.now.max(now);
         loop {
             if std::mem::take(&mut self.fetches_may_complete) {
                 self.complete_fetches(now);
@@ -117,6 +118,7 @@ impl Cluster {
 
     fn drop_parked(&mut self, id: ConnectionId) {
         self.parked_fetches.remove(&id);
+        self.parked_produces.remove(&id);
         self.delayed.retain(|_, delayed| delayed.connection != id);
     }
 
@@ -197,13 +199,22 @@ impl Cluster {
             Request::ApiVersions(body) => self.api_versions(cx, &body),
             Request::CreateTopics(body) => self.create_topics(body),
             Request::DeleteTopics(body) => self.delete_topics(cx, body),
-            Request::InitProducerId(body) => self.init_producer_id(&body),
+            Request::InitProducerId(body) => self.init_producer_id(cx, &body),
+            Request::AddPartitionsToTxn(body) => self.add_partitions_to_txn(cx, body),
+            Request::AddOffsetsToTxn(body) => self.add_offsets_to_txn(cx, &body),
+            Request::EndTxn(body) => self.end_txn(cx, &body),
+            Request::WriteTxnMarkers(body) => self.write_txn_markers(cx, &body),
+            Request::TxnOffsetCommit(body) => self.txn_offset_commit(cx, body),
+            Request::DescribeProducers(body) => self.describe_producers(cx, body),
+            Request::DescribeTransactions(body) => self.describe_transactions(cx, body),
+            Request::ListTransactions(body) => self.list_transactions(cx, &body),
             Request::DescribeCluster(body) => self.describe_cluster(&body),
             _ => Answer::Close,
         }
     }
 
-    fn answer(&mut self, now: Instant, id: ConnectionId, answer: Answer) {
+    /// Answers a request, or notes that its answer comes later.
+    pub(super) fn answer(&mut self, now: Instant, id: ConnectionId, answer: Answer) {
         // The client of a parked request may be gone.
         let Some(State::Busy(request)) = self.connections.get(&id).map(|connection| connection.state) else {
             if matches!(answer, Answer::Close) {

@@ -3,12 +3,20 @@
 use milena_protocol::{
     ErrorCode,
     messages::{
-        ApiVersionsResponse, ConsumerGroupHeartbeatResponse, CreateTopicsResponse, DeleteTopicsResponse,
-        DescribeClusterResponse, FindCoordinatorResponse, HeartbeatResponse, InitProducerIdResponse,
-        JoinGroupResponse, LeaveGroupResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataResponse,
-        OffsetCommitRequest, OffsetCommitResponse, OffsetFetchResponse, ProduceRequest, ProduceResponse,
-        Request, SyncGroupResponse, create_topics, delete_topics, find_coordinator, list_offsets, metadata,
-        offset_commit, offset_fetch, produce,
+        AddOffsetsToTxnResponse, AddPartitionsToTxnResponse, ApiVersionsResponse,
+        ConsumerGroupHeartbeatResponse, CreateTopicsResponse, DeleteTopicsResponse, DescribeClusterResponse,
+        DescribeProducersRequest, DescribeProducersResponse, DescribeTransactionsResponse, EndTxnResponse,
+        FindCoordinatorResponse, HeartbeatResponse, InitProducerIdResponse, JoinGroupResponse,
+        LeaveGroupResponse, ListOffsetsRequest, ListOffsetsResponse, ListTransactionsResponse,
+        MetadataResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchResponse, ProduceRequest,
+        ProduceResponse, Request, SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
+        WriteTxnMarkersRequest, WriteTxnMarkersResponse,
+        add_partitions_to_txn::{
+            AddPartitionsToTxnPartitionResult, AddPartitionsToTxnResult, AddPartitionsToTxnTopic,
+            AddPartitionsToTxnTopicResult,
+        },
+        create_topics, delete_topics, describe_producers, describe_transactions, find_coordinator,
+        list_offsets, metadata, offset_commit, offset_fetch, produce, txn_offset_commit, write_txn_markers,
     },
     wire::ByteString,
 };
@@ -67,6 +75,14 @@ pub(super) fn error_reply(request: &Request, version: i16, error: ErrorCode) -> 
         }
         Request::ListOffsets(request) => offsets_unlisted(request, error_code),
         Request::CreateTopics(_) | Request::DeleteTopics(_) => topics_error_reply(request, error_code),
+        Request::AddPartitionsToTxn(_)
+        | Request::AddOffsetsToTxn(_)
+        | Request::EndTxn(_)
+        | Request::WriteTxnMarkers(_)
+        | Request::TxnOffsetCommit(_)
+        | Request::DescribeProducers(_)
+        | Request::DescribeTransactions(_)
+        | Request::ListTransactions(_) => transaction_error_reply(request, version, error_code),
         request => group_error_reply(request, version, error_code),
     }
 }
@@ -110,6 +126,126 @@ fn topics_error_reply(request: &Request, error_code: i16) -> Answer {
         }
         _ => Answer::Close,
     }
+}
+
+fn transaction_error_reply(request: &Request, version: i16, error_code: i16) -> Answer {
+    match request {
+        Request::AddPartitionsToTxn(request) if version >= 4 => {
+            let results = request.transactions.iter().map(|transaction| AddPartitionsToTxnResult {
+                transactional_id: transaction.transactional_id.clone(),
+                topic_results: partitions_not_added(&transaction.topics, error_code),
+                ..Default::default()
+            });
+            let results_by_transaction = results.collect();
+            AddPartitionsToTxnResponse { results_by_transaction, ..AddPartitionsToTxnResponse::default() }
+                .into()
+        }
+        Request::AddPartitionsToTxn(request) => AddPartitionsToTxnResponse {
+            results_by_topic_v3_and_below: partitions_not_added(&request.v3_and_below_topics, error_code),
+            ..AddPartitionsToTxnResponse::default()
+        }
+        .into(),
+        Request::AddOffsetsToTxn(_) => {
+            AddOffsetsToTxnResponse { error_code, ..AddOffsetsToTxnResponse::default() }.into()
+        }
+        Request::EndTxn(_) => EndTxnResponse { error_code, ..EndTxnResponse::default() }.into(),
+        Request::WriteTxnMarkers(request) => markers_not_written(request, error_code),
+        Request::TxnOffsetCommit(request) => offsets_not_kept(request, error_code),
+        Request::DescribeProducers(request) => producers_untold(request, error_code),
+        Request::DescribeTransactions(request) => {
+            let states = request.transactional_ids.iter().map(|id| describe_transactions::TransactionState {
+                transactional_id: id.clone(),
+                error_code,
+                ..Default::default()
+            });
+            let transaction_states = states.collect();
+            DescribeTransactionsResponse { transaction_states, ..DescribeTransactionsResponse::default() }
+                .into()
+        }
+        Request::ListTransactions(_) => {
+            ListTransactionsResponse { error_code, ..ListTransactionsResponse::default() }.into()
+        }
+        _ => Answer::Close,
+    }
+}
+
+fn partitions_not_added(
+    topics: &[AddPartitionsToTxnTopic],
+    partition_error_code: i16,
+) -> Vec<AddPartitionsToTxnTopicResult> {
+    let topics = topics.iter().map(|topic| AddPartitionsToTxnTopicResult {
+        name: topic.name.clone(),
+        results_by_partition: topic
+            .partitions
+            .iter()
+            .map(|partition_index| AddPartitionsToTxnPartitionResult {
+                partition_index,
+                partition_error_code,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    });
+    topics.collect()
+}
+
+fn markers_not_written(request: &WriteTxnMarkersRequest, error_code: i16) -> Answer {
+    let topics = |marker: &write_txn_markers::WritableTxnMarker| {
+        let topics = marker.topics.iter().map(|topic| write_txn_markers::WritableTxnMarkerTopicResult {
+            name: topic.name.clone(),
+            partitions: topic
+                .partition_indexes
+                .iter()
+                .map(|partition_index| write_txn_markers::WritableTxnMarkerPartitionResult {
+                    partition_index,
+                    error_code,
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        });
+        topics.collect()
+    };
+    let markers = request.markers.iter().map(|marker| write_txn_markers::WritableTxnMarkerResult {
+        producer_id: marker.producer_id,
+        topics: topics(marker),
+        ..Default::default()
+    });
+    WriteTxnMarkersResponse { markers: markers.collect(), ..WriteTxnMarkersResponse::default() }.into()
+}
+
+fn offsets_not_kept(request: &TxnOffsetCommitRequest, error_code: i16) -> Answer {
+    let topics = request.topics.iter().map(|topic| txn_offset_commit::TxnOffsetCommitResponseTopic {
+        name: topic.name.clone(),
+        partitions: topic
+            .partitions
+            .iter()
+            .map(|partition| txn_offset_commit::TxnOffsetCommitResponsePartition {
+                partition_index: partition.partition_index,
+                error_code,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    });
+    TxnOffsetCommitResponse { topics: topics.collect(), ..TxnOffsetCommitResponse::default() }.into()
+}
+
+fn producers_untold(request: &DescribeProducersRequest, error_code: i16) -> Answer {
+    let topics = request.topics.iter().map(|topic| describe_producers::TopicResponse {
+        name: topic.name.clone(),
+        partitions: topic
+            .partition_indexes
+            .iter()
+            .map(|partition_index| describe_producers::PartitionResponse {
+                partition_index,
+                error_code,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    });
+    DescribeProducersResponse { topics: topics.collect(), ..DescribeProducersResponse::default() }.into()
 }
 
 fn group_error_reply(request: &Request, version: i16, error_code: i16) -> Answer {

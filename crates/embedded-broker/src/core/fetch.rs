@@ -6,10 +6,12 @@
 //! epochs are checked (KIP-320); a broker that does not lead says who does (version 16, KIP-951); sessions (KIP-227, in
 //! `fetch_sessions`).
 //!
+//! A reader of committed records sees up to the last stable offset, and is told which transactions were aborted of those
+//! that may have records in the reply: as many as an offset index with an entry every 4096 bytes can tell.
+//!
 //! Leaves out: batches that are cut off at the end of a reply; followers as
 //! clients (`replica_id` of 0 and more) and as servers (the preferred read replica is always -1); diverging epochs,
-//! because no log is ever truncated; transactions, so both isolation levels read up to the high watermark and nothing
-//! was aborted.
+//! because no log is ever truncated.
 
 use std::{
     collections::BTreeSet,
@@ -25,13 +27,15 @@ use milena_protocol::{
             FetchPartition, FetchTopic, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
         },
     },
+    wire::Listed,
 };
 
 use super::{
     BrokerId, Cluster, ConnectionId, Deadline,
     dispatch::{Answer, Context},
     fetch_sessions::{Answering, Mode},
-    topics::{Partition, Topic, Topics},
+    log::Slice,
+    topics::{Isolation, Partition, Topic, Topics},
 };
 
 /// `fetch.max.bytes` of a broker.
@@ -129,6 +133,7 @@ impl Cluster {
     fn read(&mut self, now: Instant, fetch: &ParkedFetch) -> FetchResponse {
         let ParkedFetch { broker, version, ref request, mode, .. } = *fetch;
         let by_id = version >= 13;
+        let isolation = Isolation::from_wire(request.isolation_level);
         let mut budget = Budget::new(request.max_bytes);
         let mut leaders = BTreeSet::new();
         let mut responses = Vec::with_capacity(request.topics.len());
@@ -137,7 +142,7 @@ impl Cluster {
             let mut answers = Vec::with_capacity(partitions.len());
             for wanted in partitions {
                 let answer = match &mut topic {
-                    Ok(topic) => read_partition(topic, broker, version, wanted, &mut budget),
+                    Ok(topic) => read_partition(topic, (broker, version), isolation, wanted, &mut budget),
                     Err(error) => failed(wanted.partition, *error),
                 };
                 leaders.extend(
@@ -178,6 +183,7 @@ impl ParkedFetch {
         if self.request.topics.is_empty() || min_bytes == 0 {
             return true;
         }
+        let isolation = Isolation::from_wire(self.request.isolation_level);
         let mut bytes = 0u64;
         for wanted in &self.request.topics {
             let Ok(topic) = topics.find(self.version >= 13, &wanted.topic, wanted.topic_id) else {
@@ -186,7 +192,8 @@ impl ParkedFetch {
             for wanted in &wanted.partitions {
                 let Ok(partition) = locate(topic, self.broker, wanted) else { return true };
                 let limit = u64::try_from(wanted.partition_max_bytes).unwrap_or(0);
-                bytes = bytes.saturating_add(partition.log.available(wanted.fetch_offset).min(limit));
+                let end = partition.readable_end(isolation);
+                bytes = bytes.saturating_add(partition.log.available(wanted.fetch_offset, end).min(limit));
                 if bytes >= min_bytes {
                     return true;
                 }
@@ -232,8 +239,8 @@ fn locate<'a>(
 
 fn read_partition(
     topic: &mut Topic,
-    broker: BrokerId,
-    version: i16,
+    (broker, version): (BrokerId, i16),
+    isolation: Isolation,
     wanted: &FetchPartition,
     budget: &mut Budget,
 ) -> PartitionData {
@@ -244,17 +251,21 @@ fn read_partition(
     if let Err(error) = located {
         return refused(version, wanted, partition, error);
     }
-    let log = &mut partition.log;
     let limit = usize::try_from(wanted.partition_max_bytes).unwrap_or(0).min(budget.left);
-    let records = log.read(wanted.fetch_offset, limit, !budget.started);
+    let from = wanted.fetch_offset;
+    let Slice { bytes: records, upper_bound } = partition.read(from, isolation, limit, !budget.started);
     budget.take(&records);
+    let aborted_transactions = match isolation {
+        Isolation::Uncommitted => None,
+        Isolation::Committed if records.is_empty() => Some(Listed::default()),
+        Isolation::Committed => Some(partition.aborted.between(from, upper_bound).into()),
+    };
     PartitionData {
         partition_index: wanted.partition,
-        high_watermark: log.next_offset(),
-        last_stable_offset: log.next_offset(),
-        log_start_offset: log.start_offset(),
-        // Null: nothing was aborted.
-        aborted_transactions: None,
+        high_watermark: partition.log.next_offset(),
+        last_stable_offset: partition.last_stable_offset(),
+        log_start_offset: partition.log.start_offset(),
+        aborted_transactions,
         records: Some(records),
         ..PartitionData::default()
     }

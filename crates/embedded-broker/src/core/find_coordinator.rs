@@ -1,7 +1,6 @@
 //! FindCoordinator: which broker looks after a group or a transactional id.
 //!
-//! Imitates Kafka 4.3.1: one key to version 3, many from version 4. The coordinator follows from the key's hash and the
-//! brokers that are up, as the leader of one of 50 partitions of `__consumer_offsets` would.
+//! Imitates Kafka 4.3.1: one key to version 3, many from version 4. Who coordinates is in `coordinators`.
 //!
 //! Leaves out: share groups (INVALID_REQUEST), and the internal topics themselves.
 
@@ -12,15 +11,13 @@ use milena_protocol::{
 };
 
 use super::{
-    BrokerId, Cluster,
+    Cluster,
+    coordinators::Kind,
     dispatch::{Answer, Context},
 };
 
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
-
-/// Partitions of `__consumer_offsets`.
-const COORDINATOR_PARTITIONS: u32 = 50;
 
 impl Cluster {
     pub(super) fn find_coordinator(&self, cx: &Context, request: FindCoordinatorRequest) -> Answer {
@@ -46,13 +43,6 @@ impl Cluster {
         .into()
     }
 
-    /// The broker that coordinates the group or the transactional id.
-    pub(super) fn coordinator(&self, key: &str) -> Option<BrokerId> {
-        let partition = java_hash(key) % COORDINATOR_PARTITIONS;
-        let index = partition as usize % self.up.len().max(1);
-        self.up.iter().nth(index).copied()
-    }
-
     fn coordinator_of(&self, key: ByteString, key_type: i8) -> Coordinator {
         let refused = |error: ErrorCode, key| Coordinator {
             key,
@@ -65,7 +55,9 @@ impl Cluster {
         if key_type != GROUP && key_type != TRANSACTION || key.is_empty() && key_type == TRANSACTION {
             return refused(ErrorCode::INVALID_REQUEST, key);
         }
-        let found = self.coordinator(&key).and_then(|id| Some((id, self.brokers.get(&id)?)));
+        let kind = if key_type == TRANSACTION { Kind::Transaction } else { Kind::Group };
+        let broker = self.coordinators.seat(kind, &key).broker;
+        let found = broker.and_then(|id| Some((id, self.brokers.get(&id)?)));
         let Some((id, broker)) = found else { return refused(ErrorCode::COORDINATOR_NOT_AVAILABLE, key) };
         Coordinator {
             key,
@@ -75,9 +67,4 @@ impl Cluster {
             ..Coordinator::default()
         }
     }
-}
-
-/// `String.hashCode` without its sign, which decides the partition in Kafka.
-fn java_hash(key: &str) -> u32 {
-    key.encode_utf16().fold(0u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into())) & 0x7fff_ffff
 }

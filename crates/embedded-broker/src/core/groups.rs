@@ -17,7 +17,7 @@ use milena_protocol::{
 
 use super::{
     BrokerId, Cluster, ConnectionId, Deadline, classic_group::ClassicGroup, consumer_group::ConsumerGroup,
-    detach::Detach,
+    coordinators, detach::Detach,
 };
 
 /// Groups that the cluster holds; more are refused.
@@ -32,7 +32,7 @@ pub(super) struct Groups(BTreeMap<ByteString, Group>);
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) kind: Kind,
-    pub(super) offsets: BTreeMap<(ByteString, i32), CommittedOffset>,
+    pub(super) offsets: BTreeMap<(ByteString, i32), StoredOffset>,
 }
 
 #[derive(Debug)]
@@ -50,6 +50,14 @@ pub struct CommittedOffset {
     pub leader_epoch: i32,
     /// What the client wrote beside it.
     pub metadata: ByteString,
+}
+
+/// An offset, and where in the partition of `__consumer_offsets` it would be.
+#[derive(Clone, Debug)]
+pub(super) struct StoredOffset {
+    pub(super) committed: CommittedOffset,
+    /// The higher, the later it was written.
+    pub(super) position: i64,
 }
 
 impl Groups {
@@ -140,7 +148,8 @@ impl Cluster {
     /// What the group has committed for the partition.
     #[must_use]
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<&CommittedOffset> {
-        self.groups.named(group)?.offsets.get(&(topic.into(), partition))
+        let stored = self.groups.named(group)?.offsets.get(&(topic.into(), partition))?;
+        Some(&stored.committed)
     }
 
     /// Which partitions each member of a KIP-848 group may use, by member id. Empty for other groups: what a classic
@@ -154,11 +163,11 @@ impl Cluster {
     }
 
     /// Whether requests for the group are right at `broker`.
-    pub(super) fn check_coordinator(&self, broker: BrokerId, group: &str) -> Result<(), ErrorCode> {
+    pub(super) fn check_group_coordinator(&self, broker: BrokerId, group: &str) -> Result<(), ErrorCode> {
         if group.is_empty() {
             return Err(ErrorCode::INVALID_GROUP_ID);
         }
-        if self.coordinator(group) == Some(broker) { Ok(()) } else { Err(ErrorCode::NOT_COORDINATOR) }
+        self.check_coordinator(broker, coordinators::Kind::Group, group)
     }
 
     pub(super) fn expire_groups(&mut self, now: Instant) {

@@ -20,7 +20,7 @@ impl Cluster {
     }
 
     fn try_heartbeat(&mut self, cx: &Context, request: &HeartbeatRequest) -> Result<(), ErrorCode> {
-        self.check_coordinator(cx.broker, &request.group_id)?;
+        self.check_group_coordinator(cx.broker, &request.group_id)?;
         let group = self.groups.named_mut(&request.group_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
         let group = group.classic().ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
         group.heartbeat(cx.now, &request.member_id, request.group_instance_id.as_ref(), request.generation_id)

@@ -67,7 +67,7 @@ impl Cluster {
     }
 
     fn try_join(&mut self, cx: &Context, request: JoinGroupRequest) -> Result<Answer, ErrorCode> {
-        self.check_coordinator(cx.broker, &request.group_id)?;
+        self.check_group_coordinator(cx.broker, &request.group_id)?;
         let session_timeout = Duration::from_millis(request.session_timeout_ms.try_into().unwrap_or(0));
         if !(self.config.min_session_timeout..=self.config.max_session_timeout).contains(&session_timeout) {
             return Err(ErrorCode::INVALID_SESSION_TIMEOUT);

@@ -22,7 +22,7 @@ use super::{
 impl Cluster {
     pub(super) fn leave_group(&mut self, cx: &Context, request: LeaveGroupRequest) -> Answer {
         let group_id = request.group_id;
-        if let Err(error) = self.check_coordinator(cx.broker, &group_id) {
+        if let Err(error) = self.check_group_coordinator(cx.broker, &group_id) {
             return LeaveGroupResponse { error_code: error.0, ..LeaveGroupResponse::default() }.into();
         }
         if cx.version < 3 {

@@ -1,9 +1,10 @@
 //! ListOffsets: the offset of a time.
 //!
 //! Imitates Kafka 4.3.1 for a log that is not tiered: earliest (-2, and -4), latest (-1), the largest timestamp (-3), or
-//! the first record at or after a time; -1 for an offset that there is none of.
+//! the first record at or after a time; -1 for an offset that there is none of. For a reader of committed records the end
+//! is the last stable offset.
 //!
-//! Leaves out: tiered offsets (-5 and -6 find none), and the last stable offset, which is the high watermark here.
+//! Leaves out: tiered offsets (-5 and -6 find none).
 
 use milena_protocol::{
     ErrorCode,
@@ -20,7 +21,7 @@ use super::{
     Cluster,
     dispatch::{Answer, Context},
     log::{Entry, Log},
-    topics::Partition,
+    topics::{Isolation, Partition},
 };
 
 const LATEST: i64 = -1;
@@ -30,8 +31,10 @@ const EARLIEST_LOCAL: i64 = -4;
 
 impl Cluster {
     pub(super) fn list_offsets(&mut self, cx: &Context, request: ListOffsetsRequest) -> Answer {
+        let isolation = Isolation::from_wire(request.isolation_level);
         let topics = request.topics.into_iter().map(|ListOffsetsTopic { name, partitions, .. }| {
-            let found = partitions.iter().map(|wanted| self.list_offset(cx, &name, wanted)).collect();
+            let found =
+                partitions.iter().map(|wanted| self.list_offset(cx, &name, isolation, wanted)).collect();
             ListOffsetsTopicResponse { name, partitions: found, ..ListOffsetsTopicResponse::default() }
         });
         ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }.into()
@@ -41,13 +44,14 @@ impl Cluster {
         &mut self,
         cx: &Context,
         topic: &str,
+        isolation: Isolation,
         wanted: &ListOffsetsPartition,
     ) -> ListOffsetsPartitionResponse {
         let topic = self.topics.named_mut(topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
         let found = topic.and_then(|topic| {
             let partition = topic.partition_mut(wanted.partition_index)?;
             partition.check_leader(cx.broker, wanted.current_leader_epoch)?;
-            offset_of(partition, wanted.timestamp)
+            offset_of(partition, isolation, wanted.timestamp)
         });
         let (error, found) = match found {
             Ok(found) => (ErrorCode::NONE, found),
@@ -74,13 +78,12 @@ impl Found {
     const NONE: Self = Self { offset: -1, timestamp: -1, leader_epoch: -1 };
 }
 
-fn offset_of(partition: &mut Partition, timestamp: i64) -> Result<Found, ErrorCode> {
+fn offset_of(partition: &mut Partition, isolation: Isolation, timestamp: i64) -> Result<Found, ErrorCode> {
+    let end = partition.readable_end(isolation);
+    let readable = |found: Found| if found.offset < end { found } else { Found::NONE };
     let log = &mut partition.log;
     match timestamp {
-        LATEST => {
-            let (offset, leader_epoch) = (log.next_offset(), partition.leader_epoch);
-            Ok(Found { offset, timestamp: -1, leader_epoch })
-        }
+        LATEST => Ok(Found { offset: end, timestamp: -1, leader_epoch: partition.leader_epoch }),
         EARLIEST | EARLIEST_LOCAL => {
             let leader_epoch =
                 log.entries().next().map_or(partition.leader_epoch, |entry| entry.leader_epoch);
@@ -89,13 +92,13 @@ fn offset_of(partition: &mut Partition, timestamp: i64) -> Result<Found, ErrorCo
         MAX_TIMESTAMP => {
             // Of batches with the same one, the first.
             let latest = log.entries().rev().max_by_key(|entry| entry.max_timestamp).copied();
-            Ok(latest
-                .and_then(|entry| first_record_at(log, entry, entry.max_timestamp))
-                .unwrap_or(Found::NONE))
+            let found = latest.and_then(|entry| first_record_at(log, entry, entry.max_timestamp));
+            Ok(found.map_or(Found::NONE, readable))
         }
         timestamp if timestamp >= 0 => {
             let batch = log.entries().find(|entry| entry.max_timestamp >= timestamp).copied();
-            Ok(batch.and_then(|entry| first_record_at(log, entry, timestamp)).unwrap_or(Found::NONE))
+            let found = batch.and_then(|entry| first_record_at(log, entry, timestamp));
+            Ok(found.map_or(Found::NONE, readable))
         }
         -6 | -5 => Ok(Found::NONE),
         _ => Err(ErrorCode::UNSUPPORTED_VERSION),

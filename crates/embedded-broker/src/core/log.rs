@@ -2,7 +2,7 @@
 //!
 //! A batch is copied once, when it is appended behind the open block. Reading freezes what the open block holds so far
 //! and hands out slices of it. Compaction and time-based retention do not happen; [`Log::retain`] drops the oldest
-//! batches by size.
+//! batches by size. What of it is stable is for `topics::Partition` to say.
 
 use std::collections::VecDeque;
 
@@ -18,6 +18,9 @@ const LARGEST_BLOCK: usize = 1 << 20;
 /// that catches up should not need a request for each of the small slices that a consumer at the end left behind.
 const WORTH_A_REPLY: usize = 64 << 10;
 
+/// `index.interval.bytes`: so many bytes after an entry of its offset index, Kafka makes the next.
+const INDEX_INTERVAL: usize = 4096;
+
 /// A batch in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
@@ -25,6 +28,8 @@ pub(crate) struct Entry {
     pub(crate) last_offset: i64,
     pub(crate) leader_epoch: i32,
     pub(crate) max_timestamp: i64,
+    /// Whether Kafka's offset index would have an entry of it.
+    is_indexed: bool,
     /// Bytes before the batch since the partition was made.
     position: u64,
     len: usize,
@@ -52,6 +57,17 @@ pub(crate) struct Log {
     open: BytesMut,
     open_position: u64,
     block: usize,
+    /// Bytes since the last indexed batch.
+    unindexed: usize,
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(crate) struct Slice {
+    /// Whole batches.
+    pub(crate) bytes: Bytes,
+    /// An offset that no record of the batches reaches: as far behind them as an offset index with gaps can tell.
+    pub(crate) upper_bound: i64,
 }
 
 impl Log {
@@ -64,6 +80,7 @@ impl Log {
             open: BytesMut::new(),
             open_position: 0,
             block: FIRST_BLOCK,
+            unindexed: 0,
         }
     }
 
@@ -72,8 +89,7 @@ impl Log {
         self.start_offset
     }
 
-    /// The offset of the next record: the high watermark and the last stable offset too, since every replica is the
-    /// same memory and transactions are not supported.
+    /// The offset of the next record: the high watermark too, since every replica is the same memory.
     pub(crate) const fn next_offset(&self) -> i64 {
         self.next_offset
     }
@@ -95,11 +111,14 @@ impl Log {
         append_assigned(batch, base_offset, leader_epoch, append_time, &mut self.open);
         let last_offset = base_offset.saturating_add(batch.header().last_offset_delta.into());
         let max_timestamp = append_time.unwrap_or(batch.header().max_timestamp);
+        let is_indexed = self.unindexed > INDEX_INTERVAL;
+        self.unindexed = if is_indexed { len } else { self.unindexed.saturating_add(len) };
         self.entries.push_back(Entry {
             base_offset,
             last_offset,
             leader_epoch,
             max_timestamp,
+            is_indexed,
             position,
             len,
         });
@@ -107,27 +126,43 @@ impl Log {
         base_offset
     }
 
-    /// Bytes from the batch with `offset` to the end.
-    pub(crate) fn available(&self, offset: i64) -> u64 {
-        let Some(first) = self.entries.get(self.index_of(offset)) else { return 0 };
-        self.end().saturating_sub(first.position)
+    /// Bytes of the batches from the one with `from` to the last one below `to`.
+    pub(crate) fn available(&self, from: i64, to: i64) -> u64 {
+        let Some(first) = self.entries.get(self.index_of(from)) else { return 0 };
+        self.end_below(to).saturating_sub(first.position)
     }
 
-    /// Whole batches from the one with `offset` on, of at most `max_bytes`, or the first one whatever its size if
-    /// `at_least_one` (KIP-74).
-    pub(crate) fn read(&mut self, offset: i64, max_bytes: usize, at_least_one: bool) -> Bytes {
-        let first = self.index_of(offset);
-        let Some(from) = self.entries.get(first).copied() else { return Bytes::new() };
-        if from.len > max_bytes && !at_least_one {
+    /// Whole batches from the one with `from` on that lie below `to`, of at most `max_bytes`, or the first one whatever its
+    /// size if `at_least_one` (KIP-74).
+    pub(crate) fn read(&mut self, from: i64, to: i64, max_bytes: usize, at_least_one: bool) -> Slice {
+        let bytes = self.read_bytes(from, to, max_bytes, at_least_one);
+        let first = self.entries.get(self.index_of(from));
+        let (start, first_len) = first.map_or((self.end(), 0), |entry| (entry.position, entry.len));
+        // Kafka's replies end where the limit is, in the middle of a batch.
+        let end = start.saturating_add(max_bytes.max(first_len) as u64).min(self.end_below(to));
+        // At most an interval of batches is passed over.
+        let mut beyond = self.entries.range(self.entries.partition_point(|entry| entry.position < end)..);
+        let indexed = beyond.find(|entry| entry.is_indexed);
+        let upper_bound = indexed.map_or(self.next_offset, |entry| entry.last_offset);
+        Slice { bytes, upper_bound }
+    }
+
+    fn read_bytes(&mut self, from: i64, to: i64, max_bytes: usize, at_least_one: bool) -> Bytes {
+        let Some(first) =
+            self.entries.get(self.index_of(from)).copied().filter(|first| first.base_offset < to)
+        else {
+            return Bytes::new();
+        };
+        if first.len > max_bytes && !at_least_one {
             return Bytes::new();
         }
-        let limit = from.position.saturating_add(max_bytes as u64);
+        let limit = first.position.saturating_add(max_bytes as u64).min(self.end_below(to));
         let fitting = match self.entries.back() {
             Some(last) if last.end() <= limit => self.entries.len(),
             _ => self.entries.partition_point(|entry| entry.end() <= limit),
         };
-        let to = fitting.checked_sub(1).and_then(|last| self.entries.get(last)).map_or(0, Entry::end);
-        self.slice(from.position, to.max(from.end()))
+        let end = fitting.checked_sub(1).and_then(|last| self.entries.get(last)).map_or(0, Entry::end);
+        self.slice(first.position, end.max(first.end()))
     }
 
     /// The batch at `entry`.
@@ -158,6 +193,14 @@ impl Log {
             Some(last) if last.base_offset <= offset => self.entries.len() - 1,
             _ => self.entries.partition_point(|entry| entry.last_offset < offset),
         }
+    }
+
+    /// Where the batches end that lie below `offset`.
+    fn end_below(&self, offset: i64) -> u64 {
+        if offset >= self.next_offset {
+            return self.end();
+        }
+        self.entries.get(self.index_of(offset)).map_or(self.end(), |entry| entry.position)
     }
 
     fn end(&self) -> u64 {

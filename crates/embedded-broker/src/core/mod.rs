@@ -6,8 +6,11 @@
 //!
 //! # What it is not
 //! Nothing is written to disk, replicas are the same memory (a record is replicated when it is appended), there are no
-//! transactions, quotas, ACLs, share groups or tiered storage. Each API's file opens with what it leaves out.
+//! quotas, ACLs, share groups, two-phase commits or tiered storage. Each API's file opens with what it leaves out.
 
+mod aborted_transactions;
+mod add_offsets_to_txn;
+mod add_partitions_to_txn;
 mod api_versions;
 mod assignor;
 mod broker;
@@ -17,11 +20,15 @@ mod config;
 mod connection;
 mod consumer_group;
 mod consumer_group_heartbeat;
+mod coordinators;
 mod create_topics;
 mod delete_topics;
 mod describe_cluster;
+mod describe_producers;
+mod describe_transactions;
 mod detach;
 mod dispatch;
+mod end_txn;
 mod error_reply;
 mod faults;
 mod fetch;
@@ -33,16 +40,23 @@ mod init_producer_id;
 mod join_group;
 mod leave_group;
 mod list_offsets;
+mod list_transactions;
 mod log;
 mod metadata;
 mod offset_commit;
 mod offset_fetch;
+mod pending_offsets;
 mod produce;
+mod produce_in_transaction;
 mod producer_state;
 mod random;
 mod sync_group;
 mod topic_config;
 mod topics;
+mod transaction;
+mod transactions;
+mod txn_offset_commit;
+mod write_txn_markers;
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -54,8 +68,9 @@ use bytes::Bytes;
 use milena_protocol::wire::Frame;
 
 use self::{
-    broker::Broker, clock::Clock, connection::Connection, dispatch::Delayed, fetch::ParkedFetch,
-    fetch_sessions::FetchSessions, groups::Groups, random::Random, topics::Topics,
+    broker::Broker, clock::Clock, connection::Connection, coordinators::Coordinators, dispatch::Delayed,
+    fetch::ParkedFetch, fetch_sessions::FetchSessions, groups::Groups, pending_offsets::PendingOffsets,
+    produce_in_transaction::ParkedProduce, random::Random, topics::Topics, transactions::Transactions,
 };
 pub use self::{
     broker::{CreateTopicError, UnknownPartition},
@@ -111,15 +126,26 @@ pub struct Deadline {
 pub struct Cluster {
     config: ClusterConfig,
     clock: Clock,
+    /// The latest time that anybody told.
+    now: Instant,
     random: Random,
     brokers: BTreeMap<BrokerId, Broker>,
     /// Those of `brokers` that are not stopped.
     up: BTreeSet<BrokerId>,
     topics: Topics,
+    coordinators: Coordinators,
     groups: Groups,
+    /// Offsets that wait for their transactions, beside those of `groups`.
+    pending_offsets: PendingOffsets,
+    transactions: Transactions,
     next_producer_id: i64,
+    /// The finalized level of `transaction.version`.
+    transaction_version: i16,
+    /// Rises with every change of a finalized feature.
+    features_epoch: i64,
     connections: BTreeMap<ConnectionId, Connection>,
     parked_fetches: BTreeMap<ConnectionId, ParkedFetch>,
+    parked_produces: BTreeMap<ConnectionId, ParkedProduce>,
     fetch_sessions: FetchSessions,
     /// True when a parked fetch may have what it waits for.
     fetches_may_complete: bool,
@@ -140,16 +166,24 @@ impl Cluster {
     pub fn new(config: ClusterConfig, now: Instant, unix_ms: i64) -> Self {
         let ids = (1..=i32::from(config.brokers.max(1))).map(BrokerId);
         let brokers: BTreeMap<_, _> = ids.map(|id| (id, Broker::new("127.0.0.1", 9091 + id.0))).collect();
+        let up: BTreeSet<BrokerId> = brokers.keys().copied().collect();
         Self {
             clock: Clock::new(now, unix_ms),
+            now,
             random: Random::new(config.seed),
-            up: brokers.keys().copied().collect(),
+            coordinators: Coordinators::new(&up),
+            up,
             brokers,
             topics: Topics::default(),
             groups: Groups::default(),
+            pending_offsets: PendingOffsets::default(),
+            transactions: Transactions::default(),
+            transaction_version: config.transaction_version.clamp(0, 2),
+            features_epoch: 1,
             next_producer_id: 1_000,
             connections: BTreeMap::new(),
             parked_fetches: BTreeMap::new(),
+            parked_produces: BTreeMap::new(),
             fetch_sessions: FetchSessions::default(),
             fetches_may_complete: false,
             delayed: BTreeMap::new(),
@@ -176,6 +210,7 @@ impl Cluster {
     ///
     /// Bytes that are not a request of Kafka's end the connection, as they do at a broker.
     pub fn handle_frame(&mut self, now: Instant, broker: BrokerId, connection: ConnectionId, frame: Bytes) {
+        self.now = self.now.max(now);
         self.receive(now, broker, connection, frame);
         self.settle(now);
     }
@@ -189,7 +224,10 @@ impl Cluster {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = self.now.max(now);
         self.send_delayed(now);
+        self.advance_transactions(now);
+        self.retry_produces(now);
         self.expire_fetches(now);
         self.expire_groups(now);
         self.settle(now);
@@ -207,7 +245,14 @@ impl Cluster {
             .delayed
             .first_key_value()
             .map(|((at, _), _)| Deadline { at: *at, why: "a delayed reply is due" });
-        [delayed, self.fetch_deadline(), self.groups.deadline()].into_iter().flatten().min()
+        let deadlines = [
+            delayed,
+            self.fetch_deadline(),
+            self.groups.deadline(),
+            self.transactions_deadline(),
+            self.produces_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Whether a request is under way on the connection: what follows on it waits.

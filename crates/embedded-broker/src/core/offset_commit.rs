@@ -4,7 +4,7 @@
 //! kin), a client without a group commits with generation -1 to a group that has no members, topics come by id from version
 //! 10, and what a client writes beside an offset is at most 4096 bytes.
 //!
-//! Leaves out: transactions; the retention time of version 4 and before (offsets stay); the older epochs that KIP-1251
+//! Leaves out: the retention time of version 4 and before (offsets stay); the older epochs that KIP-1251
 //! lets a member commit with.
 
 use milena_protocol::{
@@ -22,12 +22,12 @@ use super::{
     Cluster,
     detach::Detach,
     dispatch::{Answer, Context},
-    groups::{CommittedOffset, Group, Kind},
+    groups::{CommittedOffset, Group, Kind, StoredOffset},
     topics::Topic,
 };
 
 /// `offset.metadata.max.bytes`.
-const MAX_METADATA: usize = 4096;
+pub(super) const MAX_METADATA: usize = 4096;
 
 impl Cluster {
     pub(super) fn offset_commit(&mut self, cx: &Context, request: OffsetCommitRequest) -> Answer {
@@ -35,12 +35,14 @@ impl Cluster {
         let by_id = cx.version >= 10;
         let topics = request.topics.into_iter().map(|data| {
             let topic = self.topics.find(by_id, &data.name, data.topic_id);
+            let written = self.pending_offsets.partition_mut(&request.group_id);
             let mut group = self.groups.named_mut(&request.group_id);
             let partitions = data.partitions.into_iter().map(|partition| {
                 let partition_index = partition.partition_index;
                 let committed = allowed.and(topic).and_then(|topic| {
                     topic.partition(partition_index)?;
-                    commit(group.as_mut().ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?, topic, partition)
+                    let group = group.as_mut().ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
+                    commit(group, written.take_position(), topic, partition)
                 });
                 OffsetCommitResponsePartition {
                     partition_index,
@@ -59,7 +61,7 @@ impl Cluster {
     }
 
     fn check_committer(&mut self, cx: &Context, request: &OffsetCommitRequest) -> Result<(), ErrorCode> {
-        self.check_coordinator(cx.broker, &request.group_id)?;
+        self.check_group_coordinator(cx.broker, &request.group_id)?;
         let generation = request.generation_id_or_member_epoch;
         if self.groups.named(&request.group_id).is_none() {
             if generation < 0 {
@@ -87,7 +89,12 @@ impl Cluster {
     }
 }
 
-fn commit(group: &mut Group, topic: &Topic, data: OffsetCommitRequestPartition) -> Result<(), ErrorCode> {
+fn commit(
+    group: &mut Group,
+    position: i64,
+    topic: &Topic,
+    data: OffsetCommitRequestPartition,
+) -> Result<(), ErrorCode> {
     let metadata = data.committed_metadata.detached().unwrap_or_default();
     if metadata.len() > MAX_METADATA {
         return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
@@ -98,6 +105,6 @@ fn commit(group: &mut Group, topic: &Topic, data: OffsetCommitRequestPartition) 
         metadata,
     };
     let name: ByteString = topic.name.clone();
-    group.offsets.insert((name, data.partition_index), committed);
+    group.offsets.insert((name, data.partition_index), StoredOffset { committed, position });
     Ok(())
 }

@@ -1,9 +1,8 @@
 //! OffsetFetch: one group to version 7, many from version 8; some topics or, with null, all.
 //!
 //! Imitates Kafka 4.3.1: an offset that was never committed is -1 without an error, also in a group that does not exist;
-//! from version 9 a KIP-848 member is held to its epoch, and from version 10 topics come by id.
-//!
-//! Leaves out: `require_stable` has nothing to wait for without transactions.
+//! from version 9 a KIP-848 member is held to its epoch, and from version 10 topics come by id. Who wants stable offsets
+//! (version 7) is told UNSTABLE_OFFSET_COMMIT while a transaction that commits one is open.
 
 use milena_protocol::{
     ErrorCode,
@@ -21,13 +20,17 @@ use milena_protocol::{
 use super::{
     Cluster,
     dispatch::{Answer, Context},
-    groups::{CommittedOffset, Group, Kind},
+    groups::{Group, Kind, StoredOffset},
+    pending_offsets::Place,
 };
 
 impl Cluster {
     pub(super) fn offset_fetch(&self, cx: &Context, request: OffsetFetchRequest) -> Answer {
         if cx.version >= 8 {
-            let groups = request.groups.into_iter().map(|wanted| self.group_offsets(cx, wanted));
+            let groups = request
+                .groups
+                .into_iter()
+                .map(|wanted| self.group_offsets(cx, request.require_stable, wanted));
             return OffsetFetchResponse { groups: groups.collect(), ..OffsetFetchResponse::default() }.into();
         }
         let topics = request.topics.map(|topics| {
@@ -43,7 +46,7 @@ impl Cluster {
             topics,
             ..OffsetFetchRequestGroup::default()
         };
-        let group = self.group_offsets(cx, wanted);
+        let group = self.group_offsets(cx, request.require_stable, wanted);
         OffsetFetchResponse {
             error_code: group.error_code,
             topics: group.topics.into_iter().map(single).collect(),
@@ -52,17 +55,23 @@ impl Cluster {
         .into()
     }
 
-    fn group_offsets(&self, cx: &Context, wanted: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+    fn group_offsets(
+        &self,
+        cx: &Context,
+        require_stable: bool,
+        wanted: OffsetFetchRequestGroup,
+    ) -> OffsetFetchResponseGroup {
         let group = self.groups.named(&wanted.group_id);
+        let asked = Asked { group_id: &wanted.group_id, group, require_stable };
         let (error, topics) = match self.check_fetcher(cx, &wanted, group) {
             Err(error) => (error, Vec::new()),
             Ok(()) => (
                 ErrorCode::NONE,
                 match wanted.topics {
                     Some(topics) => {
-                        topics.into_iter().map(|topic| self.some_offsets(cx, group, topic)).collect()
+                        topics.into_iter().map(|topic| self.some_offsets(cx, &asked, topic)).collect()
                     }
-                    None => self.all_offsets(cx, group),
+                    None => self.all_offsets(cx, &asked),
                 },
             ),
         };
@@ -80,7 +89,7 @@ impl Cluster {
         wanted: &OffsetFetchRequestGroup,
         group: Option<&Group>,
     ) -> Result<(), ErrorCode> {
-        self.check_coordinator(cx.broker, &wanted.group_id)?;
+        self.check_group_coordinator(cx.broker, &wanted.group_id)?;
         match (group.map(|group| &group.kind), &wanted.member_id) {
             (Some(Kind::Consumer(group)), Some(member_id)) => {
                 group.check_epoch(member_id, wanted.member_epoch)
@@ -92,7 +101,7 @@ impl Cluster {
     fn some_offsets(
         &self,
         cx: &Context,
-        group: Option<&Group>,
+        asked: &Asked<'_>,
         wanted: OffsetFetchRequestTopics,
     ) -> OffsetFetchResponseTopics {
         let by_id = cx.version >= 10;
@@ -104,17 +113,17 @@ impl Cluster {
             Err(error) => Err(error),
         };
         let partitions = wanted.partition_indexes.iter().map(|index| match &name {
-            Ok(name) => offset(index, group.and_then(|group| group.offsets.get(&(name.clone(), index)))),
+            Ok(name) => self.offset(asked, name, index),
             Err(error) => OffsetFetchResponsePartitions { error_code: error.0, ..offset(index, None) },
         });
         let partitions = partitions.collect();
         topic_offsets(wanted.name, wanted.topic_id, partitions)
     }
 
-    fn all_offsets(&self, cx: &Context, group: Option<&Group>) -> Vec<OffsetFetchResponseTopics> {
+    fn all_offsets(&self, cx: &Context, asked: &Asked<'_>) -> Vec<OffsetFetchResponseTopics> {
         let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
-        for ((name, index), committed) in group.iter().flat_map(|group| &group.offsets) {
-            let partition = offset(*index, Some(committed));
+        for (name, index) in asked.group.iter().flat_map(|group| group.offsets.keys()) {
+            let partition = self.offset(asked, name, *index);
             match topics.last_mut() {
                 Some(last) if last.name == *name => last.partitions.push(partition),
                 _ => {
@@ -127,6 +136,22 @@ impl Cluster {
         topics.retain(|topic| cx.version < 10 || !topic.topic_id.is_zero());
         topics
     }
+
+    fn offset(&self, asked: &Asked<'_>, topic: &ByteString, index: i32) -> OffsetFetchResponsePartitions {
+        let place: Place = (asked.group_id.clone(), topic.clone(), index);
+        if asked.require_stable && self.pending_offsets.is_pending(&place) {
+            let error_code = ErrorCode::UNSTABLE_OFFSET_COMMIT.0;
+            return OffsetFetchResponsePartitions { error_code, ..offset(index, None) };
+        }
+        offset(index, asked.group.and_then(|group| group.offsets.get(&(topic.clone(), index))))
+    }
+}
+
+/// The group whose offsets are wanted.
+struct Asked<'a> {
+    group_id: &'a ByteString,
+    group: Option<&'a Group>,
+    require_stable: bool,
 }
 
 fn topic_offsets(
@@ -137,7 +162,8 @@ fn topic_offsets(
     OffsetFetchResponseTopics { name, topic_id, partitions, ..OffsetFetchResponseTopics::default() }
 }
 
-fn offset(partition_index: i32, committed: Option<&CommittedOffset>) -> OffsetFetchResponsePartitions {
+fn offset(partition_index: i32, stored: Option<&StoredOffset>) -> OffsetFetchResponsePartitions {
+    let committed = stored.map(|stored| &stored.committed);
     OffsetFetchResponsePartitions {
         partition_index,
         committed_offset: committed.map_or(-1, |committed| committed.offset),

@@ -2,13 +2,14 @@
 //!
 //! Imitates Kafka 4.3.1: topics by name before version 13 and by id from then on; acks 0, 1 and all; one batch of magic 2 per
 //! partition, its size and CRC checked; repeated and out-of-order batches of idempotent producers (see
-//! `producer_state`); a broker that does not lead says who does (version 10, KIP-951); an error of a request with acks 0,
-//! which has no answer, ends the connection.
+//! `producer_state`); batches of a transaction only where the coordinator knows of it (`produce_in_transaction`); a
+//! broker that does not lead says who does (version 10, KIP-951); an error of a request with acks 0, which has no answer,
+//! ends the connection.
 //!
-//! Leaves out: transactions (INVALID_TXN_STATE); waiting for replicas, which are in sync when the leader is; the
-//! records inside a batch are looked at only where a compacted topic requires keys.
+//! Leaves out: waiting for replicas, which are in sync when the leader is; the records inside a batch are looked at only
+//! where a compacted topic requires keys.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use milena_protocol::{
@@ -30,14 +31,21 @@ use super::{
     producer_state::Verdict,
     topic_config::Limits,
     topics::{Partition, Topic},
+    transaction::Participant,
 };
 
 const ACKS_ALL: i16 = -1;
 
 impl Cluster {
-    pub(super) fn produce(&mut self, cx: &Context, request: ProduceRequest) -> Answer {
+    /// Appends the batches, except to the partitions that have an error already.
+    pub(super) fn append_batches(
+        &mut self,
+        cx: &Context,
+        request: &ProduceRequest,
+        refused: &BTreeMap<Participant, ErrorCode>,
+    ) -> Answer {
         let by_id = cx.version >= 13;
-        let transactional = request.transactional_id.is_some();
+        let expiry = self.producer_expiry();
         let mut failed = false;
         let mut leaders = BTreeSet::new();
         let mut responses = Vec::with_capacity(request.topic_data.len());
@@ -47,9 +55,19 @@ impl Cluster {
             for partition in &data.partition_data {
                 let index = partition.index;
                 let appended = match (&mut topic, request.acks) {
-                    _ if transactional => Err(transactions_are_missing()),
-                    (_, ..ACKS_ALL | 2..) => Err(ErrorCode::INVALID_REQUIRED_ACKS.into()),
-                    (Ok(topic), acks) => append(cx, topic, &self.up, acks, partition),
+                    (Ok(topic), acks) => match refused.get(&(topic.name.clone(), index)) {
+                        Some(error) => Err((*error).into()),
+                        None if !(ACKS_ALL..=1).contains(&acks) => {
+                            Err(ErrorCode::INVALID_REQUIRED_ACKS.into())
+                        }
+                        None => {
+                            if let Ok(partition) = topic.partition_mut(index) {
+                                partition.producers.expire(expiry.0, expiry.1);
+                            }
+                            append(cx, topic, &self.up, acks, partition)
+                        }
+                    },
+                    (Err(_), ..ACKS_ALL | 2..) => Err(ErrorCode::INVALID_REQUIRED_ACKS.into()),
                     (Err(error), _) => Err((*error).into()),
                 };
                 failed |= appended.is_err();
@@ -92,7 +110,7 @@ struct Appended {
     log_start_offset: i64,
 }
 
-struct Refusal {
+pub(super) struct Refusal {
     code: ErrorCode,
     message: Option<ByteString>,
 }
@@ -105,10 +123,6 @@ impl From<ErrorCode> for Refusal {
 
 fn refusal(code: ErrorCode, message: impl Into<ByteString>) -> Refusal {
     Refusal { code, message: Some(message.into()) }
-}
-
-fn transactions_are_missing() -> Refusal {
-    refusal(ErrorCode::INVALID_TXN_STATE, "Transactions are not supported by the embedded broker.")
 }
 
 fn append(
@@ -126,29 +140,25 @@ fn append(
     }
     let batch = only_batch(data.records)?;
     check_batch(&batch, &limits)?;
-    let header = *batch.header();
-    let idempotent = header.producer_id >= 0;
-    let Partition { log, producers, leader_epoch, .. } = partition;
-    match if idempotent { producers.check(cx.now, &header) } else { Verdict::Append } {
+    let header = batch.header();
+    match if header.producer_id >= 0 { partition.producers.check(header) } else { Verdict::Append } {
         Verdict::Refuse(code) => return Err(code.into()),
         Verdict::Duplicate(base_offset) => {
-            return Ok(Appended { base_offset, append_time: None, log_start_offset: log.start_offset() });
+            let log_start_offset = partition.log.start_offset();
+            return Ok(Appended { base_offset, append_time: None, log_start_offset });
         }
         Verdict::Append => {}
     }
     let append_time = limits.log_append_time.then_some(cx.unix_ms);
-    let base_offset = log.append(&batch, *leader_epoch, append_time);
-    if idempotent {
-        producers.appended(cx.now, &header, base_offset);
-    }
+    let base_offset = partition.append(cx.unix_ms, &batch, append_time);
     if let Some(bytes) = limits.retention_bytes {
-        log.retain(bytes);
+        partition.retain(bytes);
     }
-    Ok(Appended { base_offset, append_time, log_start_offset: log.start_offset() })
+    Ok(Appended { base_offset, append_time, log_start_offset: partition.log.start_offset() })
 }
 
 /// The one batch that the records field of a request holds.
-fn only_batch(records: Option<Bytes>) -> Result<Batch, Refusal> {
+pub(super) fn only_batch(records: Option<Bytes>) -> Result<Batch, Refusal> {
     let mut batches = Batches::new(records.unwrap_or_default());
     let other_magic =
         || refusal(ErrorCode::INVALID_RECORD, "Produce requests take record batches of magic 2 only.");
@@ -192,9 +202,6 @@ fn check_batch(batch: &Batch, limits: &Limits) -> Result<(), Refusal> {
     }
     if header.producer_id >= 0 && (header.base_sequence < 0 || header.producer_epoch < 0) {
         return invalid("A record batch with a producer id needs an epoch and a sequence number.");
-    }
-    if header.attributes.is_transactional() {
-        return Err(transactions_are_missing());
     }
     if limits.compacted && !all_have_keys(batch)? {
         return invalid("Compacted topics accept only records with a key.");

@@ -49,7 +49,11 @@ impl Cluster {
     }
 
     fn try_sync(&mut self, cx: &Context, request: SyncGroupRequest) -> Result<Answer, ErrorCode> {
-        self.check_coordinator(cx.broker, &request.group_id)?;
+        let says_protocol = request.protocol_type.is_some() && request.protocol_name.is_some();
+        if cx.version >= 5 && !says_protocol {
+            return Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+        }
+        self.check_group_coordinator(cx.broker, &request.group_id)?;
         let group = self.groups.named_mut(&request.group_id).ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
         let group = group.classic().ok_or(ErrorCode::UNKNOWN_MEMBER_ID)?;
         let sync = Sync {
