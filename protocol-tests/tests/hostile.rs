@@ -123,6 +123,35 @@ fn views_take_next_to_nothing() {
         response.responses.iter().map(|topic| topic.partitions.iter().count()).sum::<usize>()
     });
     assert_eq!(partitions, 20_000);
+    views_keep_no_list_of_tags();
+}
+
+/// The message, a topic and a partition of a fetch response of version 12, each with 20,000 unknown tagged fields of three
+/// bytes, of which the known ones among them are told apart.
+fn views_keep_no_list_of_tags() {
+    let section = |known: &[u8]| {
+        // One field more that is known, in the middle.
+        let fields = [[0x7f, 1, b'x'].repeat(10_000), known.to_vec(), [0x7f, 1, b'y'].repeat(10_000)];
+        let count = 20_000 + u32::from(!known.is_empty());
+        let varint = [count as u8 | 0x80, (count >> 7) as u8 | 0x80, (count >> 14) as u8];
+        [varint.to_vec(), fields.concat()].concat()
+    };
+    let leader = [1, 9, 0, 0, 0, 5, 0, 0, 0, 6, 0];
+    let partition = [vec![0; 36], section(&leader)].concat();
+    let topic = [b"\x02t\x02".to_vec(), partition, section(&[])].concat();
+    let bytes: Bytes = [vec![0; 10], vec![2], topic, section(&[])].concat().into();
+    heap::within(heap::VIEW, || {
+        let mut reader = Reader::new(&bytes);
+        let response = FetchResponse::decode(&mut reader, 12).unwrap();
+        reader.finish().unwrap();
+        let topic = response.responses.iter().next().unwrap();
+        let partition = topic.partitions.iter().next().unwrap();
+        assert_eq!(partition.current_leader.leader_id, 5);
+        let all = [&response.unknown_tags, &topic.unknown_tags, &partition.unknown_tags];
+        for tags in all {
+            assert_eq!(tags.iter().filter(|tag| tag.tag == 0x7f && tag.data.len() == 1).count(), 20_000);
+        }
+    });
 }
 
 /// The targets measure by themselves.

@@ -144,13 +144,19 @@ impl<'a> Reader<'a> {
         &mut self,
         mut known: impl FnMut(u32, &mut Reader<'a>) -> Result<bool, DecodeError>,
     ) -> Result<(), DecodeError> {
-        if let Some((0, rest)) = self.rest.split_first() {
-            self.rest = rest;
+        if self.no_tags() {
             return Ok(());
         }
-        self.each_tag(|tag, field| {
-            let content = field.rest;
-            if known(tag, field)? { Ok(()) } else { field.pass_over(content) }
+        let mut charged = false;
+        self.each_tag(|tag, field, _| {
+            if !known(tag, field)? {
+                field.pass_over();
+                if !charged {
+                    field.charge_for_tags()?;
+                    charged = true;
+                }
+            }
+            Ok(())
         })
     }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::{Listed, Packed, Primitive, UnknownTags, Uuid};
+use super::{Listed, Packed, Primitive, RawTag, UnknownTags, Uuid};
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -92,7 +92,7 @@ impl<M: SerializeMap> Object<'_, M> {
         if !self.style.unknown_tags || tags.is_empty() {
             return Ok(());
         }
-        let tags: Vec<_> = tags.as_slice().iter().map(|tag| Tag { tag: tag.tag, data: &tag.data }).collect();
+        let tags: Vec<_> = tags.iter().map(Tag).collect();
         self.map.serialize_entry("unknownTaggedFields", &tags)
     }
 }
@@ -123,16 +123,13 @@ macro_rules! fields {
 
 pub(crate) use fields;
 
-struct Tag<'a> {
-    tag: u32,
-    data: &'a [u8],
-}
+struct Tag(RawTag);
 
-impl Serialize for Tag<'_> {
+impl Serialize for Tag {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(2))?;
-        map.serialize_entry("tag", &self.tag)?;
-        map.serialize_entry("data", &base64(self.data))?;
+        map.serialize_entry("tag", &self.0.tag)?;
+        map.serialize_entry("data", &base64(&self.0.data))?;
         map.end()
     }
 }

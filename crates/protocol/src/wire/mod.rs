@@ -26,7 +26,7 @@ pub use listed::{Listed, ListedIter};
 pub use packed::{Packed, Primitive};
 pub use reader::Reader;
 pub use tag_writer::TagWriter;
-pub use tags::{RawTag, UnknownTags};
+pub use tags::{RawTag, UnknownTags, UnknownTagsIter};
 pub use uuid::{InvalidUuid, Uuid};
 pub use varint::{unsigned_varint_len, varint_len, varlong_len};
 pub use writer::Writer;

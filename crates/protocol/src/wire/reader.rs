@@ -4,7 +4,7 @@ use bytes::Bytes;
 use bytestring::ByteString;
 
 use super::{
-    Decode, Listed, Packed, Primitive, RawTag, UnknownTags, Uuid,
+    Decode, Listed, Packed, Primitive, UnknownTags, Uuid,
     varint::{unzigzag, unzigzag_long},
 };
 use crate::{DecodeError, DecodeErrorKind};
@@ -478,17 +478,26 @@ impl<'a> Reader<'a> {
         &mut self,
         mut known: impl FnMut(u32, &mut Reader<'a>) -> Result<bool, DecodeError>,
     ) -> Result<UnknownTags, DecodeError> {
-        let mut unknown = UnknownTags::default();
-        let frame = self.frame;
-        self.each_tag(|tag, field| {
-            let content = field.rest;
-            if !known(tag, field)? {
-                field.pass_over(content)?;
-                unknown.push(tag, frame.slice_ref(content));
+        if self.no_tags() {
+            return Ok(UnknownTags::default());
+        }
+        let mut unknown: Option<Unknown<'a>> = None;
+        self.each_tag(|tag, field, place| {
+            if known(tag, field)? {
+                unknown.iter_mut().for_each(|unknown| unknown.pass_known(tag));
+                return Ok(());
+            }
+            field.pass_over();
+            match &mut unknown {
+                Some(unknown) => unknown.left = place.left,
+                None => {
+                    field.charge_for_tags()?;
+                    unknown = Some(Unknown { from: place.from, left: place.left, known: Vec::new() });
+                }
             }
             Ok(())
         })?;
-        Ok(unknown)
+        Ok(unknown.map_or_else(UnknownTags::default, |unknown| unknown.keep(self.frame)))
     }
 
     /// The tagged fields of a structure that has none of its own.
@@ -496,37 +505,78 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// As [`tags`](Self::tags).
     pub fn unknown_tags(&mut self) -> Result<UnknownTags, DecodeError> {
-        // Hardly a structure has any.
-        if let Some((0, rest)) = self.rest.split_first() {
-            self.rest = rest;
-            return Ok(UnknownTags::default());
-        }
         self.tags(|_, _| Ok(false))
+    }
+
+    /// Passes over the count of a section without fields. Hardly a structure has any.
+    #[inline]
+    pub(super) fn no_tags(&mut self) -> bool {
+        match self.rest.split_first() {
+            Some((0, rest)) => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Hands every tagged field to `read`, in a reader of just its bytes, which it must come to the end of.
     pub(super) fn each_tag(
         &mut self,
-        mut read: impl FnMut(u32, &mut Reader<'a>) -> Result<(), DecodeError>,
+        mut read: impl FnMut(u32, &mut Reader<'a>, Place<'a>) -> Result<(), DecodeError>,
     ) -> Result<(), DecodeError> {
         let count = self.unsigned_varint()?;
         for _ in 0..count {
+            let from = self.rest;
             let tag = self.unsigned_varint()?;
             let len = self.unsigned_varint()? as usize;
             let rest = self.take(len)?;
             let mut field = Reader { frame: self.frame, rest, end: self.position(), headroom: self.headroom };
-            read(tag, &mut field)?;
+            read(tag, &mut field, Place { from, left: self.rest.len() })?;
             self.headroom = field.headroom;
             field.finish()?;
         }
         Ok(())
     }
 
-    /// Ends the reading of an unknown tagged field, and charges for keeping it.
-    pub(super) fn pass_over(&mut self, content: &'a [u8]) -> Result<(), DecodeError> {
-        self.rest = content.get(content.len()..).unwrap_or_default();
-        // A first element makes room for four, behind a box; later ones at most triple while the room doubles.
-        let room = size_of::<RawTag>().saturating_mul(5);
-        self.headroom.charge(room).map_err(|kind| self.error(kind))
+    /// Goes to the end of an unknown tagged field.
+    pub(super) fn pass_over(&mut self) {
+        self.rest = &[];
+    }
+
+    /// Charges for keeping the unknown tagged fields of a structure.
+    pub(super) fn charge_for_tags(&mut self) -> Result<(), DecodeError> {
+        self.headroom.charge(UnknownTags::ROOM).map_err(|kind| self.error(kind))
+    }
+}
+
+/// Where a tagged field stands.
+pub(super) struct Place<'a> {
+    /// The input from the field's tag on.
+    from: &'a [u8],
+    /// How much of it is left behind the field.
+    left: usize,
+}
+
+/// The unknown fields of a section.
+struct Unknown<'a> {
+    /// The input from the first one's tag on.
+    from: &'a [u8],
+    /// How much of it is left behind the last one.
+    left: usize,
+    /// The known tags behind the first one.
+    known: Vec<u32>,
+}
+
+impl Unknown<'_> {
+    fn pass_known(&mut self, tag: u32) {
+        if !self.known.contains(&tag) {
+            self.known.push(tag);
+        }
+    }
+
+    fn keep(self, frame: &Bytes) -> UnknownTags {
+        let fields = self.from.get(..self.from.len().saturating_sub(self.left)).unwrap_or_default();
+        UnknownTags::in_frame(frame.slice_ref(fields), self.known)
     }
 }

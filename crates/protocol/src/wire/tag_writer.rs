@@ -1,6 +1,8 @@
 //! Writes tagged fields (KIP-482): the ones a structure knows and those it only passes on, in one ascending row.
 
-use super::{RawTag, UnknownTags, Writer, varint::unsigned_varint_len, writer::put_varint};
+use std::iter::Peekable;
+
+use super::{UnknownTags, UnknownTagsIter, Writer, varint::unsigned_varint_len, writer::put_varint};
 use crate::EncodeError;
 
 impl<'v> Writer<'v> {
@@ -16,7 +18,7 @@ impl<'v> Writer<'v> {
     ) -> Result<(), EncodeError> {
         let at = self.buffer.len();
         self.buffer.push(0);
-        let mut tags = TagWriter { writer: self, unknown: unknown.as_slice(), count: 0, least: 0 };
+        let mut tags = TagWriter { writer: self, unknown: unknown.iter().peekable(), count: 0, least: 0 };
         known(&mut tags)?;
         tags.pass_on(None)?;
         let count = tags.count;
@@ -42,7 +44,7 @@ impl<'v> Writer<'v> {
 #[derive(Debug)]
 pub struct TagWriter<'w, 'v> {
     writer: &'w mut Writer<'v>,
-    unknown: &'w [RawTag],
+    unknown: Peekable<UnknownTagsIter<'w>>,
     count: u32,
     /// The smallest tag that may come next.
     least: u64,
@@ -74,10 +76,7 @@ impl<'v> TagWriter<'_, 'v> {
 
     /// Writes the unknown fields whose tags are below `limit`.
     fn pass_on(&mut self, limit: Option<u32>) -> Result<(), EncodeError> {
-        while let Some((next, rest)) = self.unknown.split_first()
-            && limit.is_none_or(|limit| next.tag < limit)
-        {
-            self.unknown = rest;
+        while let Some(next) = self.unknown.next_if(|next| limit.is_none_or(|limit| next.tag < limit)) {
             self.header(next.tag)?;
             let len = u32::try_from(next.data.len()).map_err(|_| EncodeError::TooLong(next.data.len()))?;
             self.writer.unsigned_varint(len);
