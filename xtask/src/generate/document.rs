@@ -36,10 +36,11 @@ pub(crate) fn write(title: &str, schemas: &[&Schema]) -> Result<String, std::fmt
     Ok(out)
 }
 
+const CLIENT: &str = "#[cfg(feature = \"client\")]\n";
+const BROKER: &str = "#[cfg(feature = \"broker\")]\n";
+
 /// Which features the two directions need: a client writes requests and reads responses, a broker the reverse.
 fn gates(kind: Kind) -> (&'static str, &'static str) {
-    const CLIENT: &str = "#[cfg(feature = \"client\")]\n";
-    const BROKER: &str = "#[cfg(feature = \"broker\")]\n";
     match kind {
         Kind::Request => (CLIENT, BROKER),
         Kind::Response => (BROKER, CLIENT),
@@ -61,7 +62,8 @@ fn imports(code: &str) -> String {
         .filter(|name| names_it(code, name));
     let types = types.collect::<Vec<_>>().join(", ");
     let bytes = if names_it(code, "Bytes") { "use bytes::Bytes;\n\n" } else { "" };
-    let attribute = if code.contains("#[cfg(feature") {
+    let gated = [CLIENT, BROKER].iter().any(|gate| code.contains(gate));
+    let attribute = if gated {
         "#[cfg(any(feature = \"client\", feature = \"broker\"))]\n"
     } else {
         ""

@@ -5,7 +5,6 @@
 
 use bytes::Bytes;
 
-#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 use crate::wire::{ByteString, Packed};
 

@@ -3,7 +3,6 @@
 
 //! The structure `ControlRecordTypeSchema`.
 
-#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 
 /// The message `ControlRecordTypeSchema`, version 0, none of them flexible.

@@ -3,7 +3,6 @@
 
 //! The structure `DefaultPrincipalData`.
 
-#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 use crate::wire::{ByteString, UnknownTags};
 

@@ -3,7 +3,6 @@
 
 //! The structure `EndTxnMarker`.
 
-#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 
 /// The message `EndTxnMarker`, version 0, none of them flexible.

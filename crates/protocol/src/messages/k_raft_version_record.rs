@@ -4,7 +4,6 @@
 //! The structure `KRaftVersionRecord`.
 
 use crate::wire::UnknownTags;
-#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 
 /// The message `KRaftVersionRecord`, version 0, all of them flexible.

@@ -3,7 +3,6 @@
 
 //! The structure `LeaderChangeMessage`.
 
-#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 use crate::wire::{UnknownTags, Uuid};
 

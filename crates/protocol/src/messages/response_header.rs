@@ -4,7 +4,6 @@
 //! The structure `ResponseHeader`.
 
 use crate::wire::UnknownTags;
-#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 
 /// The message `ResponseHeader`, versions 0 to 1, flexible from 1.

@@ -4,7 +4,6 @@
 //! The structure `SnapshotFooterRecord`.
 
 use crate::wire::UnknownTags;
-#[cfg(any(feature = "client", feature = "broker"))]
 use crate::wire::codec::*;
 
 /// The message `SnapshotFooterRecord`, version 0, all of them flexible.
