@@ -63,11 +63,7 @@ fn imports(code: &str) -> String {
     let types = types.collect::<Vec<_>>().join(", ");
     let bytes = if names_it(code, "Bytes") { "use bytes::Bytes;\n\n" } else { "" };
     let gated = [CLIENT, BROKER].iter().any(|gate| code.contains(gate));
-    let attribute = if gated {
-        "#[cfg(any(feature = \"client\", feature = \"broker\"))]\n"
-    } else {
-        ""
-    };
+    let attribute = if gated { "#[cfg(any(feature = \"client\", feature = \"broker\"))]\n" } else { "" };
     let types = if types.is_empty() { types } else { format!("use crate::wire::{{{types}}};\n") };
     format!("{bytes}{attribute}use crate::wire::codec::*;\n{types}\n")
 }

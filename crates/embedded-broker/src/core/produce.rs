@@ -21,7 +21,7 @@ use milena_protocol::{
             TopicProduceResponse,
         },
     },
-    records::{Batch, BatchErrorKind, Batches, ReadOptions},
+    records::{Batch, BatchError, Batches, ReadOptions},
     wire::ByteString,
 };
 
@@ -157,18 +157,21 @@ fn append(
     Ok(Appended { base_offset, append_time, log_start_offset: partition.log.start_offset() })
 }
 
+/// Where every format has its magic byte.
+const MAGIC_AT: usize = 16;
+const MAGIC: u8 = 2;
+
 /// The one batch that the records field of a request holds.
 pub(super) fn only_batch(records: Option<Bytes>) -> Result<Batch, Refusal> {
-    let mut batches = Batches::new(records.unwrap_or_default());
-    let other_magic =
-        || refusal(ErrorCode::INVALID_RECORD, "Produce requests take record batches of magic 2 only.");
-    let found = batches.next().transpose().map_err(|error| match error.kind {
-        BatchErrorKind::UnknownMagic(_) => other_magic(),
-        _ => refusal(ErrorCode::CORRUPT_MESSAGE, error.to_string()),
-    })?;
-    if found.as_ref().is_some_and(|batch| batch.magic() != 2) {
-        return Err(other_magic());
+    let records = records.unwrap_or_default();
+    // Kafka looks at the magic byte before it looks at what else that magic demands.
+    if records.get(MAGIC_AT).is_some_and(|&magic| magic != MAGIC) {
+        let message = "Produce requests take record batches of magic 2 only.";
+        return Err(refusal(ErrorCode::INVALID_RECORD, message));
     }
+    let mut batches = Batches::new(records);
+    let corrupt = |error: BatchError| refusal(ErrorCode::CORRUPT_MESSAGE, error.to_string());
+    let found = batches.next().transpose().map_err(corrupt)?;
     match (found, batches.next(), batches.truncated()) {
         (Some(batch), None, None) => Ok(batch),
         _ => Err(refusal(
@@ -210,8 +213,7 @@ fn check_batch(batch: &Batch, limits: &Limits) -> Result<(), Refusal> {
 }
 
 fn all_have_keys(batch: &Batch) -> Result<bool, Refusal> {
-    let corrupt =
-        |error: milena_protocol::records::BatchError| refusal(ErrorCode::CORRUPT_MESSAGE, error.to_string());
+    let corrupt = |error: BatchError| refusal(ErrorCode::CORRUPT_MESSAGE, error.to_string());
     let options = ReadOptions { check_crc: false, ..ReadOptions::default() };
     for record in &batch.decode(&options).map_err(corrupt)? {
         if record.map_err(corrupt)?.key().is_none() {

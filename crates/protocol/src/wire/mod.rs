@@ -11,6 +11,7 @@ mod check;
 mod listed;
 mod packed;
 mod reader;
+mod tag_reader;
 mod tag_writer;
 mod tags;
 mod uuid;
