@@ -108,6 +108,8 @@ impl Fuzzer<'_> {
         let mut command = Command::new("rustup");
         command.args(["run", "nightly", "cargo"]).env("PATH", paths);
         command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN").env_remove("RUSTC");
+        // The last lines are shown: they are to say what went wrong, not how cargo-fuzz got there.
+        command.env("RUST_BACKTRACE", "0");
         command.current_dir(crate::workspace_root().join("protocol-tests/fuzz"));
         command
     }

@@ -41,11 +41,15 @@ pub fn agrees(input: &[u8]) {
 /// The message in the one form in which we write it.
 fn canonical(is_request: bool, api: ApiKey, version: i16, body: &Bytes) -> Option<Bytes> {
     let mut reader = Reader::new(body);
+    // What is written may refer to the message.
+    let (request, response);
     let mut writer = Writer::new();
     if is_request {
-        Request::decode(api, &mut reader, version).ok()?.encode(&mut writer, version).ok()?;
+        request = Request::decode(api, &mut reader, version).ok()?;
+        request.encode(&mut writer, version).ok()?;
     } else {
-        Response::decode(api, &mut reader, version).ok()?.encode(&mut writer, version).ok()?;
+        response = Response::decode(api, &mut reader, version).ok()?;
+        response.encode(&mut writer, version).ok()?;
     }
     reader.finish().ok()?;
     Some(writer.finish().to_bytes())

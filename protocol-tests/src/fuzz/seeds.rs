@@ -12,6 +12,8 @@ use crate::golden;
 /// Seeds of `fastrand` for scripts, and how long these are.
 const SCRIPTS: std::ops::Range<u64> = 0..64;
 const SCRIPT_LEN: usize = 600;
+/// Of so many messages one is made long.
+const LONG_ONES: usize = 40;
 /// Requests in a script for the broker.
 const REQUESTS: usize = 12;
 
@@ -22,6 +24,8 @@ struct Line {
     key: u8,
     version: u8,
     header_version: i64,
+    is_empty: bool,
+    is_flexible: bool,
     bytes: Vec<u8>,
 }
 
@@ -39,6 +43,8 @@ impl Line {
             key: number("apiKey") as u8,
             version: number("version") as u8,
             header_version: number("headerVersion"),
+            is_empty: line["variant"] == 0,
+            is_flexible: line["flexible"] == true,
             bytes: golden::unhex(line["hex"].as_str()?),
         })
     }
@@ -46,6 +52,27 @@ impl Line {
     fn prefixed(&self, prefix: &[u8]) -> Vec<u8> {
         [prefix, &self.bytes].concat()
     }
+
+    /// An empty message with thousands of tagged fields: work that is not in proportion to the input shows in long ones.
+    fn with_many_tags(&self) -> Option<Vec<u8>> {
+        let is_wanted = self.is_empty && self.is_flexible;
+        let (0, before) = self.bytes.split_last().filter(|_| is_wanted)? else { return None };
+        // 8,192 tags, all of them with numbers that take two bytes.
+        let mut long = [before, &[0x80, 0x40]].concat();
+        for tag in 0x2000..0x4000u16 {
+            long.extend_from_slice(&[tag as u8 | 0x80, (tag >> 7) as u8, 4, 0, 0, 0, 0]);
+        }
+        Some(long)
+    }
+}
+
+/// Some messages of a kind, made long.
+fn long_of_kind(kind: &str) -> impl Iterator<Item = Vec<u8>> {
+    let long = of_kind(kind).filter_map(|line| {
+        let message = line.with_many_tags()?;
+        Some([&[line.key, line.version], &message[..]].concat())
+    });
+    long.step_by(LONG_ONES)
 }
 
 fn of_kind(kind: &str) -> impl Iterator<Item = &'static Line> {
@@ -57,11 +84,13 @@ fn named(name: &str) -> impl Iterator<Item = &'static Line> {
 }
 
 pub(super) fn requests() -> Vec<Vec<u8>> {
-    of_kind("request").map(|line| line.prefixed(&[line.key, line.version])).collect()
+    let golden = of_kind("request").map(|line| line.prefixed(&[line.key, line.version]));
+    golden.chain(long_of_kind("request")).collect()
 }
 
 pub(super) fn responses() -> Vec<Vec<u8>> {
-    of_kind("response").map(|line| line.prefixed(&[line.key, line.version])).collect()
+    let golden = of_kind("response").map(|line| line.prefixed(&[line.key, line.version]));
+    golden.chain(long_of_kind("response")).collect()
 }
 
 pub(super) fn frames() -> Vec<Vec<u8>> {
@@ -99,7 +128,20 @@ pub(super) fn listed() -> Vec<Vec<u8>> {
 
 pub(super) fn batches() -> Vec<Vec<u8>> {
     let golden = named("RecordBatch").map(|line| line.bytes.clone());
-    golden.chain(written(|name| !name.contains("-magic"))).collect()
+    golden.chain(written(|name| !name.contains("-magic"))).chain(long_batches()).collect()
+}
+
+/// Thousands of records, and a record with thousands of headers.
+fn long_batches() -> impl Iterator<Item = Vec<u8>> {
+    [(5_000, 0), (1, 10_000)].into_iter().filter_map(|(records, headers)| {
+        let mut builder = BatchBuilder::new(1 << 20);
+        for _ in 0..records {
+            let headers = (0..headers).map(|_| Header::new("h", Some(b"v")));
+            builder.append(7, None, Some(b"v"), headers).ok()?;
+        }
+        let batch = builder.compress(Compression::None).ok()?.stamp(ProducerStamp::NONE);
+        Some(batch.to_vec())
+    })
 }
 
 pub(super) fn legacy() -> Vec<Vec<u8>> {
