@@ -160,7 +160,9 @@ fn mutations_are_within_the_bound() {
     {
         let target = Target::named(name).unwrap();
         let corpus = (target.seeds)();
-        for number in 0..MUTATIONS {
+        // The executions before are the corpus as it is.
+        let first = corpus.len() as u64;
+        for number in first..first + MUTATIONS {
             (target.run)(&mutate::input(&corpus, 3, number));
         }
     }
