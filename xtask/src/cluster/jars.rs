@@ -19,7 +19,7 @@ const DOWNLOAD_LIMIT: Duration = Duration::from_secs(600);
 
 /// The `java` of JAVA_HOME, else that of the PATH.
 pub(crate) fn java() -> anyhow::Result<PathBuf> {
-    const INSTALL: &str = "install it with: apt-get install -y openjdk-17-jre-headless";
+    const INSTALL: &str = "install it with: apt-get install -y openjdk-17-jdk-headless";
     let java = match std::env::var_os("JAVA_HOME") {
         Some(home) => Path::new(&home).join("bin/java"),
         None => PathBuf::from("java"),
