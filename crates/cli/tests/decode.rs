@@ -185,6 +185,19 @@ fn bytes_that_are_something_else_are_placed_and_another_version_is_named() {
 }
 
 #[test]
+fn text_that_is_almost_hexadecimal_says_where_it_is_not() {
+    let arguments = ["--kind", "response", "--api", "Heartbeat", "--version", "1"];
+    let text = refused(&decode(&arguments, b"0000: 00 00 00 00  |....|"), 1);
+    assert!(
+        text.contains("taken for raw bytes, because byte 19 of the input, `|`, is no hexadecimal"),
+        "{text}"
+    );
+    assert!(text.contains("try: the hexadecimal digits alone"), "{text}");
+    let text = refused(&decode(&arguments, b"00 00 0"), 1);
+    assert!(text.contains("the number of hexadecimal digits is odd"), "{text}");
+}
+
+#[test]
 fn what_there_is_not_is_told_with_what_there_is() {
     let response = |api: &str, version: &str| {
         refused(&decode(&["--kind", "response", "--api", api, "--version", version], b"00"), 2)
@@ -197,7 +210,7 @@ fn what_there_is_not_is_told_with_what_there_is() {
     let text = refused(&decode(&["--kind", "data"], b"00"), 2);
     assert!(text.contains("ConsumerProtocolSubscription"), "{text}");
     let text = refused(&decode(&["--kind", "batch", "--format", "hex"], b"00 zz"), 2);
-    assert!(text.contains("byte 3 of the input is not hexadecimal"), "{text}");
+    assert!(text.contains("byte 3 of the input, `z`, is no hexadecimal digit"), "{text}");
     assert!(refused(&decode(&["--kind", "batch"], b""), 2).contains("no bytes"));
     assert!(
         refused(&decode(&["--kind", "batch", "--file", "nowhere"], b""), 2).contains("can't open nowhere")

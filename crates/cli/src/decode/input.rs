@@ -1,6 +1,6 @@
 //! Bytes from a file or standard input, raw or in hexadecimal.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{fmt, fs::File, io::Read, path::Path};
 
 use anyhow::{Context, ensure};
 use bytes::Bytes;
@@ -20,7 +20,35 @@ pub(super) enum Format {
     Raw,
 }
 
-pub(super) fn read(file: Option<&Path>, format: Format) -> anyhow::Result<Bytes> {
+/// What there is to decode.
+pub(super) struct Input {
+    pub(super) bytes: Bytes,
+    /// Where text stopped being hexadecimal, so that it was taken for the bytes themselves.
+    pub(super) not_hex: Option<NotHex>,
+}
+
+/// A character in text that is no hexadecimal digit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotHex {
+    at: usize,
+    found: Option<char>,
+}
+
+impl fmt::Display for NotHex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.found {
+            Some(found) => write!(
+                f,
+                "byte {} of the input, `{}`, is no hexadecimal digit",
+                self.at,
+                found.escape_debug()
+            ),
+            None => f.write_str("the number of hexadecimal digits is odd"),
+        }
+    }
+}
+
+pub(super) fn read(file: Option<&Path>, format: Format) -> anyhow::Result<Input> {
     let mut bytes = Vec::new();
     match file {
         Some(path) => {
@@ -34,20 +62,30 @@ pub(super) fn read(file: Option<&Path>, format: Format) -> anyhow::Result<Bytes>
             .read_to_end(&mut bytes)
             .context("can't read standard input")?,
     };
-    let bytes = match format {
-        Format::Raw => bytes,
-        Format::Hex => {
-            hex(&bytes).map_err(|at| anyhow::anyhow!("byte {at} of the input is not hexadecimal"))?
-        }
-        Format::Auto => hex(&bytes).unwrap_or(bytes),
+    let (bytes, not_hex) = match format {
+        Format::Raw => (bytes, None),
+        Format::Hex => (hex(&bytes).map_err(|why| anyhow::anyhow!("{why}"))?, None),
+        Format::Auto => match hex(&bytes) {
+            Ok(bytes) => (bytes, None),
+            Err(why) => {
+                let why = is_text(&bytes).then_some(why);
+                (bytes, why)
+            }
+        },
     };
     ensure!(!bytes.is_empty(), "there are no bytes to decode");
     ensure!(bytes.len() as u64 <= LIMIT, "there are more than {LIMIT} bytes: no frame is that long");
-    Ok(bytes.into())
+    Ok(Input { bytes: bytes.into(), not_hex })
+}
+
+/// Frames hold lengths and counts, so hardly one of them is printable throughout.
+fn is_text(bytes: &[u8]) -> bool {
+    let is_printable = |text: &str| text.chars().all(|char| char.is_whitespace() || !char.is_control());
+    std::str::from_utf8(bytes).is_ok_and(is_printable)
 }
 
 /// The bytes that the digits stand for, or where it is something else.
-fn hex(text: &[u8]) -> Result<Vec<u8>, usize> {
+fn hex(text: &[u8]) -> Result<Vec<u8>, NotHex> {
     let mut bytes = Vec::new();
     let mut high = None;
     let mut rest = text.iter().enumerate().peekable();
@@ -59,18 +97,25 @@ fn hex(text: &[u8]) -> Result<Vec<u8>, usize> {
         if *byte == b'0' && high.is_none() && rest.next_if(|(_, next)| b"xX".contains(next)).is_some() {
             continue;
         }
-        let digit = char::from(*byte).to_digit(16).ok_or(at)? as u8;
+        let digit =
+            char::from(*byte).to_digit(16).ok_or_else(|| NotHex { at, found: character(text, at) })? as u8;
         match high.take() {
             None => high = Some(digit),
             Some(high) => bytes.push(high << 4 | digit),
         }
     }
-    if high.is_some() { Err(text.len()) } else { Ok(bytes) }
+    if high.is_some() { Err(NotHex { at: text.len(), found: None }) } else { Ok(bytes) }
+}
+
+/// The character that begins at a byte; where it is no UTF-8, the replacement character.
+fn character(text: &[u8], at: usize) -> Option<char> {
+    let chunk = text.get(at..)?.utf8_chunks().next()?;
+    chunk.valid().chars().next().or(Some(char::REPLACEMENT_CHARACTER))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::hex;
+    use super::{NotHex, hex, is_text};
 
     #[test]
     fn hexadecimal_as_people_paste_it() {
@@ -78,8 +123,15 @@ mod tests {
         for text in ["0012ab", "00 12 AB\n", "0x00, 0x12, 0xab", "00:12:ab", "0x0012ab"] {
             assert_eq!(hex(text.as_bytes()), expected, "{text}");
         }
-        assert_eq!(hex(b"0012a"), Err(5));
-        assert_eq!(hex(b"00 1g"), Err(4));
-        assert_eq!(hex(&[0, 0, 0, 1]), Err(0));
+        assert_eq!(hex(b"0012a"), Err(NotHex { at: 5, found: None }));
+        assert_eq!(hex(b"00 1g"), Err(NotHex { at: 4, found: Some('g') }));
+        assert_eq!(hex("00\u{00e9}".as_bytes()), Err(NotHex { at: 2, found: Some('\u{00e9}') }));
+        assert_eq!(hex(&[0, 0, 0, 1]), Err(NotHex { at: 0, found: Some('\0') }));
+    }
+
+    #[test]
+    fn text_is_told_from_bytes() {
+        assert!(is_text(b"00 1g\n") && is_text("gr\u{fc}n".as_bytes()));
+        assert!(!is_text(&[0, 0, 0, 1]) && !is_text(&[0xff, b'a']));
     }
 }

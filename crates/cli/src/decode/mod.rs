@@ -98,12 +98,20 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Kind::Batch => None,
         _ => Some(subject::choose(kind, arguments.api.as_deref(), arguments.version)?),
     };
-    let bytes = input::read(arguments.file.as_deref(), arguments.format)?;
+    let input::Input { bytes, not_hex } = input::read(arguments.file.as_deref(), arguments.format)?;
     let (value, is_clean) = match subject {
         None => records::batches(&bytes),
         Some(subject) => match layout::decode(subject, arguments.layout, &bytes) {
             Ok(decoded) => show(arguments, &decoded),
             Err(error) => {
+                let error = match not_hex {
+                    // The advice that goes with bytes would lead away from what is wrong with text.
+                    Some(not_hex) => advised(
+                        anyhow::anyhow!("{error} (the input was taken for raw bytes, because {not_hex})"),
+                        "the hexadecimal digits alone, without what a tool prints beside them; or `--format raw` if it is what it is",
+                    ),
+                    None => error,
+                };
                 crate::print_error(&error);
                 return Ok(ExitCode::FAILURE);
             }
