@@ -3,6 +3,7 @@
 use std::{
     collections::hash_map::RandomState,
     hash::BuildHasher,
+    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -11,8 +12,9 @@ use std::{
 };
 
 use milena_cluster::Target;
-use milena_connection::{Address, ConnectionConfig, Network};
+use milena_connection::{Address, ConnectionConfig, Dial, Network};
 use milena_protocol::{messages::MetadataRequest, wire::ByteString};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{Admin, ConnectError, ConsumerBuilder, ProducerBuilder};
 
@@ -139,6 +141,33 @@ impl ClientBuilder {
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// Makes the byte streams to brokers with `dial` in place of TCP: through a proxy or a tunnel, or within the process as to
+    /// an embedded broker in memory. It is called for every connection, with the host and port that the cluster
+    /// advertises, under the [setup timeout](Self::setup_timeout).
+    ///
+    /// ```
+    /// # use milena_embedded_broker::EmbeddedBroker;
+    /// # use milena::{Client, Record};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let broker = EmbeddedBroker::builder().in_memory().topic("orders", 3).start().await?;
+    /// let dialer = broker.dialer();
+    /// let dial = move |host: String, port| std::future::ready(dialer.dial(&host, port));
+    /// let client = Client::builder(broker.bootstrap()).dial_with(dial).connect().await?;
+    /// # client.producer().build()?.send(Record::new("orders").value("{}")).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn dial_with<F, S>(mut self, dial: impl Fn(String, u16) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = io::Result<S>> + Send + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        self.connection.dial = Some(Dial::new(move |address: Address| dial(address.host, address.port)));
         self
     }
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use milena_cluster::Backoff;
 use milena_protocol::wire::ByteString;
 
+use crate::Dial;
+
 /// How connections are made and what they may take.
 #[derive(Clone, Debug)]
 pub struct ConnectionConfig {
@@ -20,6 +22,8 @@ pub struct ConnectionConfig {
     pub reconnect_backoff: Backoff,
     /// What the spread of those waits is drawn from.
     pub seed: u64,
+    /// How byte streams are made; TCP when there is nothing here.
+    pub dial: Option<Dial>,
 }
 
 impl Default for ConnectionConfig {
@@ -30,6 +34,7 @@ impl Default for ConnectionConfig {
             max_frame_len: 100 << 20,
             reconnect_backoff: Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(1) },
             seed: 0,
+            dial: None,
         }
     }
 }

@@ -19,7 +19,6 @@ use milena_protocol::{
     wire::{ByteString, Writer},
 };
 use tokio::{
-    net::tcp::{OwnedReadHalf, OwnedWriteHalf},
     sync::{Notify, mpsc, watch},
     time::Instant,
 };
@@ -30,6 +29,7 @@ use crate::{
     handshake::{Established, establish},
     now,
     reply::Reply,
+    stream::{Receiving, Sending},
     versions::Versions,
 };
 
@@ -192,7 +192,7 @@ impl Drop for Half {
 }
 
 impl Half {
-    async fn write(self, mut writer: OwnedWriteHalf, mut requests: mpsc::UnboundedReceiver<Queued>) {
+    async fn write(self, mut writer: Sending, mut requests: mpsc::UnboundedReceiver<Queued>) {
         let shared = &self.0;
         let mut batch = Vec::with_capacity(WRITE_BATCH);
         let mut room = Writer::new();
@@ -235,7 +235,7 @@ impl Half {
         }
     }
 
-    async fn read(self, mut reader: FrameReader<OwnedReadHalf>) {
+    async fn read(self, mut reader: FrameReader<Receiving>) {
         let shared = &self.0;
         loop {
             let (earliest, done) = {

@@ -19,7 +19,7 @@ use milena_protocol::{
     wire::Writer,
 };
 use tokio::{
-    net::{TcpStream, lookup_host, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
+    net::{TcpStream, lookup_host},
     time::timeout_at,
 };
 
@@ -27,13 +27,14 @@ use crate::{
     Address, ConnectionConfig, ConnectionError,
     frame_stream::{FrameReader, write_all},
     now,
+    stream::{Dial, Receiving, Sending},
     versions::Versions,
 };
 
 /// A stream that is ready for requests.
 pub(crate) struct Established {
-    pub(crate) reader: FrameReader<OwnedReadHalf>,
-    pub(crate) writer: OwnedWriteHalf,
+    pub(crate) reader: FrameReader<Receiving>,
+    pub(crate) writer: Sending,
     pub(crate) versions: Versions,
 }
 
@@ -43,16 +44,34 @@ pub(crate) async fn establish(
     config: &ConnectionConfig,
 ) -> Result<Established, ConnectionError> {
     let deadline = later(now(), config.setup_timeout);
-    let stream = connect(address, config.setup_timeout, deadline).await?;
-    // Requests are written whole, so waiting for more to send would only add latency.
-    stream.set_nodelay(true).map_err(ConnectionError::Connect)?;
-    let (reader, writer) = stream.into_split();
+    let (reader, writer) = match &config.dial {
+        Some(dial) => connect_otherwise(dial, address, config.setup_timeout, deadline).await?,
+        None => {
+            let stream = connect(address, config.setup_timeout, deadline).await?;
+            // Requests are written whole, so waiting for more to send would only add latency.
+            stream.set_nodelay(true).map_err(ConnectionError::Connect)?;
+            let (reader, writer) = stream.into_split();
+            (Receiving::Tcp(reader), Sending::Tcp(writer))
+        }
+    };
     let mut talk =
         Talk { reader: FrameReader::new(reader, config.max_frame_len), writer, config, correlation_id: 0 };
     let versions = timeout_at(deadline.into(), talk.versions())
         .await
         .unwrap_or(Err(ConnectionError::Silent(config.setup_timeout)))?;
     Ok(Established { reader: talk.reader, writer: talk.writer, versions })
+}
+
+async fn connect_otherwise(
+    dial: &Dial,
+    address: &Address,
+    timeout: Duration,
+    deadline: Instant,
+) -> Result<(Receiving, Sending), ConnectionError> {
+    let dialed = timeout_at(deadline.into(), dial.dial(address.clone())).await;
+    let stream = dialed.map_err(|_| ConnectionError::SetupTimeout(timeout))?;
+    let (reader, writer) = tokio::io::split(stream.map_err(ConnectionError::Connect)?);
+    Ok((Receiving::Other(reader), Sending::Other(writer)))
 }
 
 async fn connect(
@@ -98,8 +117,8 @@ fn is_connected_to_itself(stream: &TcpStream) -> bool {
 
 /// One request at a time, before the connection is shared.
 struct Talk<'c> {
-    reader: FrameReader<OwnedReadHalf>,
-    writer: OwnedWriteHalf,
+    reader: FrameReader<Receiving>,
+    writer: Sending,
     config: &'c ConnectionConfig,
     correlation_id: i32,
 }

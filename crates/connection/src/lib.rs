@@ -4,6 +4,7 @@
 //! - [`Network`]: all connections of a client; finds the broker for a request.
 //! - [`Driven`] and [`drive`]: a machine of `milena-cluster` and the loop around it.
 //! - [`Address`]: bootstrap addresses.
+//! - [`Dial`]: byte streams that are not TCP.
 //!
 //! Nothing here decides what to retry: a request that has no answer comes back as a
 //! [`Failure`](milena_cluster::Failure) that says whether the broker may have acted.
@@ -17,6 +18,7 @@ mod frame_stream;
 mod handshake;
 mod network;
 mod reply;
+mod stream;
 mod versions;
 
 pub use address::{Address, InvalidAddress};
@@ -24,3 +26,4 @@ pub use config::ConnectionConfig;
 pub use driver::{Driven, drive, now};
 pub use error::ConnectionError;
 pub use network::Network;
+pub use stream::Dial;

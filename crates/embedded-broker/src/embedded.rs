@@ -3,7 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -12,6 +12,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
 use crate::{
     core::{BrokerId, Cluster, ClusterConfig, CreateTopicError, Rule},
+    dialer::{Connections, Dialer, Door},
     listener::{Listening, listen},
     shared::{Shared, now},
 };
@@ -19,14 +20,22 @@ use crate::{
 /// How long [`EmbeddedBroker::shutdown`] waits for connections that are writing.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-/// Brokers that listen on 127.0.0.1 in this process. Dropping the handle ends them and closes their connections.
+/// Where brokers that do not listen are said to be: `broker-1.embedded:9092` and so on. The name resolves nowhere.
+const NO_HOST: &str = "embedded";
+const NO_PORT: u16 = 9092;
+
+/// Brokers that listen on 127.0.0.1 in this process, or [in memory](Builder::in_memory) only. Dropping the handle ends
+/// them and closes their connections.
 #[derive(Debug)]
 pub struct EmbeddedBroker {
     shared: Arc<Shared>,
     addresses: Vec<SocketAddr>,
+    bootstrap: String,
     closing: watch::Sender<bool>,
+    dialer: Dialer,
     /// Ended by their drop.
     tasks: JoinSet<()>,
+    connections: Arc<Connections>,
 }
 
 /// Brokers that could not be started.
@@ -65,7 +74,7 @@ impl EmbeddedBroker {
     pub fn builder() -> Builder {
         Builder {
             config: ClusterConfig::default(),
-            port: 0,
+            transport: Transport::Tcp { port: 0 },
             max_frame_bytes: 100 << 20,
             max_connections: 1_000,
             topics: Vec::new(),
@@ -75,11 +84,17 @@ impl EmbeddedBroker {
     /// What a client is given as its bootstrap servers: `127.0.0.1:1,127.0.0.1:2`.
     #[must_use]
     pub fn bootstrap(&self) -> String {
-        let addresses: Vec<String> = self.addresses.iter().map(SocketAddr::to_string).collect();
-        addresses.join(",")
+        self.bootstrap.clone()
     }
 
-    /// Where the brokers listen, in the order of their ids.
+    /// Opens connections without sockets, also to brokers that listen. It is what a client of brokers
+    /// [in memory](Builder::in_memory) is given.
+    #[must_use]
+    pub fn dialer(&self) -> Dialer {
+        self.dialer.clone()
+    }
+
+    /// Where the brokers listen, in the order of their ids. Brokers in memory listen nowhere.
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
@@ -105,13 +120,28 @@ impl EmbeddedBroker {
         self.with_cluster(|cluster, _| cluster.start_broker(broker));
     }
 
+    /// Has a broker stand still: see [`Cluster::pause_broker`]. It can be connected to.
+    pub fn pause_broker(&self, broker: BrokerId) {
+        self.with_cluster(|cluster, _| cluster.pause_broker(broker));
+    }
+
+    /// Lets a broker that was paused go on.
+    pub fn resume_broker(&self, broker: BrokerId) {
+        self.shared.resume(broker);
+    }
+
     /// Ends the listeners and closes the connections; a reply that is being written has a second to get out.
     ///
     /// # Cancellation
     /// Dropping the future ends everything at once.
     pub async fn shutdown(mut self) {
         let _ = self.closing.send(true);
-        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        let mut connections =
+            std::mem::take(&mut *self.connections.lock().unwrap_or_else(PoisonError::into_inner));
+        let ended = async {
+            while self.tasks.join_next().await.is_some() {}
+            while connections.join_next().await.is_some() {}
+        };
         // The tasks that are left are ended by the drop of `self`.
         let _ = tokio::time::timeout(SHUTDOWN_GRACE, ended).await;
     }
@@ -121,10 +151,19 @@ impl EmbeddedBroker {
 #[derive(Clone, Debug)]
 pub struct Builder {
     config: ClusterConfig,
-    port: u16,
+    transport: Transport,
     max_frame_bytes: usize,
     max_connections: usize,
     topics: Vec<WantedTopic>,
+}
+
+/// How clients come in.
+#[derive(Clone, Copy, Debug)]
+enum Transport {
+    /// The first broker's port.
+    Tcp { port: u16 },
+    /// Through [`EmbeddedBroker::dialer`] only.
+    Memory,
 }
 
 #[derive(Clone, Debug)]
@@ -145,7 +184,15 @@ impl Builder {
     /// The first broker's port; the others take those behind it. Zero, the default, takes free ones.
     #[must_use]
     pub fn port(mut self, port: u16) -> Self {
-        self.port = port;
+        self.transport = Transport::Tcp { port };
+        self
+    }
+
+    /// Listens on no socket: clients connect through [`EmbeddedBroker::dialer`]. With tokio's clock paused
+    /// (`start_paused`), timeouts of minutes then pass in no time, which they must not while a socket may still deliver.
+    #[must_use]
+    pub fn in_memory(mut self) -> Self {
+        self.transport = Transport::Memory;
         self
     }
 
@@ -196,54 +243,98 @@ impl Builder {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let unix_ms = i64::try_from(unix.as_millis()).unwrap_or(i64::MAX);
         let mut cluster = Cluster::new(self.config.clone(), now(), unix_ms);
-        let listeners = self.bind(&mut cluster).await?;
+        let listeners = match self.transport {
+            Transport::Tcp { port } => bind(&mut cluster, port).await?,
+            Transport::Memory => Vec::new(),
+        };
         for WantedTopic { name, partitions, settings } in &self.topics {
             let settings: Vec<(&str, &str)> =
                 settings.iter().map(|(name, value)| (&**name, &**value)).collect();
             cluster.create_topic_with(name, *partitions, &settings)?;
         }
+        Ok(self.run(cluster, listeners))
+    }
+
+    fn run(
+        &self,
+        mut cluster: Cluster,
+        listeners: Vec<(BrokerId, TcpListener, SocketAddr)>,
+    ) -> EmbeddedBroker {
+        let places = self.places(&mut cluster, &listeners);
         let shared = Arc::new(Shared::new(cluster));
         let (closing, closed) = watch::channel(false);
+        let listening = |broker| Listening {
+            shared: Arc::clone(&shared),
+            broker,
+            max_frame_bytes: self.max_frame_bytes,
+            max_connections: self.max_connections,
+            closing: closed.clone(),
+        };
         let mut tasks = JoinSet::new();
         let mut addresses = Vec::new();
         for (broker, listener, address) in listeners {
             addresses.push(address);
-            let listening = Listening {
-                shared: Arc::clone(&shared),
-                broker,
-                max_frame_bytes: self.max_frame_bytes,
-                max_connections: self.max_connections,
-                closing: closed.clone(),
-            };
-            tasks.spawn(listen(listening, listener));
+            tasks.spawn(listen(listening(broker), listener));
         }
+        let doors = places.into_iter();
+        let doors: Vec<Door> =
+            doors.map(|(broker, host, port)| Door { host, port, listening: listening(broker) }).collect();
+        let bootstrap: Vec<String> =
+            doors.iter().map(|door| format!("{}:{}", door.host, door.port)).collect();
+        let connections = Arc::new(Mutex::new(JoinSet::new()));
         let timer = Arc::clone(&shared);
-        let mut closed = closed;
+        let mut closed = closed.clone();
         tasks.spawn(async move {
             tokio::select! {
+                biased;
                 () = timer.run_timer() => {}
                 _ = closed.wait_for(|closing| *closing) => {}
             }
         });
-        Ok(EmbeddedBroker { shared, addresses, closing, tasks })
+        EmbeddedBroker {
+            dialer: Dialer::new(doors, &connections),
+            bootstrap: bootstrap.join(","),
+            shared,
+            addresses,
+            closing,
+            tasks,
+            connections,
+        }
     }
 
-    /// A listener for each broker, with the address that the cluster advertises.
-    async fn bind(
+    /// Each broker with the host and port that clients are told.
+    fn places(
         &self,
         cluster: &mut Cluster,
-    ) -> Result<Vec<(BrokerId, TcpListener, SocketAddr)>, StartError> {
-        let ids: Vec<BrokerId> = cluster.brokers().collect();
-        let mut listeners = Vec::new();
-        for (offset, broker) in (0u16..).zip(ids) {
-            let port = if self.port == 0 { 0 } else { self.port.saturating_add(offset) };
-            let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-            let refused = |source| StartError::Listen { broker, address, source };
-            let listener = TcpListener::bind(address).await.map_err(refused)?;
-            let address = listener.local_addr().map_err(refused)?;
-            cluster.set_address(broker, &address.ip().to_string(), address.port());
-            listeners.push((broker, listener, address));
+        listeners: &[(BrokerId, TcpListener, SocketAddr)],
+    ) -> Vec<(BrokerId, String, u16)> {
+        if matches!(self.transport, Transport::Tcp { .. }) {
+            let of = |(broker, _, address): &(_, _, SocketAddr)| {
+                (*broker, address.ip().to_string(), address.port())
+            };
+            return listeners.iter().map(of).collect();
         }
-        Ok(listeners)
+        let ids: Vec<BrokerId> = cluster.brokers().collect();
+        let places = ids.into_iter().map(|broker| (broker, format!("broker-{broker}.{NO_HOST}"), NO_PORT));
+        places.inspect(|(broker, host, port)| cluster.set_address(*broker, host, *port)).collect()
     }
+}
+
+/// A listener for each broker, with the address that the cluster advertises. Port zero takes free ones.
+async fn bind(
+    cluster: &mut Cluster,
+    first: u16,
+) -> Result<Vec<(BrokerId, TcpListener, SocketAddr)>, StartError> {
+    let ids: Vec<BrokerId> = cluster.brokers().collect();
+    let mut listeners = Vec::new();
+    for (offset, broker) in (0u16..).zip(ids) {
+        let port = if first == 0 { 0 } else { first.saturating_add(offset) };
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        let refused = |source| StartError::Listen { broker, address, source };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        cluster.set_address(broker, &address.ip().to_string(), address.port());
+        listeners.push((broker, listener, address));
+    }
+    Ok(listeners)
 }

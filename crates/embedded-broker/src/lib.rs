@@ -19,9 +19,11 @@
 //!   broker ([`EmbeddedBroker::with_cluster`]).
 
 pub mod core;
+mod dialer;
 mod embedded;
 mod listener;
 mod outbox;
 mod shared;
 
+pub use dialer::Dialer;
 pub use embedded::{Builder, EmbeddedBroker, StartError};

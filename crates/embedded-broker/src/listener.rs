@@ -1,4 +1,5 @@
-//! TCP: accepts connections for one broker, reads frames, writes replies.
+//! Byte streams: accepts TCP connections for one broker, reads frames, writes replies. A connection need not be a socket:
+//! see [`Dialer`](crate::Dialer).
 //!
 //! A connection is one task. It does not read on while a request of it is parked, or while the peer does not take its
 //! replies: what a client can make the broker hold is its frame and its reply.
@@ -8,8 +9,8 @@ use std::{io, sync::Arc};
 use bytes::{Buf, BytesMut};
 use milena_protocol::frame::{LENGTH_PREFIX, frame_len};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    net::TcpListener,
     sync::{mpsc, watch},
     task::JoinSet,
 };
@@ -43,16 +44,19 @@ pub(crate) async fn listen(listening: Listening, listener: TcpListener) {
     let mut closing = listening.closing.clone();
     loop {
         let accepted = tokio::select! {
+            biased;
             accepted = listener.accept() => accepted,
             Some(_) = connections.join_next() => continue,
             _ = closing.wait_for(|closing| *closing) => break,
         };
         match accepted {
             Ok((socket, _)) => {
-                if let Some((id, outputs)) =
-                    listening.shared.connect(listening.broker, listening.max_connections)
-                {
-                    connections.spawn(serve(listening.clone(), socket, id, outputs));
+                // Replies are written whole, so waiting for more to send would only add latency.
+                if let Err(error) = socket.set_nodelay(true) {
+                    tracing::debug!(%error, "connection ended");
+                } else if let Some(accepted) = listening.accept() {
+                    let (reader, writer) = socket.into_split();
+                    connections.spawn(accepted.serve(reader, writer));
                 }
             }
             // Out of file descriptors, mostly. It would fail again at once.
@@ -66,79 +70,90 @@ pub(crate) async fn listen(listening: Listening, listener: TcpListener) {
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve(
+impl Listening {
+    /// A connection, unless the broker is stopped or there are too many.
+    pub(crate) fn accept(&self) -> Option<Accepted> {
+        let (id, outputs) = self.shared.connect(self.broker, self.max_connections)?;
+        Some(Accepted { listening: self.clone(), id, outputs })
+    }
+}
+
+/// A connection that the cluster knows, with what is to be written to it.
+#[derive(Debug)]
+pub(crate) struct Accepted {
     listening: Listening,
-    socket: TcpStream,
     id: ConnectionId,
     outputs: mpsc::UnboundedReceiver<Output>,
-) {
-    let registered = Registered { shared: &listening.shared, id };
-    if let Err(error) = exchange(&listening, socket, id, outputs).await {
-        tracing::debug!(connection = id.0, %error, "connection ended");
-    }
-    drop(registered);
 }
 
 /// Tells the cluster that the connection is gone, also when its task is dropped.
-struct Registered<'a> {
-    shared: &'a Shared,
-    id: ConnectionId,
-}
-
-impl Drop for Registered<'_> {
+impl Drop for Accepted {
     fn drop(&mut self) {
-        self.shared.disconnect(self.id);
+        self.listening.shared.disconnect(self.id);
     }
 }
 
-async fn exchange(
-    listening: &Listening,
-    mut socket: TcpStream,
-    id: ConnectionId,
-    mut outputs: mpsc::UnboundedReceiver<Output>,
-) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    let (mut reader, mut writer) = socket.split();
-    let mut closing = listening.closing.clone();
-    let mut input = BytesMut::with_capacity(READ_AHEAD);
-    let mut outbox = Outbox::default();
-    let mut parked = false;
-    loop {
-        let mut requests = 0;
-        while !parked && requests < PIPELINED {
-            let Some(frame) = next_frame(&mut input, listening.max_frame_bytes)? else { break };
-            parked = listening.shared.request(listening.broker, id, frame);
-            requests += 1;
+impl Accepted {
+    /// Reads requests and writes replies until either side has enough.
+    pub(crate) async fn serve(mut self, reader: impl AsyncRead + Unpin, writer: impl AsyncWrite + Unpin) {
+        if let Err(error) = self.exchange(reader, writer).await {
+            tracing::debug!(connection = self.id.0, %error, "connection ended");
         }
-        let mut next = outputs.try_recv().ok();
-        if next.is_none() && requests < PIPELINED {
-            tokio::select! {
-                output = outputs.recv() => next = output,
-                read = reader.read_buf(&mut input), if !parked || input.len() < READ_AHEAD => {
-                    if read? == 0 {
-                        return Ok(());
+    }
+
+    async fn exchange(
+        &mut self,
+        mut reader: impl AsyncRead + Unpin,
+        mut writer: impl AsyncWrite + Unpin,
+    ) -> io::Result<()> {
+        let Self { listening, id, outputs } = self;
+        let id = *id;
+        let mut closing = listening.closing.clone();
+        let mut resumed = listening.shared.resumed();
+        let mut input = BytesMut::with_capacity(READ_AHEAD);
+        let mut outbox = Outbox::default();
+        let mut parked = false;
+        loop {
+            let mut requests = 0;
+            while !parked && requests < PIPELINED {
+                let Some(frame) = next_frame(&mut input, listening.max_frame_bytes)? else { break };
+                parked = listening.shared.request(listening.broker, id, frame);
+                requests += 1;
+            }
+            let mut next = outputs.try_recv().ok();
+            if next.is_none() && requests < PIPELINED {
+                // In this order always: a run on a paused clock must repeat.
+                tokio::select! {
+                    biased;
+                    output = outputs.recv() => next = output,
+                    read = reader.read_buf(&mut input), if !parked || input.len() < READ_AHEAD => {
+                        if read? == 0 {
+                            return Ok(());
+                        }
                     }
+                    _ = resumed.changed(), if parked => parked = listening.shared.is_parked(id),
+                    _ = closing.wait_for(|closing| *closing) => return Ok(()),
                 }
-                _ = closing.wait_for(|closing| *closing) => return Ok(()),
             }
-        }
-        let mut ends = false;
-        while let Some(output) = next {
-            match output {
-                Output::Frame(frame) => {
-                    outbox.push(frame);
-                    // It may answer a request before the parked one.
-                    parked = parked && listening.shared.is_parked(id);
+            let mut ends = false;
+            while let Some(output) = next {
+                match output {
+                    Output::Frame(frame) => {
+                        outbox.push(frame);
+                        // It may answer a request before the parked one.
+                        parked = parked && listening.shared.is_parked(id);
+                    }
+                    Output::Close => ends = true,
                 }
-                Output::Close => ends = true,
+                next = outputs.try_recv().ok();
             }
-            next = outputs.try_recv().ok();
-        }
-        if outbox.has_remaining() {
-            writer.write_all_buf(&mut outbox).await?;
-        }
-        if ends {
-            return Ok(());
+            if outbox.has_remaining() {
+                writer.write_all_buf(&mut outbox).await?;
+                writer.flush().await?;
+            }
+            if ends {
+                return Ok(());
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 
 use crate::core::{BrokerId, Cluster, ConnectionId, Output};
 
@@ -16,6 +16,8 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     /// Wakes the timer when a deadline has come that is before the one it sleeps for.
     earlier_deadline: Notify,
+    /// Tells connections that a broker goes on: what they hold back may not be answered, so no reply would tell them.
+    resumed: watch::Sender<()>,
 }
 
 #[derive(Debug)]
@@ -35,7 +37,7 @@ pub(crate) fn now() -> Instant {
 impl Shared {
     pub(crate) fn new(cluster: Cluster) -> Self {
         let state = State { cluster, outlets: BTreeMap::new(), next_connection: 0, armed: None };
-        Self { state: Mutex::new(state), earlier_deadline: Notify::new() }
+        Self { state: Mutex::new(state), earlier_deadline: Notify::new(), resumed: watch::Sender::new(()) }
     }
 
     /// Changes or asks the cluster, and passes on what it replies.
@@ -84,6 +86,17 @@ impl Shared {
         })
     }
 
+    /// Lets a paused broker go on.
+    pub(crate) fn resume(&self, broker: BrokerId) {
+        self.with(|cluster, now| cluster.resume_broker(now, broker));
+        self.resumed.send_replace(());
+    }
+
+    /// Changes whenever a broker was paused and goes on.
+    pub(crate) fn resumed(&self) -> watch::Receiver<()> {
+        self.resumed.subscribe()
+    }
+
     /// Whether a request of the connection is parked.
     pub(crate) fn is_parked(&self, id: ConnectionId) -> bool {
         self.lock().cluster.is_muted(id)
@@ -100,6 +113,7 @@ impl Shared {
                 }
             };
             tokio::select! {
+                biased;
                 () = due => self.with(Cluster::handle_timeout),
                 () = self.earlier_deadline.notified() => {}
             }

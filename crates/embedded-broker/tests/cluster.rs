@@ -1,4 +1,4 @@
-//! Metadata, topics, brokers that stop, and faults on demand.
+//! Metadata, topics, and brokers that stop.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -8,21 +8,19 @@
 
 mod script;
 
-use std::time::Duration;
-
-use milena_embedded_broker::core::{Action, BrokerId, ClusterConfig, Rule};
+use milena_embedded_broker::core::{BrokerId, ClusterConfig};
 use milena_protocol::{
     ErrorCode,
     messages::{
-        ApiKey, CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, FindCoordinatorRequest,
-        MetadataRequest, MetadataResponse, ProduceResponse,
+        CreateTopicsRequest, DeleteTopicsRequest, DescribeClusterRequest, FindCoordinatorRequest,
+        MetadataRequest, MetadataResponse,
         create_topics::{CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig},
         delete_topics::DeleteTopicState,
         metadata::MetadataRequestTopic,
     },
     wire::Uuid,
 };
-use script::{Peer, Script, batch, produce_request};
+use script::Script;
 
 fn named(name: &str) -> MetadataRequestTopic {
     MetadataRequestTopic { name: Some(name.into()), ..Default::default() }
@@ -232,81 +230,4 @@ fn brokers_and_coordinators_are_told() {
     let share =
         FindCoordinatorRequest { coordinator_keys: vec!["a".into()], key_type: 2, ..Default::default() };
     assert_eq!(ErrorCode(script.ask(peer, 6, share).coordinators[0].error_code), ErrorCode::INVALID_REQUEST);
-}
-
-/// A cluster whose next Produce meets the fault.
-fn faulty(rule: Rule) -> (Script, Peer) {
-    let mut script = Script::new(2);
-    script.topic("orders", 2);
-    script.cluster.faults().add(rule);
-    let peer = script.connect(1);
-    (script, peer)
-}
-
-#[test]
-fn a_fault_can_answer_with_an_error_as_often_as_it_is_told() {
-    let rule = Rule::new(ApiKey::Produce, Action::Answer(ErrorCode::NOT_ENOUGH_REPLICAS)).after(1).times(2);
-    let (mut script, peer) = faulty(rule);
-    let codes: Vec<i16> = (0..4).map(|_| script.produce(peer, "orders", 0, batch(&["a"])).0).collect();
-    assert_eq!(codes, [0, ErrorCode::NOT_ENOUGH_REPLICAS.0, ErrorCode::NOT_ENOUGH_REPLICAS.0, 0]);
-    assert_eq!(script.cluster.offsets("orders", 0), Some(0..2), "a refused request does no work");
-}
-
-#[test]
-fn a_fault_can_be_for_one_broker() {
-    let rule = Rule::new(ApiKey::Produce, Action::CloseBefore).at(BrokerId(2));
-    let (mut script, peer) = faulty(rule);
-    assert_eq!(script.produce(peer, "orders", 0, batch(&["a"])).0, 0);
-    let other = script.connect(2);
-    script.send(other, 9, produce_request("orders", Uuid::ZERO, 1, batch(&["a"])));
-    assert!(script.is_closed(other));
-    assert_eq!(script.cluster.offsets("orders", 1), Some(0..0));
-}
-
-#[test]
-fn work_can_be_done_without_an_answer() {
-    for (action, closed) in [(Action::DropReply, false), (Action::CloseAfter, true)] {
-        let (mut script, peer) = faulty(Rule::new(ApiKey::Produce, action));
-        let sent = script.send(peer, 9, produce_request("orders", Uuid::ZERO, 0, batch(&["a"])));
-        assert_eq!(script.cluster.offsets("orders", 0), Some(0..1));
-        assert_eq!(script.is_closed(peer), closed);
-        if !closed {
-            assert_eq!(script.reply(sent), None);
-            script.send(peer, 12, MetadataRequest::default());
-            assert_eq!(script.reply(sent), None, "what follows hangs too");
-        }
-    }
-}
-
-#[test]
-fn a_request_can_be_ignored() {
-    let (mut script, peer) = faulty(Rule::new(ApiKey::Produce, Action::Ignore));
-    let sent = script.send(peer, 9, produce_request("orders", Uuid::ZERO, 0, batch(&["a"])));
-    script.advance_ms(1_000_000);
-    assert_eq!((script.reply(sent), script.cluster.offsets("orders", 0)), (None, Some(0..0)));
-    let other = script.connect(1);
-    assert_eq!(script.produce(other, "orders", 0, batch(&["a"])).0, 0, "only that connection hangs");
-}
-
-#[test]
-fn an_answer_can_be_late() {
-    let (mut script, peer) = faulty(Rule::new(ApiKey::Produce, Action::Delay(Duration::from_secs(2))));
-    let sent = script.send(peer, 9, produce_request("orders", Uuid::ZERO, 0, batch(&["a"])));
-    let behind = script.send(peer, 12, MetadataRequest::default());
-    assert_eq!(script.cluster.offsets("orders", 0), Some(0..1));
-    script.advance_ms(1_999);
-    assert_eq!(script.reply(sent), None);
-    script.advance_ms(1);
-    assert_eq!(script.take::<ProduceResponse>(sent).responses[0].partition_responses[0].error_code, 0);
-    assert!(script.reply(behind).is_some(), "what follows comes right behind");
-}
-
-#[test]
-fn a_client_that_floods_a_parked_connection_is_cut_off() {
-    let (mut script, peer) = faulty(Rule::new(ApiKey::Produce, Action::Ignore));
-    script.send(peer, 9, produce_request("orders", Uuid::ZERO, 0, batch(&["a"])));
-    for _ in 0..1_001 {
-        script.send(peer, 12, MetadataRequest::default());
-    }
-    assert!(script.is_closed(peer));
 }

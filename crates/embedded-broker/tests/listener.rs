@@ -284,3 +284,68 @@ async fn a_client_that_reads_nothing_holds_back_only_itself() {
     producer.send(12, MetadataRequest::default()).await;
     producer.receive(ApiKey::Metadata, 12).await;
 }
+
+#[tokio::test]
+async fn a_paused_broker_answers_nobody_until_it_goes_on() {
+    let broker = one_topic().await;
+    let mut client = Client::connect(&broker).await;
+    broker.pause_broker(BrokerId(1));
+    // A request without an answer, and more behind it than is taken in at once.
+    let silent = ProduceRequest { acks: 0, ..produce(b"a") };
+    client.send(9, silent).await;
+    let value = vec![b'b'; 100_000];
+    client.send(9, produce(&value)).await;
+    let mut byte = [0];
+    assert!(timeout(Duration::from_millis(100), client.0.read(&mut byte)).await.is_err());
+    assert_eq!(broker.with_cluster(|cluster, _| cluster.offsets("orders", 0)), Some(0..0));
+    broker.resume_broker(BrokerId(1));
+    client.receive(ApiKey::Produce, 9).await;
+    assert_eq!(broker.with_cluster(|cluster, _| cluster.offsets("orders", 0)), Some(0..2));
+}
+
+#[tokio::test]
+async fn a_connection_that_only_sends_what_is_not_answered_is_read_on_after_a_pause() {
+    let broker = one_topic().await;
+    let mut client = Client::connect(&broker).await;
+    broker.pause_broker(BrokerId(1));
+    client.send(9, ProduceRequest { acks: 0, ..produce(b"a") }).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    broker.resume_broker(BrokerId(1));
+    client.send(9, ProduceRequest { acks: 0, ..produce(b"b") }).await;
+    timeout(SOON, async {
+        while broker.with_cluster(|cluster, _| cluster.offsets("orders", 0)) != Some(0..2) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("what was sent after the pause is not carried out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_memory_minutes_pass_in_no_time() {
+    let broker = EmbeddedBroker::builder().in_memory().brokers(2).topic("orders", 1).start().await.unwrap();
+    assert!(broker.addresses().is_empty());
+    assert_eq!(broker.bootstrap(), "broker-1.embedded:9092,broker-2.embedded:9092");
+    let dialer = broker.dialer();
+    let mut stream = dialer.dial("broker-1.embedded", 9092).unwrap();
+    let begin = tokio::time::Instant::now();
+    let frame = encode_request(&fetch(500_000).into(), 12, 1, None).unwrap();
+    stream.write_all(&frame.to_bytes()).await.unwrap();
+    let len = stream.read_i32().await.unwrap();
+    assert!(begin.elapsed() >= Duration::from_secs(500), "{:?}", begin.elapsed());
+    stream.read_exact(&mut vec![0; len as usize]).await.unwrap();
+
+    assert_eq!(dialer.dial("broker-3.embedded", 9092).unwrap_err().kind(), io::ErrorKind::NotFound);
+    broker.stop_broker(BrokerId(2));
+    assert_eq!(dialer.dial("broker-2.embedded", 9092).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    drop(broker);
+    assert_eq!(dialer.dial("broker-1.embedded", 9092).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+    assert_eq!(stream.read(&mut [0; 64]).await.unwrap_or(0), 0, "connections end with the broker");
+}
+
+#[tokio::test]
+async fn brokers_that_listen_can_be_dialed_too() {
+    let broker = one_topic().await;
+    let address = broker.addresses()[0];
+    assert!(broker.dialer().dial(&address.ip().to_string(), address.port()).is_ok());
+}

@@ -77,6 +77,7 @@ impl Task {
             tokio::time::sleep(ABANDONED).await;
         };
         tokio::select! {
+            biased;
             () = run => {}
             () = leaving.abort.notified() => {}
             () = abandoned => {}

@@ -141,6 +141,7 @@ impl Cluster {
         if !self.up.remove(&broker) {
             return;
         }
+        self.paused.remove(&broker);
         let here = self.connections.iter().filter(|(_, connection)| connection.broker == broker);
         let here: Vec<ConnectionId> = here.map(|(id, _)| *id).collect();
         for connection in here {

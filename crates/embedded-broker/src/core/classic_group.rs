@@ -245,6 +245,13 @@ impl ClassicGroup {
         [phase, session].into_iter().flatten().min()
     }
 
+    /// Every member that the coordinator waits to hear of is late.
+    pub(super) fn end_sessions(&mut self, now: Instant) {
+        for member in self.members.values_mut() {
+            member.session_ends = now;
+        }
+    }
+
     pub(super) fn expire(&mut self, now: Instant, out: &mut Replies) {
         let pending = self.pending.len();
         self.pending.retain(|_, ends| *ends > now);

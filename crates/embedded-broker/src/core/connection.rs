@@ -47,6 +47,7 @@ pub(super) enum Then {
     Send,
     Drop,
     Close,
+    Cut(usize),
     Delay(Duration),
 }
 

@@ -161,6 +161,13 @@ impl ConsumerGroup {
         deadlines.flatten().min()
     }
 
+    /// Every member is late.
+    pub(super) fn end_sessions(&mut self, now: Instant) {
+        for member in self.members.values_mut() {
+            member.session_ends = now;
+        }
+    }
+
     /// Fences the members that were silent, or held on to partitions, for too long.
     pub(super) fn expire(&mut self, now: Instant) {
         let members = self.members.len();

@@ -64,7 +64,7 @@ impl Cluster {
         if !self.up.contains(&broker) {
             return self.close(id);
         }
-        if !connection.is_muted() {
+        if !connection.is_muted() && !self.paused.contains(&broker) {
             return self.process(now, broker, id, &frame);
         }
         if connection.waiting.len() == MAX_WAITING {
@@ -87,6 +87,9 @@ impl Cluster {
                 continue;
             };
             let broker = connection.broker;
+            if self.paused.contains(&broker) {
+                continue;
+            }
             if let Some(frame) = connection.waiting.pop_front() {
                 self.process(now, broker, id, &frame);
             }
@@ -120,6 +123,7 @@ impl Cluster {
         self.parked_fetches.remove(&id);
         self.parked_produces.remove(&id);
         self.delayed.retain(|_, delayed| delayed.connection != id);
+        self.held.retain(|reply| reply.connection != id);
     }
 
     /// Sends the delayed replies that are due.
@@ -169,6 +173,7 @@ impl Cluster {
             Some(Action::CloseBefore) => return Answer::Close,
             Some(Action::DropReply) => Then::Drop,
             Some(Action::CloseAfter) => Then::Close,
+            Some(Action::CutReply(bytes)) => Then::Cut(bytes),
             Some(Action::Delay(by)) => Then::Delay(by),
         };
         self.set_state(cx.connection, State::Busy(UnderWay { then, ..under_way }));
@@ -232,6 +237,8 @@ impl Cluster {
             (Then::Close, _) => self.close(id),
             (Then::Drop, _) => self.set_state(id, State::Mute),
             (Then::Send | Then::Delay(_), None) => self.unmute(id),
+            // There is no answer to cut.
+            (Then::Cut(_), None) => self.close(id),
             (then, Some(response)) => {
                 let frame = match encode_response(&response, request.version, request.correlation_id) {
                     Ok(frame) => frame,
@@ -240,18 +247,29 @@ impl Cluster {
                         return self.close(id);
                     }
                 };
-                if let Then::Delay(by) = then {
-                    self.delayed_count += 1;
-                    self.delayed.insert((now + by, self.delayed_count), Delayed { connection: id, frame });
-                } else {
-                    self.send(id, frame);
+                match then {
+                    Then::Delay(by) => {
+                        self.delayed_count += 1;
+                        self.delayed
+                            .insert((now + by, self.delayed_count), Delayed { connection: id, frame });
+                    }
+                    Then::Cut(bytes) => {
+                        self.send(id, frame.cut(bytes.min(frame.len().saturating_sub(1))));
+                        self.close(id);
+                    }
+                    _ => self.send(id, frame),
                 }
             }
         }
     }
 
     fn send(&mut self, id: ConnectionId, frame: Frame) {
-        self.replies.push_back(Reply { connection: id, output: Output::Frame(frame) });
+        let reply = Reply { connection: id, output: Output::Frame(frame) };
+        if self.connections.get(&id).is_some_and(|connection| self.paused.contains(&connection.broker)) {
+            self.held.push(reply);
+        } else {
+            self.replies.push_back(reply);
+        }
         self.unmute(id);
     }
 

@@ -1,10 +1,14 @@
 //! Faults on demand: what a broker does to a request instead of answering it well.
+//!
+//! A rule names the requests it is for: the n-th of an API, all of a broker's, or some, as the seed has it
+//! ([`Rule::one_in`]). What befalls a whole broker, a member or a transaction is a verb of [`Cluster`](super::Cluster):
+//! `stop_broker`, `pause_broker`, `move_leader`, `expire_sessions`, `expire_transaction`.
 
 use std::time::Duration;
 
 use milena_protocol::{ErrorCode, messages::ApiKey};
 
-use super::BrokerId;
+use super::{BrokerId, random::Random};
 
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,15 +26,20 @@ pub enum Action {
     CloseBefore,
     /// The request is carried out, then the connection ends without the answer.
     CloseAfter,
-    /// The answer leaves so much later, and so does what follows on the connection.
+    /// The request is carried out, then the connection ends within its answer: as many bytes of the frame go out, its
+    /// length included, and always one less than there are.
+    CutReply(usize),
+    /// The answer leaves so much later, and so does what follows on the connection. For every Produce it is a slow disk.
     Delay(Duration),
 }
 
 /// Which requests meet a fault: the next one of an API, unless told otherwise.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    api: ApiKey,
+    /// Any, if none is named.
+    api: Option<ApiKey>,
     broker: Option<BrokerId>,
+    one_in: u32,
     skip: u32,
     times: u32,
     action: Action,
@@ -40,7 +49,21 @@ impl Rule {
     /// The next request of `api` at any broker.
     #[must_use]
     pub const fn new(api: ApiKey, action: Action) -> Self {
-        Self { api, broker: None, skip: 0, times: 1, action }
+        Self { api: Some(api), ..Self::any(action) }
+    }
+
+    /// The next request of any API at any broker.
+    #[must_use]
+    pub const fn any(action: Action) -> Self {
+        Self { api: None, broker: None, one_in: 1, skip: 0, times: 1, action }
+    }
+
+    /// Of the requests that fit, one in so many at random meets the fault; the seed of the cluster decides which. One, and
+    /// zero, is every one of them.
+    #[must_use]
+    pub const fn one_in(mut self, requests: u32) -> Self {
+        self.one_in = requests;
+        self
     }
 
     /// Only requests to this broker count.
@@ -66,13 +89,19 @@ impl Rule {
 }
 
 /// The rules in force, in the order they were added. The first that fits a request decides; those behind it do not
-/// count the request.
-#[derive(Debug, Default)]
+/// count the request. One that chance has pass over a request leaves it to those behind.
+#[derive(Debug)]
 pub struct Faults {
     rules: Vec<Rule>,
+    /// Of its own: a rule must not change what else is drawn.
+    random: Random,
 }
 
 impl Faults {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self { rules: Vec::new(), random: Random::new(seed ^ 0xfa17) }
+    }
+
     /// Puts a rule behind the others.
     pub fn add(&mut self, rule: Rule) {
         self.rules.push(rule);
@@ -91,9 +120,12 @@ impl Faults {
 
     /// What happens to this request.
     pub(super) fn meet(&mut self, api: ApiKey, broker: BrokerId) -> Option<Action> {
-        let fits = |rule: &Rule| rule.api == api && rule.broker.is_none_or(|at| at == broker);
-        let at = self.rules.iter().position(fits)?;
-        let rule = self.rules.get_mut(at)?;
+        let Self { rules, random } = self;
+        let fits = |rule: &Rule| {
+            rule.api.is_none_or(|only| only == api) && rule.broker.is_none_or(|at| at == broker)
+        };
+        let at = rules.iter().position(|rule| fits(rule) && random.one_in(rule.one_in))?;
+        let rule = rules.get_mut(at)?;
         if let Some(left) = rule.skip.checked_sub(1) {
             rule.skip = left;
             return None;
@@ -103,7 +135,7 @@ impl Faults {
             rule.times = rule.times.saturating_sub(1);
         }
         if rule.times == 0 {
-            self.rules.remove(at);
+            rules.remove(at);
         }
         Some(action)
     }

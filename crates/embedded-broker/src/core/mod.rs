@@ -30,6 +30,7 @@ mod detach;
 mod dispatch;
 mod end_txn;
 mod error_reply;
+mod expire;
 mod faults;
 mod fetch;
 mod fetch_sessions;
@@ -45,6 +46,7 @@ mod log;
 mod metadata;
 mod offset_commit;
 mod offset_fetch;
+mod pause;
 mod pending_offsets;
 mod produce;
 mod produce_in_transaction;
@@ -132,6 +134,10 @@ pub struct Cluster {
     brokers: BTreeMap<BrokerId, Broker>,
     /// Those of `brokers` that are not stopped.
     up: BTreeSet<BrokerId>,
+    /// Those of `brokers` that do nothing until they are resumed.
+    paused: BTreeSet<BrokerId>,
+    /// What they would have sent meanwhile.
+    held: Vec<Reply>,
     topics: Topics,
     coordinators: Coordinators,
     groups: Groups,
@@ -173,6 +179,8 @@ impl Cluster {
             random: Random::new(config.seed),
             coordinators: Coordinators::new(&up),
             up,
+            paused: BTreeSet::new(),
+            held: Vec::new(),
             brokers,
             topics: Topics::default(),
             groups: Groups::default(),
@@ -188,7 +196,7 @@ impl Cluster {
             fetches_may_complete: false,
             delayed: BTreeMap::new(),
             delayed_count: 0,
-            faults: Faults::default(),
+            faults: Faults::new(config.seed),
             unmuted: VecDeque::new(),
             replies: VecDeque::new(),
             config,
@@ -255,10 +263,11 @@ impl Cluster {
         deadlines.into_iter().flatten().min()
     }
 
-    /// Whether a request is under way on the connection: what follows on it waits.
+    /// Whether a request is under way on the connection, or its broker is paused: what follows on it waits.
     #[must_use]
     pub fn is_muted(&self, connection: ConnectionId) -> bool {
-        self.connections.get(&connection).is_some_and(Connection::is_muted)
+        let is_muted = |at: &Connection| at.is_muted() || self.paused.contains(&at.broker);
+        self.connections.get(&connection).is_some_and(is_muted)
     }
 
     /// The faults to come.

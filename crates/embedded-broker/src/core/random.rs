@@ -15,6 +15,11 @@ impl Random {
         Uuid::from_random(u128::from(self.next()) << 64 | u128::from(self.next()))
     }
 
+    /// True for one of so many draws. Nothing is drawn where there is no choice.
+    pub(crate) fn one_in(&mut self, draws: u32) -> bool {
+        draws <= 1 || self.next().is_multiple_of(u64::from(draws))
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;

@@ -44,6 +44,10 @@ impl Transactions {
         self.0.get(id)
     }
 
+    pub(super) fn named_mut(&mut self, id: &str) -> Option<&mut Transaction> {
+        self.0.get_mut(id)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&ByteString, &Transaction)> {
         self.0.iter()
     }

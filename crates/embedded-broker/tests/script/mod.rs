@@ -88,6 +88,25 @@ impl Script {
         self.collect();
     }
 
+    /// Sends, and tells how many bytes come back, and whether the connection ends behind them.
+    pub(crate) fn send_and_drain(
+        &mut self,
+        peer: Peer,
+        version: i16,
+        request: impl Into<Request>,
+    ) -> (usize, bool) {
+        let frame = encode_request(&request.into(), version, 0, None).unwrap().to_bytes().slice(4..);
+        self.cluster.handle_frame(self.now, peer.broker, peer.connection, frame);
+        let (mut bytes, mut closed) = (0, false);
+        while let Some(reply) = self.cluster.poll_reply() {
+            match reply.output {
+                Output::Frame(frame) => bytes += frame.len(),
+                Output::Close => closed = true,
+            }
+        }
+        (bytes, closed)
+    }
+
     /// The reply, if it is there. Replies come in the order of the requests.
     pub(crate) fn reply(&mut self, sent: Sent) -> Option<Response> {
         self.collect();

@@ -156,6 +156,21 @@ impl Frame {
         self.len
     }
 
+    /// The first `len` bytes of the frame: what goes out before a connection breaks.
+    #[must_use]
+    pub fn cut(&self, len: usize) -> Self {
+        let mut left = len;
+        let mut slices = Vec::new();
+        for slice in &self.slices {
+            let taken = left.min(slice.len());
+            if taken > 0 {
+                slices.push(slice.slice(..taken));
+            }
+            left = left.saturating_sub(taken);
+        }
+        Self { slices, len: len.min(self.len) }
+    }
+
     /// True when there is no byte.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
