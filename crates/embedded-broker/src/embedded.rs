@@ -78,6 +78,7 @@ impl EmbeddedBroker {
             max_frame_bytes: 100 << 20,
             max_connections: 1_000,
             topics: Vec::new(),
+            unix_ms: None,
         }
     }
 
@@ -155,6 +156,8 @@ pub struct Builder {
     max_frame_bytes: usize,
     max_connections: usize,
     topics: Vec<WantedTopic>,
+    /// What the clock shows at the start.
+    unix_ms: Option<i64>,
 }
 
 /// How clients come in.
@@ -232,6 +235,13 @@ impl Builder {
         self
     }
 
+    /// The Unix time at the start, in milliseconds, from which the brokers count by tokio's clock. The system's by default.
+    #[must_use]
+    pub fn unix_ms(mut self, unix_ms: i64) -> Self {
+        self.unix_ms = Some(unix_ms);
+        self
+    }
+
     /// Starts the brokers. They take connections when it returns.
     ///
     /// # Errors
@@ -240,9 +250,7 @@ impl Builder {
     /// # Cancellation
     /// Dropping the future starts nothing.
     pub async fn start(self) -> Result<EmbeddedBroker, StartError> {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let unix_ms = i64::try_from(unix.as_millis()).unwrap_or(i64::MAX);
-        let mut cluster = Cluster::new(self.config.clone(), now(), unix_ms);
+        let mut cluster = Cluster::new(self.config.clone(), now(), self.unix_ms.unwrap_or_else(unix_now_ms));
         let listeners = match self.transport {
             Transport::Tcp { port } => bind(&mut cluster, port).await?,
             Transport::Memory => Vec::new(),
@@ -318,6 +326,11 @@ impl Builder {
         let places = ids.into_iter().map(|broker| (broker, format!("broker-{broker}.{NO_HOST}"), NO_PORT));
         places.inspect(|(broker, host, port)| cluster.set_address(*broker, host, *port)).collect()
     }
+}
+
+fn unix_now_ms() -> i64 {
+    let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(unix.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A listener for each broker, with the address that the cluster advertises. Port zero takes free ones.

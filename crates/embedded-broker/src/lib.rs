@@ -17,6 +17,7 @@
 //! - [`EmbeddedBroker`]: brokers that listen on 127.0.0.1.
 //! - [`core`]: what they decide, without IO or clock: for simulations, and for the faults, leaders and logs of a running
 //!   broker ([`EmbeddedBroker::with_cluster`]).
+//! - `simulation` (feature `simulation`): a test of yours under faults, once for every seed.
 
 pub mod core;
 mod dialer;
@@ -24,6 +25,8 @@ mod embedded;
 mod listener;
 mod outbox;
 mod shared;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 
 pub use dialer::Dialer;
 pub use embedded::{Builder, EmbeddedBroker, StartError};

@@ -171,6 +171,16 @@ impl Cluster {
         self.elect_coordinators(self.now);
     }
 
+    /// The partitions there are, topic by topic.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<(ByteString, i32)> {
+        let of = |topic: &super::topics::Topic| {
+            let name = topic.name.clone();
+            (0..topic.partitions.len()).map(move |at| (name.clone(), at as i32)).collect::<Vec<_>>()
+        };
+        self.topics.iter().flat_map(of).collect()
+    }
+
     /// Who leads the partition, and in which epoch.
     #[must_use]
     pub fn leader(&self, topic: &str, partition: i32) -> Option<(BrokerId, i32)> {

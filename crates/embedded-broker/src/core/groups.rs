@@ -145,6 +145,12 @@ impl Kind {
 }
 
 impl Cluster {
+    /// The groups there are.
+    #[must_use]
+    pub fn group_ids(&self) -> Vec<ByteString> {
+        self.groups.0.keys().cloned().collect()
+    }
+
     /// What the group has committed for the partition.
     #[must_use]
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<&CommittedOffset> {

@@ -51,7 +51,7 @@ mod pending_offsets;
 mod produce;
 mod produce_in_transaction;
 mod producer_state;
-mod random;
+pub(crate) mod random;
 mod sync_group;
 mod topic_config;
 mod topics;

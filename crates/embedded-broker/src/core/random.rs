@@ -20,6 +20,19 @@ impl Random {
         draws <= 1 || self.next().is_multiple_of(u64::from(draws))
     }
 
+    /// A number below `bound`; zero where there is none.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next().checked_rem(bound).unwrap_or(0)
+    }
+
+    /// A time of at most `most`, in steps of a microsecond.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn up_to(&mut self, most: std::time::Duration) -> std::time::Duration {
+        let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX).saturating_add(1);
+        std::time::Duration::from_micros(self.below(micros))
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
