@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use milena_protocol::messages::ApiKey;
 
+use super::SaslConfig;
+
 /// The knobs of a [`Cluster`](super::Cluster). The defaults are those of Kafka 4.3.1 unless a field says otherwise.
 #[derive(Clone, Debug)]
 pub struct ClusterConfig {
@@ -62,6 +64,8 @@ pub struct ClusterConfig {
     pub producer_id_expiration: Duration,
     /// How long a coordinator that took over from another answers COORDINATOR_LOAD_IN_PROGRESS. Zero by default.
     pub coordinator_load_time: Duration,
+    /// Whom the brokers know; without it, the default, everybody may connect.
+    pub sasl: Option<SaslConfig>,
     /// Most members of a group. 1,000 by default, where Kafka has no bound.
     pub max_group_size: usize,
 }
@@ -92,6 +96,7 @@ impl Default for ClusterConfig {
             transactional_id_expiration: Duration::from_hours(7 * 24),
             producer_id_expiration: Duration::from_hours(24),
             coordinator_load_time: Duration::ZERO,
+            sasl: None,
             max_group_size: 1_000,
         }
     }

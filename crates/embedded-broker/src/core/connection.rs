@@ -8,7 +8,10 @@ use std::{collections::VecDeque, time::Duration};
 use bytes::Bytes;
 use milena_protocol::messages::ApiKey;
 
-use super::BrokerId;
+use super::{
+    BrokerId,
+    sasl::{Auth, SaslConfig},
+};
 
 /// Frames that may wait behind a parked request; a client that sends more is cut off. The listener stops reading long
 /// before.
@@ -18,6 +21,7 @@ pub(super) const MAX_WAITING: usize = 1_000;
 pub(super) struct Connection {
     pub(super) broker: BrokerId,
     pub(super) state: State,
+    pub(super) auth: Auth,
     /// Frames that came while another was under way.
     pub(super) waiting: VecDeque<Bytes>,
 }
@@ -45,6 +49,7 @@ pub(super) struct UnderWay {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Then {
     Send,
+    SendAndClose,
     Drop,
     Close,
     Cut(usize),
@@ -52,8 +57,8 @@ pub(super) enum Then {
 }
 
 impl Connection {
-    pub(super) const fn new(broker: BrokerId) -> Self {
-        Self { broker, state: State::Idle, waiting: VecDeque::new() }
+    pub(super) const fn new(broker: BrokerId, sasl: Option<&SaslConfig>) -> Self {
+        Self { broker, state: State::Idle, auth: Auth::new(sasl), waiting: VecDeque::new() }
     }
 
     pub(super) const fn is_muted(&self) -> bool {

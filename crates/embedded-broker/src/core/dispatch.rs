@@ -57,7 +57,8 @@ pub(super) struct Delayed {
 impl Cluster {
     /// Takes a frame, or lets it wait for the request before it.
     pub(super) fn receive(&mut self, now: Instant, broker: BrokerId, id: ConnectionId, frame: Bytes) {
-        let connection = self.connections.entry(id).or_insert_with(|| Connection::new(broker));
+        let connection =
+            self.connections.entry(id).or_insert_with(|| Connection::new(broker, self.config.sasl.as_ref()));
         if matches!(connection.state, State::Closed) {
             return;
         }
@@ -149,6 +150,9 @@ impl Cluster {
             version,
             client_id: header.client_id.unwrap_or_default(),
         };
+        if !self.connections.get(&id).is_some_and(|connection| connection.auth.admits(now, api)) {
+            return self.close(id);
+        }
         let served = self.served_versions(api).is_some_and(|versions| versions.contains(&version));
         let answer = match body {
             Ok(request) if served => self.meet_faults(&cx, under_way, request),
@@ -213,6 +217,8 @@ impl Cluster {
             Request::DescribeProducers(body) => self.describe_producers(cx, body),
             Request::DescribeTransactions(body) => self.describe_transactions(cx, body),
             Request::ListTransactions(body) => self.list_transactions(cx, &body),
+            Request::SaslHandshake(body) => self.sasl_handshake(cx, &body),
+            Request::SaslAuthenticate(body) => self.sasl_authenticate(cx, &body),
             Request::DescribeCluster(body) => self.describe_cluster(&body),
             _ => Answer::Close,
         }
@@ -238,7 +244,7 @@ impl Cluster {
             (Then::Drop, _) => self.set_state(id, State::Mute),
             (Then::Send | Then::Delay(_), None) => self.unmute(id),
             // There is no answer to cut.
-            (Then::Cut(_), None) => self.close(id),
+            (Then::SendAndClose | Then::Cut(_), None) => self.close(id),
             (then, Some(response)) => {
                 let frame = match encode_response(&response, request.version, request.correlation_id) {
                     Ok(frame) => frame,
@@ -255,6 +261,10 @@ impl Cluster {
                     }
                     Then::Cut(bytes) => {
                         self.send(id, frame.cut(bytes.min(frame.len().saturating_sub(1))));
+                        self.close(id);
+                    }
+                    Then::SendAndClose => {
+                        self.send(id, frame);
                         self.close(id);
                     }
                     _ => self.send(id, frame),

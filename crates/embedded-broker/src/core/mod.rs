@@ -52,6 +52,8 @@ mod produce;
 mod produce_in_transaction;
 mod producer_state;
 pub(crate) mod random;
+mod sasl;
+mod scram;
 mod sync_group;
 mod topic_config;
 mod topics;
@@ -79,6 +81,7 @@ pub use self::{
     config::ClusterConfig,
     faults::{Action, Faults, Rule},
     groups::CommittedOffset,
+    sasl::{Password, SaslConfig, SaslMechanism},
 };
 
 /// The node id of a broker, from 1.
@@ -209,7 +212,7 @@ impl Cluster {
     pub fn handle_connect(&mut self, broker: BrokerId, connection: ConnectionId) -> bool {
         let up = self.up.contains(&broker);
         if up {
-            self.connections.insert(connection, Connection::new(broker));
+            self.connections.insert(connection, Connection::new(broker, self.config.sasl.as_ref()));
         }
         up
     }

@@ -1,0 +1,294 @@
+//! SaslHandshake and SaslAuthenticate: who a connection belongs to.
+//!
+//! Imitates Kafka 4.3.1 with the mechanisms PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, a session that ends
+//! (`connections.max.reauth.ms`) and authenticating again on the live connection (KIP-368): before a client is known only
+//! ApiVersions and these two are taken, anything else ends the connection; a wrong password is answered, then the connection
+//! ends.
+//!
+//! Leaves out: SaslHandshake 0 with its bare tokens, OAUTHBEARER and GSSAPI, the delay before a refused client is cut off,
+//! ACLs: every user may do everything.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use milena_protocol::{
+    ErrorCode,
+    messages::{
+        ApiKey, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
+        SaslHandshakeResponse,
+    },
+    wire::ByteString,
+};
+
+use super::{
+    Cluster, ConnectionId,
+    connection::{State, Then},
+    dispatch::{Answer, Context},
+    scram::{Exchange, First, Hash},
+};
+
+/// A way to say who one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SaslMechanism {
+    /// The password itself (RFC 4616).
+    Plain,
+    /// A proof of the password (RFC 7677).
+    ScramSha256,
+    /// The same with the longer hash.
+    ScramSha512,
+}
+
+/// Whom the brokers know. Once there is such a thing every client has to authenticate.
+#[derive(Clone, Debug)]
+pub struct SaslConfig {
+    /// The mechanisms that are offered; all three by default.
+    pub mechanisms: Vec<SaslMechanism>,
+    /// The users and their passwords.
+    pub users: BTreeMap<String, Password>,
+    /// How long a client is known for (`connections.max.reauth.ms`); for ever by default.
+    pub session_lifetime: Option<Duration>,
+}
+
+/// A password that no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(String);
+
+/// Who a connection belongs to.
+#[derive(Debug)]
+pub(super) enum Auth {
+    /// Nobody asks.
+    Open,
+    /// Only who says who it is may go on.
+    Unknown,
+    /// A mechanism is chosen.
+    Chosen { mechanism: SaslMechanism, before: Option<Known> },
+    /// SCRAM is half way.
+    Half { mechanism: SaslMechanism, exchange: Exchange, before: Option<Known> },
+    /// It is this user.
+    Known(Known),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    user: String,
+    mechanism: SaslMechanism,
+    until: Option<Instant>,
+}
+
+impl SaslMechanism {
+    /// As the protocol has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::ScramSha256 => "SCRAM-SHA-256",
+            Self::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+impl SaslConfig {
+    /// All mechanisms, and these users with their passwords.
+    #[must_use]
+    pub fn new<U: Into<String>, P: Into<String>>(users: impl IntoIterator<Item = (U, P)>) -> Self {
+        let users = users.into_iter().map(|(user, password)| (user.into(), Password(password.into())));
+        Self {
+            mechanisms: vec![SaslMechanism::Plain, SaslMechanism::ScramSha256, SaslMechanism::ScramSha512],
+            users: users.collect(),
+            session_lifetime: None,
+        }
+    }
+}
+
+impl From<&str> for Password {
+    fn from(password: &str) -> Self {
+        Self(password.to_owned())
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("user", &self.user()).finish_non_exhaustive()
+    }
+}
+
+impl Auth {
+    pub(super) const fn new(sasl: Option<&SaslConfig>) -> Self {
+        if sasl.is_some() { Self::Unknown } else { Self::Open }
+    }
+
+    /// Whether a request may be carried out as far as its sender goes.
+    pub(super) fn admits(&self, now: Instant, api: ApiKey) -> bool {
+        match (self, api) {
+            (Self::Open, _) => true,
+            (Self::Unknown, ApiKey::ApiVersions | ApiKey::SaslHandshake) => true,
+            (Self::Chosen { .. } | Self::Half { .. }, ApiKey::SaslAuthenticate) => true,
+            (Self::Known(_), ApiKey::SaslHandshake) => true,
+            (Self::Known(known), _) => known.until.is_none_or(|until| now < until),
+            _ => false,
+        }
+    }
+}
+
+impl Cluster {
+    /// The user that a connection has authenticated as.
+    #[must_use]
+    pub fn authenticated_user(&self, connection: ConnectionId) -> Option<&str> {
+        match &self.connections.get(&connection)?.auth {
+            Auth::Known(known) => Some(&known.user),
+            _ => None,
+        }
+    }
+
+    pub(super) fn sasl_handshake(&mut self, cx: &Context, body: &SaslHandshakeRequest) -> Answer {
+        let Some(sasl) = &self.config.sasl else { return handshake(ErrorCode::ILLEGAL_SASL_STATE, &[]) };
+        let offered = sasl.mechanisms.clone();
+        let chosen = offered.iter().find(|mechanism| mechanism.name() == &*body.mechanism).copied();
+        let Some(connection) = self.connections.get_mut(&cx.connection) else { return Answer::Close };
+        let before = match &connection.auth {
+            Auth::Known(known) => Some(known.clone()),
+            _ => None,
+        };
+        // Whoever authenticates again stays who they are.
+        let is_same = |mechanism| before.as_ref().is_none_or(|before| before.mechanism == mechanism);
+        let Some(mechanism) = chosen.filter(|mechanism| is_same(*mechanism)) else {
+            self.close_behind_reply(cx.connection);
+            return handshake(ErrorCode::UNSUPPORTED_SASL_MECHANISM, &offered);
+        };
+        connection.auth = Auth::Chosen { mechanism, before };
+        handshake(ErrorCode::NONE, &offered)
+    }
+
+    pub(super) fn sasl_authenticate(&mut self, cx: &Context, body: &SaslAuthenticateRequest) -> Answer {
+        let Some(sasl) = self.config.sasl.clone() else {
+            return SaslAuthenticateResponse {
+                error_code: ErrorCode::ILLEGAL_SASL_STATE.0,
+                ..Default::default()
+            }
+            .into();
+        };
+        let nonce = self.random.uuid().to_string();
+        let Some(connection) = self.connections.get_mut(&cx.connection) else { return Answer::Close };
+        let auth = std::mem::replace(&mut connection.auth, Auth::Unknown);
+        let step = match auth {
+            Auth::Chosen { mechanism: SaslMechanism::Plain, before } => {
+                let user = sasl
+                    .plain(&body.auth_bytes)
+                    .ok_or_else(|| "Authentication failed: Invalid username or password".to_owned());
+                user.map(|user| Step::Done {
+                    user,
+                    mechanism: SaslMechanism::Plain,
+                    before,
+                    answer: String::new(),
+                })
+            }
+            Auth::Chosen { mechanism, before } => sasl
+                .begin_scram(mechanism, &body.auth_bytes, &nonce)
+                .map(|(exchange, answer)| Step::Half { mechanism, exchange, before, answer })
+                .ok_or_else(|| bad_credentials(mechanism)),
+            Auth::Half { mechanism, exchange, before } => exchange
+                .finish(&body.auth_bytes)
+                .map(|answer| Step::Done { user: exchange.user().to_owned(), mechanism, before, answer })
+                .ok_or_else(|| bad_credentials(mechanism)),
+            Auth::Open | Auth::Unknown | Auth::Known(_) => return Answer::Close,
+        };
+        match step {
+            Ok(Step::Half { mechanism, exchange, before, answer }) => {
+                connection.auth = Auth::Half { mechanism, exchange, before };
+                SaslAuthenticateResponse { auth_bytes: Bytes::from(answer), ..Default::default() }.into()
+            }
+            Ok(Step::Done { user, before, .. })
+                if before.as_ref().is_some_and(|before| before.user != user) =>
+            {
+                self.refuse_user(cx, "Cannot change principals during re-authentication".into())
+            }
+            Ok(Step::Done { user, mechanism, before: _, answer }) => {
+                let until = sasl.session_lifetime.map(|lifetime| cx.now + lifetime);
+                connection.auth = Auth::Known(Known { user, mechanism, until });
+                let lifetime = sasl.session_lifetime.unwrap_or_default().as_millis();
+                SaslAuthenticateResponse {
+                    auth_bytes: Bytes::from(answer),
+                    session_lifetime_ms: i64::try_from(lifetime).unwrap_or(i64::MAX),
+                    ..Default::default()
+                }
+                .into()
+            }
+            Err(why) => self.refuse_user(cx, why),
+        }
+    }
+
+    fn refuse_user(&mut self, cx: &Context, why: String) -> Answer {
+        self.close_behind_reply(cx.connection);
+        SaslAuthenticateResponse {
+            error_code: ErrorCode::SASL_AUTHENTICATION_FAILED.0,
+            error_message: Some(why.into()),
+            ..Default::default()
+        }
+        .into()
+    }
+
+    /// The reply to the request under way is the last thing on its connection.
+    fn close_behind_reply(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id)
+            && let State::Busy(under_way) = &mut connection.state
+        {
+            under_way.then = Then::SendAndClose;
+        }
+    }
+}
+
+/// How far an exchange has come.
+enum Step {
+    Half { mechanism: SaslMechanism, exchange: Exchange, before: Option<Known>, answer: String },
+    Done { user: String, mechanism: SaslMechanism, before: Option<Known>, answer: String },
+}
+
+impl SaslConfig {
+    /// The user of `authorisation NUL user NUL password`, if that is right.
+    fn plain(&self, message: &[u8]) -> Option<String> {
+        let text = std::str::from_utf8(message).ok()?;
+        let parts: Vec<&str> = text.split('\0').collect();
+        let [authorisation, user, password] = parts[..] else { return None };
+        let is_right = self.users.get(user).is_some_and(|known| known.0 == password);
+        (is_right && (authorisation.is_empty() || authorisation == user)).then(|| user.to_owned())
+    }
+
+    fn begin_scram(
+        &self,
+        mechanism: SaslMechanism,
+        message: &[u8],
+        nonce: &str,
+    ) -> Option<(Exchange, String)> {
+        let hash = match mechanism {
+            SaslMechanism::ScramSha512 => Hash::Sha512,
+            SaslMechanism::ScramSha256 | SaslMechanism::Plain => Hash::Sha256,
+        };
+        let first = First::read(message)?;
+        let password = self.users.get(&first.user)?;
+        // A salt of the user's own, the same every time: Kafka stores one.
+        let salt = format!("salt of {}", first.user);
+        Some(Exchange::begin(hash, &first, &password.0, salt.as_bytes(), nonce))
+    }
+}
+
+fn bad_credentials(mechanism: SaslMechanism) -> String {
+    let name = mechanism.name();
+    format!(
+        "Authentication failed during authentication due to invalid credentials with SASL mechanism {name}"
+    )
+}
+
+fn handshake(error: ErrorCode, offered: &[SaslMechanism]) -> Answer {
+    let mechanisms = offered.iter().map(|mechanism| ByteString::from_static(mechanism.name())).collect();
+    SaslHandshakeResponse { error_code: error.0, mechanisms }.into()
+}
