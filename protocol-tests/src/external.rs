@@ -65,6 +65,20 @@ pub async fn run(command: &mut Command, input: &str) -> String {
     printed
 }
 
+/// Runs a client to its end, whatever that is, and gives what came out of it.
+///
+/// # Panics
+/// When it hangs.
+pub async fn finish(command: &mut Command, input: &str) -> std::process::Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{:?}: {error}", command.as_std()));
+    let mut stdin = child.stdin.take().unwrap();
+    // A client that has enough does not read on.
+    let _ = stdin.write_all(input.as_bytes()).await;
+    drop(stdin);
+    timeout(PATIENCE, child.wait_with_output()).await.expect("the client hangs").unwrap()
+}
+
 /// Reads lines from a running client until `count` of them are there.
 ///
 /// # Panics

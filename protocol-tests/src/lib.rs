@@ -11,4 +11,5 @@ pub mod refusal;
 pub mod schema;
 pub mod sim;
 pub mod subject;
+pub mod tls;
 pub mod vector;

@@ -8,8 +8,14 @@
 
 use std::time::Duration;
 
-use milena_embedded_broker::{EmbeddedBroker, core::BrokerId};
-use protocol_tests::external::{self, PATIENCE, lines, numbers, run, sorted, spawn};
+use milena_embedded_broker::{
+    EmbeddedBroker,
+    core::{BrokerId, SaslConfig},
+};
+use protocol_tests::{
+    external::{self, PATIENCE, lines, numbers, run, sorted, spawn},
+    tls,
+};
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 fn kcat(broker: &EmbeddedBroker) -> Command {
@@ -116,4 +122,46 @@ async fn kcat_survives_a_broker_that_stops_and_a_leader_that_moves() {
     broker.start_broker(BrokerId(3));
     let read = run(kcat(&broker).args(["-C", "-t", "orders", "-e", "-q"]), "").await;
     assert_eq!(sorted(&read), (0..3_000).collect::<Vec<_>>(), "each once: nothing lost, nothing twice");
+}
+
+/// kcat as alice, over TLS or in the clear.
+fn kcat_as_alice(broker: &EmbeddedBroker, mechanism: &str, password: &str, is_tls: bool) -> Command {
+    let mut command = kcat(broker);
+    let protocol = if is_tls { "sasl_ssl" } else { "sasl_plaintext" };
+    for (name, value) in [
+        ("security.protocol", protocol),
+        ("sasl.mechanisms", mechanism),
+        ("sasl.username", "alice"),
+        ("sasl.password", password),
+        ("ssl.ca.location", &tls::authority()),
+        ("message.timeout.ms", "3000"),
+    ] {
+        command.args(["-X", &format!("{name}={value}")]);
+    }
+    command
+}
+
+#[tokio::test]
+#[ignore = "needs kcat"]
+async fn kcat_says_who_it_is_with_every_mechanism_with_and_without_tls() {
+    for is_tls in [false, true] {
+        let guard = |config: &mut milena_embedded_broker::core::ClusterConfig| {
+            config.sasl = Some(SaslConfig::new([("alice", "sec=ret,")]));
+        };
+        let builder = EmbeddedBroker::builder().brokers(2).topic("orders", 2).configure(guard);
+        let builder = if is_tls { builder.tls(tls::server()) } else { builder };
+        let broker = builder.start().await.unwrap();
+        for (mechanism, at) in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].into_iter().zip(1..) {
+            let mut producer = kcat_as_alice(&broker, mechanism, "sec=ret,", is_tls);
+            run(producer.args(["-P", "-t", "orders"]), &numbers(0..100)).await;
+            assert_eq!(written(&broker, 2), at * 100, "{mechanism}, TLS: {is_tls}");
+            let mut stranger = kcat_as_alice(&broker, mechanism, "guess", is_tls);
+            stranger.args(["-P", "-t", "orders"]);
+            let output = external::finish(&mut stranger, "1\n").await;
+            assert!(!output.status.success(), "{mechanism}, TLS: {is_tls}");
+            let complaint = String::from_utf8_lossy(&output.stderr);
+            assert!(complaint.contains("Authentication failed"), "{complaint}");
+            assert_eq!(written(&broker, 2), at * 100, "{mechanism}, TLS: {is_tls}");
+        }
+    }
 }

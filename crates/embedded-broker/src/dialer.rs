@@ -1,7 +1,7 @@
 //! Connections within the process, without sockets.
 
 use std::{
-    io,
+    fmt, io,
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
@@ -15,7 +15,7 @@ const IN_FLIGHT: usize = 256 << 10;
 /// Opens connections to embedded brokers within the process: no ports, no kernel, and nothing that a paused clock would
 /// not wait for. Cloning gives another handle to the same brokers; they end with the
 /// [`EmbeddedBroker`](crate::EmbeddedBroker), not with the last dialer.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Dialer {
     doors: Arc<[Door]>,
     connections: Weak<Connections>,
@@ -25,11 +25,17 @@ pub struct Dialer {
 pub(crate) type Connections = Mutex<JoinSet<()>>;
 
 /// A broker by the address that clients are told.
-#[derive(Debug)]
 pub(crate) struct Door {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) listening: Listening,
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let doors = self.doors.iter().map(|door| format!("{}:{}", door.host, door.port));
+        f.debug_list().entries(doors).finish()
+    }
 }
 
 impl Dialer {

@@ -79,6 +79,8 @@ impl EmbeddedBroker {
             max_connections: 1_000,
             topics: Vec::new(),
             unix_ms: None,
+            #[cfg(feature = "tls")]
+            tls: None,
         }
     }
 
@@ -158,6 +160,8 @@ pub struct Builder {
     topics: Vec<WantedTopic>,
     /// What the clock shows at the start.
     unix_ms: Option<i64>,
+    #[cfg(feature = "tls")]
+    tls: Option<Arc<tokio_rustls::rustls::ServerConfig>>,
 }
 
 /// How clients come in.
@@ -210,6 +214,15 @@ impl Builder {
     pub fn topic_with(mut self, name: &str, partitions: i32, settings: &[(&str, &str)]) -> Self {
         let settings = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         self.topics.push(WantedTopic { name: name.into(), partitions, settings });
+        self
+    }
+
+    /// Speaks TLS on every port (feature `tls`). Certificates, client authentication and the cryptography are the
+    /// configuration's; connections [in memory](Self::in_memory) stay plain.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, config: Arc<tokio_rustls::rustls::ServerConfig>) -> Self {
+        self.tls = Some(config);
         self
     }
 
@@ -276,6 +289,8 @@ impl Builder {
             broker,
             max_frame_bytes: self.max_frame_bytes,
             max_connections: self.max_connections,
+            #[cfg(feature = "tls")]
+            tls: self.tls.clone().map(Into::into),
             closing: closed.clone(),
         };
         let mut tasks = JoinSet::new();

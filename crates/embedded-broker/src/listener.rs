@@ -10,7 +10,7 @@ use bytes::{Buf, BytesMut};
 use milena_protocol::frame::{LENGTH_PREFIX, frame_len};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
     task::JoinSet,
 };
@@ -27,13 +27,19 @@ const READ_AHEAD: usize = 64 << 10;
 /// Requests carried out before their replies are written.
 const PIPELINED: usize = 32;
 
+/// How long a TLS handshake may take.
+#[cfg(feature = "tls")]
+const HANDSHAKE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// What a listener needs to know besides its socket.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Listening {
     pub(crate) shared: Arc<Shared>,
     pub(crate) broker: BrokerId,
     pub(crate) max_frame_bytes: usize,
     pub(crate) max_connections: usize,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<tokio_rustls::TlsAcceptor>,
     /// Turns true when the listener is to end.
     pub(crate) closing: watch::Receiver<bool>,
 }
@@ -55,8 +61,7 @@ pub(crate) async fn listen(listening: Listening, listener: TcpListener) {
                 if let Err(error) = socket.set_nodelay(true) {
                     tracing::debug!(%error, "connection ended");
                 } else if let Some(accepted) = listening.accept() {
-                    let (reader, writer) = socket.into_split();
-                    connections.spawn(accepted.serve(reader, writer));
+                    connections.spawn(welcome(accepted, socket));
                 }
             }
             // Out of file descriptors, mostly. It would fail again at once.
@@ -70,6 +75,25 @@ pub(crate) async fn listen(listening: Listening, listener: TcpListener) {
     while connections.join_next().await.is_some() {}
 }
 
+/// Serves a socket, behind TLS where that is spoken.
+async fn welcome(accepted: Accepted, socket: TcpStream) {
+    #[cfg(feature = "tls")]
+    if let Some(tls) = accepted.listening.tls.clone() {
+        // A client that does not get on with the handshake must not stay for ever.
+        match tokio::time::timeout(HANDSHAKE, tls.accept(socket)).await {
+            Ok(Ok(stream)) => {
+                let (reader, writer) = tokio::io::split(stream);
+                accepted.serve(reader, writer).await;
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "no TLS connection"),
+            Err(_) => tracing::debug!("no TLS connection in time"),
+        }
+        return;
+    }
+    let (reader, writer) = socket.into_split();
+    accepted.serve(reader, writer).await;
+}
+
 impl Listening {
     /// A connection, unless the broker is stopped or there are too many.
     pub(crate) fn accept(&self) -> Option<Accepted> {
@@ -79,7 +103,6 @@ impl Listening {
 }
 
 /// A connection that the cluster knows, with what is to be written to it.
-#[derive(Debug)]
 pub(crate) struct Accepted {
     listening: Listening,
     id: ConnectionId,

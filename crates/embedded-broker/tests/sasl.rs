@@ -28,7 +28,7 @@ fn guarded(turn: impl FnOnce(&mut SaslConfig)) -> Script {
 }
 
 fn handshake(script: &mut Script, peer: Peer, mechanism: &str) -> SaslHandshakeResponse {
-    script.ask(peer, 1, SaslHandshakeRequest { mechanism: mechanism.to_owned().into(), ..Default::default() })
+    script.ask(peer, 1, SaslHandshakeRequest { mechanism: mechanism.to_owned().into() })
 }
 
 fn authenticate(script: &mut Script, peer: Peer, bytes: &'static [u8]) -> SaslAuthenticateResponse {
@@ -129,6 +129,25 @@ fn a_session_ends_unless_the_client_authenticates_again() {
     let changed = authenticate(&mut script, other, b"\0bob\0hidden");
     assert_eq!(changed.error_code, ErrorCode::SASL_AUTHENTICATION_FAILED.0);
     assert!(script.is_closed(other), "nobody becomes somebody else");
+}
+
+#[test]
+fn tokens_without_a_header_follow_the_oldest_handshake() {
+    let mut script = guarded(|_| {});
+    let oldest = |script: &mut Script, peer| {
+        let request = SaslHandshakeRequest { mechanism: "PLAIN".into() };
+        assert_eq!(script.ask(peer, 0, request).error_code, 0);
+    };
+    let peer = script.connect(1);
+    oldest(&mut script, peer);
+    script.send_bytes(peer, Bytes::from_static(b"\0alice\0secret"));
+    assert_eq!(script.raw(peer), Some(Bytes::new()));
+    script.ask(peer, 12, MetadataRequest::default());
+
+    let wrong = script.connect(1);
+    oldest(&mut script, wrong);
+    script.send_bytes(wrong, Bytes::from_static(b"\0alice\0guess"));
+    assert!(script.is_closed(wrong));
 }
 
 #[test]

@@ -138,6 +138,9 @@ impl Cluster {
     }
 
     fn process(&mut self, now: Instant, broker: BrokerId, id: ConnectionId, frame: &Bytes) {
+        if self.connections.get(&id).is_some_and(|connection| connection.auth.is_bare()) {
+            return self.bare_token(now, id, frame);
+        }
         let Ok(ReceivedRequest { header, api, body }) = decode_request(frame) else { return self.close(id) };
         let version = header.request_api_version;
         let under_way = UnderWay { api, version, correlation_id: header.correlation_id, then: Then::Send };

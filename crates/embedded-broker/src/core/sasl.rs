@@ -3,9 +3,9 @@
 //! Imitates Kafka 4.3.1 with the mechanisms PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, a session that ends
 //! (`connections.max.reauth.ms`) and authenticating again on the live connection (KIP-368): before a client is known only
 //! ApiVersions and these two are taken, anything else ends the connection; a wrong password is answered, then the connection
-//! ends.
+//! ends. After SaslHandshake 0 tokens come without a header, and a wrong one just ends the connection.
 //!
-//! Leaves out: SaslHandshake 0 with its bare tokens, OAUTHBEARER and GSSAPI, the delay before a refused client is cut off,
+//! Leaves out: OAUTHBEARER and GSSAPI, the delay before a refused client is cut off,
 //! ACLs: every user may do everything.
 
 use std::{
@@ -21,11 +21,11 @@ use milena_protocol::{
         ApiKey, SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
         SaslHandshakeResponse,
     },
-    wire::ByteString,
+    wire::{ByteString, Frame},
 };
 
 use super::{
-    Cluster, ConnectionId,
+    Cluster, ConnectionId, Output, Reply,
     connection::{State, Then},
     dispatch::{Answer, Context},
     scram::{Exchange, First, Hash},
@@ -65,9 +65,9 @@ pub(super) enum Auth {
     /// Only who says who it is may go on.
     Unknown,
     /// A mechanism is chosen.
-    Chosen { mechanism: SaslMechanism, before: Option<Known> },
+    Chosen { mechanism: SaslMechanism, is_bare: bool, before: Option<Known> },
     /// SCRAM is half way.
-    Half { mechanism: SaslMechanism, exchange: Exchange, before: Option<Known> },
+    Half { mechanism: SaslMechanism, is_bare: bool, exchange: Exchange, before: Option<Known> },
     /// It is this user.
     Known(Known),
 }
@@ -127,6 +127,11 @@ impl Auth {
         if sasl.is_some() { Self::Unknown } else { Self::Open }
     }
 
+    /// Whether the next frame is a token without a header.
+    pub(super) const fn is_bare(&self) -> bool {
+        matches!(self, Self::Chosen { is_bare: true, .. } | Self::Half { is_bare: true, .. })
+    }
+
     /// Whether a request may be carried out as far as its sender goes.
     pub(super) fn admits(&self, now: Instant, api: ApiKey) -> bool {
         match (self, api) {
@@ -165,76 +170,75 @@ impl Cluster {
             self.close_behind_reply(cx.connection);
             return handshake(ErrorCode::UNSUPPORTED_SASL_MECHANISM, &offered);
         };
-        connection.auth = Auth::Chosen { mechanism, before };
+        connection.auth = Auth::Chosen { mechanism, is_bare: cx.version == 0, before };
         handshake(ErrorCode::NONE, &offered)
     }
 
     pub(super) fn sasl_authenticate(&mut self, cx: &Context, body: &SaslAuthenticateRequest) -> Answer {
-        let Some(sasl) = self.config.sasl.clone() else {
-            return SaslAuthenticateResponse {
-                error_code: ErrorCode::ILLEGAL_SASL_STATE.0,
+        if self.config.sasl.is_none() {
+            let error_code = ErrorCode::ILLEGAL_SASL_STATE.0;
+            return SaslAuthenticateResponse { error_code, ..Default::default() }.into();
+        }
+        match self.take_token(cx.now, cx.connection, &body.auth_bytes) {
+            Ok(Token { answer, lifetime }) => SaslAuthenticateResponse {
+                auth_bytes: answer.into(),
+                session_lifetime_ms: i64::try_from(lifetime.as_millis()).unwrap_or(i64::MAX),
                 ..Default::default()
             }
-            .into();
-        };
-        let nonce = self.random.uuid().to_string();
-        let Some(connection) = self.connections.get_mut(&cx.connection) else { return Answer::Close };
-        let auth = std::mem::replace(&mut connection.auth, Auth::Unknown);
-        let step = match auth {
-            Auth::Chosen { mechanism: SaslMechanism::Plain, before } => {
-                let user = sasl
-                    .plain(&body.auth_bytes)
-                    .ok_or_else(|| "Authentication failed: Invalid username or password".to_owned());
-                user.map(|user| Step::Done {
-                    user,
-                    mechanism: SaslMechanism::Plain,
-                    before,
-                    answer: String::new(),
-                })
-            }
-            Auth::Chosen { mechanism, before } => sasl
-                .begin_scram(mechanism, &body.auth_bytes, &nonce)
-                .map(|(exchange, answer)| Step::Half { mechanism, exchange, before, answer })
-                .ok_or_else(|| bad_credentials(mechanism)),
-            Auth::Half { mechanism, exchange, before } => exchange
-                .finish(&body.auth_bytes)
-                .map(|answer| Step::Done { user: exchange.user().to_owned(), mechanism, before, answer })
-                .ok_or_else(|| bad_credentials(mechanism)),
-            Auth::Open | Auth::Unknown | Auth::Known(_) => return Answer::Close,
-        };
-        match step {
-            Ok(Step::Half { mechanism, exchange, before, answer }) => {
-                connection.auth = Auth::Half { mechanism, exchange, before };
-                SaslAuthenticateResponse { auth_bytes: Bytes::from(answer), ..Default::default() }.into()
-            }
-            Ok(Step::Done { user, before, .. })
-                if before.as_ref().is_some_and(|before| before.user != user) =>
-            {
-                self.refuse_user(cx, "Cannot change principals during re-authentication".into())
-            }
-            Ok(Step::Done { user, mechanism, before: _, answer }) => {
-                let until = sasl.session_lifetime.map(|lifetime| cx.now + lifetime);
-                connection.auth = Auth::Known(Known { user, mechanism, until });
-                let lifetime = sasl.session_lifetime.unwrap_or_default().as_millis();
+            .into(),
+            Err(why) => {
+                self.close_behind_reply(cx.connection);
                 SaslAuthenticateResponse {
-                    auth_bytes: Bytes::from(answer),
-                    session_lifetime_ms: i64::try_from(lifetime).unwrap_or(i64::MAX),
+                    error_code: ErrorCode::SASL_AUTHENTICATION_FAILED.0,
+                    error_message: Some(why.into()),
                     ..Default::default()
                 }
                 .into()
             }
-            Err(why) => self.refuse_user(cx, why),
         }
     }
 
-    fn refuse_user(&mut self, cx: &Context, why: String) -> Answer {
-        self.close_behind_reply(cx.connection);
-        SaslAuthenticateResponse {
-            error_code: ErrorCode::SASL_AUTHENTICATION_FAILED.0,
-            error_message: Some(why.into()),
-            ..Default::default()
+    /// A frame that is nothing but a token, as follows SaslHandshake 0. There is no room for an error.
+    pub(super) fn bare_token(&mut self, now: Instant, id: ConnectionId, token: &[u8]) {
+        match self.take_token(now, id, token) {
+            Ok(Token { answer, .. }) => {
+                let len = u32::try_from(answer.len()).unwrap_or(u32::MAX).to_be_bytes();
+                let frame = Frame::from(Bytes::from([&len[..], answer.as_bytes()].concat()));
+                self.replies.push_back(Reply { connection: id, output: Output::Frame(frame) });
+            }
+            Err(_) => self.close(id),
         }
-        .into()
+    }
+
+    /// What the client says next about who it is.
+    fn take_token(&mut self, now: Instant, id: ConnectionId, token: &[u8]) -> Result<Token, String> {
+        let nonce = self.random.uuid().to_string();
+        let (Some(sasl), Some(connection)) = (&self.config.sasl, self.connections.get_mut(&id)) else {
+            return Err("nobody asks".into());
+        };
+        let (mechanism, before, user, answer) = match std::mem::replace(&mut connection.auth, Auth::Unknown) {
+            Auth::Chosen { mechanism: SaslMechanism::Plain, before, .. } => {
+                let user = sasl.plain(token).ok_or("Authentication failed: Invalid username or password")?;
+                (SaslMechanism::Plain, before, user, String::new())
+            }
+            Auth::Chosen { mechanism, is_bare, before } => {
+                let begun = sasl.begin_scram(mechanism, token, &nonce);
+                let (exchange, answer) = begun.ok_or_else(|| bad_credentials(mechanism))?;
+                connection.auth = Auth::Half { mechanism, is_bare, exchange, before };
+                return Ok(Token { answer, lifetime: Duration::ZERO });
+            }
+            Auth::Half { mechanism, exchange, before, .. } => {
+                let answer = exchange.finish(token).ok_or_else(|| bad_credentials(mechanism))?;
+                (mechanism, before, exchange.user().to_owned(), answer)
+            }
+            Auth::Open | Auth::Unknown | Auth::Known(_) => return Err("no mechanism was chosen".into()),
+        };
+        if before.is_some_and(|before| before.user != user) {
+            return Err("Cannot change principals during re-authentication".into());
+        }
+        let until = sasl.session_lifetime.map(|lifetime| now + lifetime);
+        connection.auth = Auth::Known(Known { user, mechanism, until });
+        Ok(Token { answer, lifetime: sasl.session_lifetime.unwrap_or_default() })
     }
 
     /// The reply to the request under way is the last thing on its connection.
@@ -247,10 +251,11 @@ impl Cluster {
     }
 }
 
-/// How far an exchange has come.
-enum Step {
-    Half { mechanism: SaslMechanism, exchange: Exchange, before: Option<Known>, answer: String },
-    Done { user: String, mechanism: SaslMechanism, before: Option<Known>, answer: String },
+/// What a client is told that has said something right.
+struct Token {
+    answer: String,
+    /// How long it is known for from here on; zero for ever, or not yet.
+    lifetime: Duration,
 }
 
 impl SaslConfig {

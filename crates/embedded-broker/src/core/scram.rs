@@ -22,6 +22,7 @@ pub(super) enum Hash {
 pub(super) struct Exchange {
     hash: Hash,
     user: String,
+    /// Our half of it.
     nonce: String,
     /// The client's first message without its header, and the server's: what the proof is over.
     messages: String,
@@ -69,12 +70,12 @@ impl Exchange {
         salt: &[u8],
         nonce: &str,
     ) -> (Self, String) {
-        let nonce = format!("{}{nonce}", first.nonce);
-        let challenge = format!("r={nonce},s={},i={ITERATIONS}", BASE64_STANDARD.encode(salt));
+        let salt_text = BASE64_STANDARD.encode(salt);
+        let challenge = format!("r={}{nonce},s={salt_text},i={ITERATIONS}", first.nonce);
         let exchange = Self {
             hash,
             user: first.user.clone(),
-            nonce,
+            nonce: nonce.to_owned(),
             messages: format!("{},{challenge}", first.bare),
             salted: hash.stretch(password.as_bytes(), salt),
         };
@@ -88,7 +89,8 @@ impl Exchange {
         let mut attributes = without_proof.split(',');
         let header = BASE64_STANDARD.decode(attributes.next()?.strip_prefix("c=")?).ok()?;
         let repeats_header = header.starts_with(b"n,") || header.starts_with(b"y,");
-        if !repeats_header || attributes.next()?.strip_prefix("r=")? != self.nonce {
+        // Kafka looks at the end of the nonce only, and librdkafka repeats its own half.
+        if !repeats_header || !attributes.next()?.strip_prefix("r=")?.ends_with(&self.nonce) {
             return None;
         }
         let signed = format!("{},{without_proof}", self.messages);

@@ -187,6 +187,13 @@ impl Frame {
     }
 }
 
+impl From<Bytes> for Frame {
+    /// Bytes that are a whole frame, its length included.
+    fn from(bytes: Bytes) -> Self {
+        Self { len: bytes.len(), slices: if bytes.is_empty() { Vec::new() } else { vec![bytes] } }
+    }
+}
+
 impl IntoIterator for Frame {
     type Item = Bytes;
     type IntoIter = std::vec::IntoIter<Bytes>;
