@@ -17,6 +17,7 @@ use milena_protocol::{
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
         consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
         create_topics::{CreatableTopic, CreateTopicsRequest},
+        delete_records::{DeleteRecordsPartition, DeleteRecordsTopic},
         delete_topics::{DeleteTopicState, DeleteTopicsRequest},
         describe_producers::TopicRequest,
         fetch::{FetchPartition, FetchRequest, FetchTopic},
@@ -28,6 +29,7 @@ use milena_protocol::{
         offset_fetch::{
             OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
         },
+        offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic},
         txn_offset_commit::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic},
         write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic},
         *,
@@ -148,6 +150,30 @@ fn request(api: ApiKey, version: i16, id: Uuid) -> Option<Request> {
             ..Default::default()
         }
         .into(),
+        _ => return admin_request(api),
+    })
+}
+
+fn admin_request(api: ApiKey) -> Option<Request> {
+    Some(match api {
+        ApiKey::DeleteRecords => DeleteRecordsRequest {
+            topics: vec![DeleteRecordsTopic {
+                name: "orders".into(),
+                partitions: vec![DeleteRecordsPartition::default()],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
+        ApiKey::OffsetForLeaderEpoch => OffsetForLeaderEpochRequest {
+            topics: vec![OffsetForLeaderTopic {
+                topic: "orders".into(),
+                partitions: vec![OffsetForLeaderPartition::default()],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
         _ => return None,
     })
 }
@@ -257,7 +283,7 @@ fn every_offered_version_is_answered() {
     let id = script.topic("orders", 1);
     let peer = script.connect(1);
     let offered = offered(&mut script, peer);
-    assert_eq!(offered.len(), 25);
+    assert_eq!(offered.len(), 27);
     for (api, first, last) in offered {
         assert_eq!(first..=last, api.stable_versions(), "{api}");
         for version in first..=last {

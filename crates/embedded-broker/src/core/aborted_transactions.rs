@@ -56,4 +56,11 @@ impl AbortedTransactions {
             self.0.pop_front();
         }
     }
+
+    /// Drops those whose markers lie at `offset` or beyond.
+    pub(crate) fn truncate(&mut self, offset: i64) {
+        while self.0.back().is_some_and(|entry| entry.last_offset >= offset) {
+            self.0.pop_back();
+        }
+    }
 }

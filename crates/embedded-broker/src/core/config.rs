@@ -28,6 +28,10 @@ pub struct ClusterConfig {
     /// batches are dropped and the log's start moves. 256 MiB by default, so that a long demo ends before the memory
     /// does; `None` keeps everything.
     pub retention_bytes: Option<u64>,
+    /// How long after a record was appended the followers have it. Zero, the default, is at once. Until then readers do not see
+    /// the record and a Produce with acks all waits; [`Cluster::kill_broker`](super::Cluster::kill_broker) of the leader
+    /// loses it.
+    pub replication_interval: Duration,
     /// Whether `group.version` 1 is finalized, which is what tells clients to use KIP-848. On by default.
     pub consumer_groups: bool,
     /// The highest version to offer of an API, to imitate an older broker. `-1` leaves the API out.
@@ -77,6 +81,7 @@ impl Default for ClusterConfig {
             default_replication_factor: 0,
             max_message_bytes: 1_048_588,
             retention_bytes: Some(256 << 20),
+            replication_interval: Duration::ZERO,
             consumer_groups: true,
             max_versions: BTreeMap::new(),
             fetch_session_slots: 1_000,

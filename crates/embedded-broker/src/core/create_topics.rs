@@ -18,11 +18,8 @@ use milena_protocol::{
 };
 
 use super::{
-    BrokerId, Cluster,
-    detach::Detach,
-    dispatch::Answer,
-    topic_config::TopicConfig,
-    topics::{Partition, Topic},
+    BrokerId, Cluster, detach::Detach, dispatch::Answer, partition::Partition, topic_config::TopicConfig,
+    topics::Topic,
 };
 
 /// Partitions of the whole cluster. Every one costs memory, and a request of a few bytes can ask for 2³¹.

@@ -119,6 +119,7 @@ impl Cluster {
     fn drop_parked(&mut self, id: ConnectionId) {
         self.parked_fetches.remove(&id);
         self.parked_produces.remove(&id);
+        self.parked_acks.remove(&id);
         self.delayed.retain(|_, delayed| delayed.connection != id);
     }
 
@@ -199,6 +200,8 @@ impl Cluster {
             Request::ApiVersions(body) => self.api_versions(cx, &body),
             Request::CreateTopics(body) => self.create_topics(body),
             Request::DeleteTopics(body) => self.delete_topics(cx, body),
+            Request::DeleteRecords(body) => self.delete_records(cx, body),
+            Request::OffsetForLeaderEpoch(body) => self.offset_for_leader_epoch(cx, body),
             Request::InitProducerId(body) => self.init_producer_id(cx, &body),
             Request::AddPartitionsToTxn(body) => self.add_partitions_to_txn(cx, body),
             Request::AddOffsetsToTxn(body) => self.add_offsets_to_txn(cx, &body),

@@ -1,8 +1,8 @@
 //! The log of one partition: whole batches, in memory, as contiguous as they came.
 //!
 //! A batch is copied once, when it is appended behind the open block. Reading freezes what the open block holds so far
-//! and hands out slices of it. Compaction and time-based retention do not happen; [`Log::retain`] drops the oldest
-//! batches by size. What of it is stable is for `topics::Partition` to say.
+//! and hands out slices of it. Time-based retention does not happen; [`Log::retain`] drops the oldest batches by size.
+//! What of it is stable is for `partition::Partition` to say.
 
 use std::collections::VecDeque;
 
@@ -89,7 +89,7 @@ impl Log {
         self.start_offset
     }
 
-    /// The offset of the next record: the high watermark too, since every replica is the same memory.
+    /// The offset of the next record.
     pub(crate) const fn next_offset(&self) -> i64 {
         self.next_offset
     }
@@ -170,15 +170,50 @@ impl Log {
         Batches::new(self.slice(entry.position, entry.end())).next()?.ok()
     }
 
-    /// Drops the oldest batches until at most `bytes` are left, but never the last one.
-    pub(crate) fn retain(&mut self, bytes: u64) {
+    /// Drops the oldest batches that lie below `offset` until at most `bytes` are left, but never the last one.
+    pub(crate) fn retain(&mut self, bytes: u64, offset: i64) {
         while let Some(first) = self.entries.front()
             && self.entries.len() > 1
+            && first.last_offset < offset
             && self.end().saturating_sub(first.position) > bytes
         {
+            let next = first.last_offset.saturating_add(1);
             self.entries.pop_front();
-            self.start_offset = self.entries.front().map_or(self.next_offset, |entry| entry.base_offset);
+            self.start_offset = self.entries.front().map_or(next, |entry| entry.base_offset);
         }
+        self.release();
+    }
+
+    /// Moves the start to `offset`, if that is forward and not beyond the end. The batch that holds it stays whole.
+    pub(crate) fn start_at(&mut self, offset: i64) {
+        self.start_offset = offset.clamp(self.start_offset, self.next_offset);
+        while self.entries.front().is_some_and(|first| first.last_offset < self.start_offset) {
+            self.entries.pop_front();
+        }
+        self.release();
+    }
+
+    /// Cuts off every batch that has records at `offset` or beyond. The next record gets that offset, also where a batch
+    /// with records before it had to go.
+    pub(crate) fn truncate(&mut self, offset: i64) {
+        self.freeze();
+        let at = self.index_of(offset);
+        let end = self.entries.get(at).map_or(self.open_position, |entry| entry.position);
+        self.entries.truncate(at);
+        while let Some(last) = self.chunks.back_mut() {
+            let len = end.saturating_sub(last.position);
+            if len > 0 {
+                last.bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+                break;
+            }
+            self.chunks.pop_back();
+        }
+        self.open_position = end;
+        self.next_offset = offset.clamp(self.start_offset, self.next_offset);
+    }
+
+    /// Lets go of the blocks that no batch is in.
+    fn release(&mut self) {
         let start = self.entries.front().map_or(self.open_position, |entry| entry.position);
         while self.chunks.front().is_some_and(|chunk| chunk.position + chunk.bytes.len() as u64 <= start) {
             self.chunks.pop_front();

@@ -22,6 +22,7 @@ mod consumer_group;
 mod consumer_group_heartbeat;
 mod coordinators;
 mod create_topics;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
 mod describe_producers;
@@ -30,6 +31,7 @@ mod detach;
 mod dispatch;
 mod end_txn;
 mod error_reply;
+mod error_reply_admin;
 mod faults;
 mod fetch;
 mod fetch_sessions;
@@ -38,6 +40,7 @@ mod groups;
 mod heartbeat;
 mod init_producer_id;
 mod join_group;
+mod leader_epochs;
 mod leave_group;
 mod list_offsets;
 mod list_transactions;
@@ -45,11 +48,14 @@ mod log;
 mod metadata;
 mod offset_commit;
 mod offset_fetch;
+mod offset_for_leader_epoch;
+mod partition;
 mod pending_offsets;
 mod produce;
 mod produce_in_transaction;
 mod producer_state;
 mod random;
+mod replication;
 mod sync_group;
 mod topic_config;
 mod topics;
@@ -70,7 +76,8 @@ use milena_protocol::wire::Frame;
 use self::{
     broker::Broker, clock::Clock, connection::Connection, coordinators::Coordinators, dispatch::Delayed,
     fetch::ParkedFetch, fetch_sessions::FetchSessions, groups::Groups, pending_offsets::PendingOffsets,
-    produce_in_transaction::ParkedProduce, random::Random, topics::Topics, transactions::Transactions,
+    produce_in_transaction::ParkedProduce, random::Random, replication::ParkedAcks, topics::Topics,
+    transactions::Transactions,
 };
 pub use self::{
     broker::{CreateTopicError, UnknownPartition},
@@ -146,6 +153,9 @@ pub struct Cluster {
     connections: BTreeMap<ConnectionId, Connection>,
     parked_fetches: BTreeMap<ConnectionId, ParkedFetch>,
     parked_produces: BTreeMap<ConnectionId, ParkedProduce>,
+    parked_acks: BTreeMap<ConnectionId, ParkedAcks>,
+    /// When followers get what they lack.
+    replication_due: Option<Instant>,
     fetch_sessions: FetchSessions,
     /// True when a parked fetch may have what it waits for.
     fetches_may_complete: bool,
@@ -184,6 +194,8 @@ impl Cluster {
             connections: BTreeMap::new(),
             parked_fetches: BTreeMap::new(),
             parked_produces: BTreeMap::new(),
+            parked_acks: BTreeMap::new(),
+            replication_due: None,
             fetch_sessions: FetchSessions::default(),
             fetches_may_complete: false,
             delayed: BTreeMap::new(),
@@ -228,6 +240,7 @@ impl Cluster {
         self.send_delayed(now);
         self.advance_transactions(now);
         self.retry_produces(now);
+        self.advance_replication(now);
         self.expire_fetches(now);
         self.expire_groups(now);
         self.settle(now);
@@ -251,6 +264,7 @@ impl Cluster {
             self.groups.deadline(),
             self.transactions_deadline(),
             self.produces_deadline(),
+            self.replication_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }

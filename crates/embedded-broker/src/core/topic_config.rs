@@ -48,6 +48,8 @@ pub(crate) struct Limits {
     pub(crate) min_insync_replicas: usize,
     /// True when the cleanup policy has `compact`: records need keys then. Nothing is compacted.
     pub(crate) compacted: bool,
+    /// True when the cleanup policy has `delete`.
+    pub(crate) deletes: bool,
     pub(crate) retention_bytes: Option<u64>,
 }
 
@@ -66,6 +68,7 @@ impl TopicConfig {
                 max_message_bytes: usize::try_from(config.max_message_bytes).unwrap_or(0),
                 min_insync_replicas: 1,
                 compacted: false,
+                deletes: true,
                 retention_bytes: config.retention_bytes,
             },
             set: BTreeMap::new(),
@@ -98,6 +101,7 @@ impl TopicConfig {
                     return Err(invalid());
                 }
                 limits.compacted = policies().any(|policy| policy == "compact");
+                limits.deletes = policies().any(|policy| policy == "delete");
             }
             "retention.bytes" => {
                 let bytes: i64 = value.parse().map_err(|_| invalid())?;
