@@ -19,6 +19,7 @@ use milena_protocol::{
         create_topics::{CreatableTopic, CreateTopicsRequest},
         delete_records::{DeleteRecordsPartition, DeleteRecordsTopic},
         delete_topics::{DeleteTopicState, DeleteTopicsRequest},
+        describe_configs::DescribeConfigsResource,
         describe_producers::TopicRequest,
         fetch::{FetchPartition, FetchRequest, FetchTopic},
         join_group::{JoinGroupRequest, JoinGroupRequestProtocol},
@@ -165,6 +166,34 @@ fn admin_request(api: ApiKey) -> Option<Request> {
             ..Default::default()
         }
         .into(),
+        ApiKey::DescribeConfigs => DescribeConfigsRequest {
+            resources: vec![DescribeConfigsResource {
+                resource_type: 2,
+                resource_name: "orders".into(),
+                ..Default::default()
+            }],
+            include_synonyms: true,
+            ..Default::default()
+        }
+        .into(),
+        ApiKey::AlterConfigs => AlterConfigsRequest {
+            resources: vec![alter_configs::AlterConfigsResource {
+                resource_type: 2,
+                resource_name: "orders".into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
+        ApiKey::IncrementalAlterConfigs => IncrementalAlterConfigsRequest {
+            resources: vec![incremental_alter_configs::AlterConfigsResource {
+                resource_type: 2,
+                resource_name: "orders".into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
         ApiKey::OffsetForLeaderEpoch => OffsetForLeaderEpochRequest {
             topics: vec![OffsetForLeaderTopic {
                 topic: "orders".into(),
@@ -283,7 +312,7 @@ fn every_offered_version_is_answered() {
     let id = script.topic("orders", 1);
     let peer = script.connect(1);
     let offered = offered(&mut script, peer);
-    assert_eq!(offered.len(), 27);
+    assert_eq!(offered.len(), 30);
     for (api, first, last) in offered {
         assert_eq!(first..=last, api.stable_versions(), "{api}");
         for version in first..=last {

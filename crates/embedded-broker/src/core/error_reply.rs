@@ -83,9 +83,11 @@ pub(super) fn error_reply(request: &Request, version: i16, error: ErrorCode) -> 
         | Request::DescribeProducers(_)
         | Request::DescribeTransactions(_)
         | Request::ListTransactions(_) => transaction_error_reply(request, version, error_code),
-        Request::DeleteRecords(_) | Request::OffsetForLeaderEpoch(_) => {
-            admin_error_reply(request, error_code)
-        }
+        Request::DeleteRecords(_)
+        | Request::OffsetForLeaderEpoch(_)
+        | Request::DescribeConfigs(_)
+        | Request::AlterConfigs(_)
+        | Request::IncrementalAlterConfigs(_) => admin_error_reply(request, error_code),
         request => group_error_reply(request, version, error_code),
     }
 }

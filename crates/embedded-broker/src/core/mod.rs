@@ -11,9 +11,11 @@
 mod aborted_transactions;
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
+mod alter_configs;
 mod api_versions;
 mod assignor;
 mod broker;
+mod broker_config;
 mod classic_group;
 mod clock;
 mod config;
@@ -25,6 +27,7 @@ mod create_topics;
 mod delete_records;
 mod delete_topics;
 mod describe_cluster;
+mod describe_configs;
 mod describe_producers;
 mod describe_transactions;
 mod detach;
@@ -56,6 +59,7 @@ mod produce_in_transaction;
 mod producer_state;
 mod random;
 mod replication;
+mod settings;
 mod sync_group;
 mod topic_config;
 mod topics;
@@ -74,10 +78,10 @@ use bytes::Bytes;
 use milena_protocol::wire::Frame;
 
 use self::{
-    broker::Broker, clock::Clock, connection::Connection, coordinators::Coordinators, dispatch::Delayed,
-    fetch::ParkedFetch, fetch_sessions::FetchSessions, groups::Groups, pending_offsets::PendingOffsets,
-    produce_in_transaction::ParkedProduce, random::Random, replication::ParkedAcks, topics::Topics,
-    transactions::Transactions,
+    broker::Broker, broker_config::BrokerConfig, clock::Clock, connection::Connection,
+    coordinators::Coordinators, dispatch::Delayed, fetch::ParkedFetch, fetch_sessions::FetchSessions,
+    groups::Groups, pending_offsets::PendingOffsets, produce_in_transaction::ParkedProduce, random::Random,
+    replication::ParkedAcks, topics::Topics, transactions::Transactions,
 };
 pub use self::{
     broker::{CreateTopicError, UnknownPartition},
@@ -140,6 +144,7 @@ pub struct Cluster {
     /// Those of `brokers` that are not stopped.
     up: BTreeSet<BrokerId>,
     topics: Topics,
+    broker_config: BrokerConfig,
     coordinators: Coordinators,
     groups: Groups,
     /// Offsets that wait for their transactions, beside those of `groups`.
@@ -185,6 +190,7 @@ impl Cluster {
             up,
             brokers,
             topics: Topics::default(),
+            broker_config: BrokerConfig::new(&config),
             groups: Groups::default(),
             pending_offsets: PendingOffsets::default(),
             transactions: Transactions::default(),

@@ -198,7 +198,7 @@ fn unreplicated(
 ) -> Option<Unreplicated> {
     let partition = topic.partition(index).ok()?;
     let end = appended.base_offset.saturating_add(appended.last_offset_delta.into()).saturating_add(1);
-    (partition.high_watermark < end).then(|| Unreplicated {
+    (partition.high_watermark < end).then_some(Unreplicated {
         topic: topic.id,
         partition: index,
         leader_epoch: partition.leader_epoch,
@@ -237,6 +237,11 @@ fn check_batch(batch: &Batch, limits: &Limits) -> Result<(), Refusal> {
     if len > limit {
         let message = format!("The record batch has {len} bytes, which exceeds the maximum of {limit}.");
         return Err(refusal(ErrorCode::MESSAGE_TOO_LARGE, message));
+    }
+    if len > limits.segment_bytes {
+        let message =
+            format!("The record batch has {len} bytes, more than a segment of {}.", limits.segment_bytes);
+        return Err(refusal(ErrorCode::RECORD_LIST_TOO_LARGE, message));
     }
     batch.verify_crc().map_err(|error| refusal(ErrorCode::CORRUPT_MESSAGE, error.to_string()))?;
     batch
