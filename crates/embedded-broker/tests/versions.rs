@@ -9,7 +9,7 @@
 mod script;
 
 use bytes::Bytes;
-use milena_embedded_broker::core::ClusterConfig;
+use milena_embedded_broker::core::{ClusterConfig, Quota};
 use milena_protocol::{
     ErrorCode,
     messages::{
@@ -342,6 +342,24 @@ fn every_error_reply_can_be_encoded() {
             let sent = script.send(peer, version, request(api, version, id).unwrap());
             assert!(script.reply(sent).is_some(), "{api} {version}");
             assert!(script.cluster.faults().is_empty());
+        }
+    }
+}
+
+#[test]
+fn every_answer_can_say_that_its_client_is_throttled() {
+    let mut script = Script::new(1);
+    let id = script.topic("orders", 1);
+    let peer = script.connect(1);
+    let offered = offered(&mut script, peer);
+    let quota = Quota { requests_per_second: Some(1), ..Quota::default() };
+    script.cluster.set_quota(None, quota);
+    for (api, first, last) in offered {
+        for version in first..=last {
+            let peer = script.connect(1);
+            let sent = script.send(peer, version, request(api, version, id).unwrap());
+            script.advance_ms(100);
+            assert!(script.reply(sent).is_some(), "{api} {version}");
         }
     }
 }

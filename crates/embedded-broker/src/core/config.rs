@@ -66,6 +66,9 @@ pub struct ClusterConfig {
     pub producer_id_expiration: Duration,
     /// How long a coordinator that took over from another answers COORDINATOR_LOAD_IN_PROGRESS. Zero by default.
     pub coordinator_load_time: Duration,
+    /// For how long a client may use its quotas in advance: see [`Cluster::set_quota`](super::Cluster::set_quota). 10 s by
+    /// default, as Kafka's samples come to.
+    pub quota_window: Duration,
     /// Most members of a group. 1,000 by default, where Kafka has no bound.
     pub max_group_size: usize,
 }
@@ -97,6 +100,7 @@ impl Default for ClusterConfig {
             transactional_id_expiration: Duration::from_hours(7 * 24),
             producer_id_expiration: Duration::from_hours(24),
             coordinator_load_time: Duration::ZERO,
+            quota_window: Duration::from_secs(10),
             max_group_size: 1_000,
         }
     }

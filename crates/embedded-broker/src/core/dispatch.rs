@@ -120,6 +120,7 @@ impl Cluster {
         self.parked_fetches.remove(&id);
         self.parked_produces.remove(&id);
         self.parked_acks.remove(&id);
+        self.quotas.forget(id);
         self.delayed.retain(|_, delayed| delayed.connection != id);
     }
 
@@ -146,6 +147,7 @@ impl Cluster {
             version,
             client_id: header.client_id.unwrap_or_default(),
         };
+        self.measure(&cx, frame.len());
         let served = self.served_versions(api).is_some_and(|versions| versions.contains(&version));
         let answer = match body {
             Ok(request) if served => self.meet_faults(&cx, under_way, request),
@@ -228,16 +230,20 @@ impl Cluster {
             }
             return;
         };
-        let response = match answer {
+        let mut response = match answer {
             Answer::Parked => return,
             Answer::Close => return self.close(id),
             Answer::Silence => None,
             Answer::Reply(response) => Some(response),
         };
+        let throttle = self.throttle(now, id, request.api == ApiKey::Produce, response.as_mut());
         match (request.then, response) {
             (Then::Close, _) => self.close(id),
             (Then::Drop, _) => self.set_state(id, State::Mute),
-            (Then::Send | Then::Delay(_), None) => self.unmute(id),
+            (Then::Send | Then::Delay(_), None) => {
+                self.unmute(id);
+                self.mute(now, id, throttle);
+            }
             (then, Some(response)) => {
                 let frame = match encode_response(&response, request.version, request.correlation_id) {
                     Ok(frame) => frame,
@@ -251,6 +257,7 @@ impl Cluster {
                     self.delayed.insert((now + by, self.delayed_count), Delayed { connection: id, frame });
                 } else {
                     self.send(id, frame);
+                    self.mute(now, id, throttle);
                 }
             }
         }
@@ -261,7 +268,7 @@ impl Cluster {
         self.unmute(id);
     }
 
-    fn unmute(&mut self, id: ConnectionId) {
+    pub(super) fn unmute(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.state = State::Idle;
             if !connection.waiting.is_empty() {

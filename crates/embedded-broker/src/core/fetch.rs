@@ -38,6 +38,7 @@ use super::{
     leader_epochs::EpochEnd,
     log::Slice,
     partition::{Isolation, Partition},
+    quotas::throttle_ms,
     topics::{Topic, Topics},
 };
 
@@ -50,6 +51,7 @@ const MAX_WAIT: Duration = Duration::from_mins(10);
 /// A fetch that waits for data.
 #[derive(Debug)]
 pub(super) struct ParkedFetch {
+    connection: ConnectionId,
     broker: BrokerId,
     version: i16,
     /// Whole: with what its session knows.
@@ -66,7 +68,8 @@ impl Cluster {
         };
         let wait = Duration::from_millis(request.max_wait_ms.try_into().unwrap_or(0)).min(MAX_WAIT);
         let deadline = cx.now + wait;
-        let fetch = ParkedFetch { broker: cx.broker, version: cx.version, request, mode, deadline };
+        let (connection, broker, version) = (cx.connection, cx.broker, cx.version);
+        let fetch = ParkedFetch { connection, broker, version, request, mode, deadline };
         if wait.is_zero() || fetch.is_complete(&self.topics) {
             return self.read(cx.now, &fetch).into();
         }
@@ -160,6 +163,12 @@ impl Cluster {
                 ..FetchableTopicResponse::default()
             });
         }
+        let throttle = self.throttle_fetch(now, fetch.connection, budget.taken);
+        if !throttle.is_zero() {
+            let session_id = if let Mode::Continue(id) = mode { id } else { 0 };
+            let throttle_time_ms = throttle_ms(throttle);
+            return FetchResponse { session_id, throttle_time_ms, ..FetchResponse::default() };
+        }
         let node_endpoints = leaders.into_iter().filter_map(|id| self.fetch_endpoint(id)).collect();
         let mut response =
             FetchResponse { responses: responses.into(), node_endpoints, ..FetchResponse::default() };
@@ -213,17 +222,20 @@ impl ParkedFetch {
 /// The bytes that a reply may still take.
 struct Budget {
     left: usize,
+    /// Bytes of batches that the reply holds.
+    taken: usize,
     /// Whether the reply holds a batch: the first comes whatever its size.
     started: bool,
 }
 
 impl Budget {
     fn new(max_bytes: i32) -> Self {
-        Self { left: usize::try_from(max_bytes).unwrap_or(0).min(MAX_BYTES), started: false }
+        Self { left: usize::try_from(max_bytes).unwrap_or(0).min(MAX_BYTES), taken: 0, started: false }
     }
 
     fn take(&mut self, bytes: &Bytes) {
         self.left = self.left.saturating_sub(bytes.len());
+        self.taken = self.taken.saturating_add(bytes.len());
         self.started |= !bytes.is_empty();
     }
 }

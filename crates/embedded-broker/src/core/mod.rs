@@ -57,6 +57,7 @@ mod pending_offsets;
 mod produce;
 mod produce_in_transaction;
 mod producer_state;
+mod quotas;
 mod random;
 mod replication;
 mod settings;
@@ -80,14 +81,15 @@ use milena_protocol::wire::Frame;
 use self::{
     broker::Broker, broker_config::BrokerConfig, clock::Clock, connection::Connection,
     coordinators::Coordinators, dispatch::Delayed, fetch::ParkedFetch, fetch_sessions::FetchSessions,
-    groups::Groups, pending_offsets::PendingOffsets, produce_in_transaction::ParkedProduce, random::Random,
-    replication::ParkedAcks, topics::Topics, transactions::Transactions,
+    groups::Groups, pending_offsets::PendingOffsets, produce_in_transaction::ParkedProduce, quotas::Quotas,
+    random::Random, replication::ParkedAcks, topics::Topics, transactions::Transactions,
 };
 pub use self::{
     broker::{CreateTopicError, UnknownPartition},
     config::ClusterConfig,
     faults::{Action, Faults, Rule},
     groups::CommittedOffset,
+    quotas::Quota,
 };
 
 /// The node id of a broker, from 1.
@@ -144,6 +146,7 @@ pub struct Cluster {
     /// Those of `brokers` that are not stopped.
     up: BTreeSet<BrokerId>,
     topics: Topics,
+    quotas: Quotas,
     broker_config: BrokerConfig,
     coordinators: Coordinators,
     groups: Groups,
@@ -190,6 +193,7 @@ impl Cluster {
             up,
             brokers,
             topics: Topics::default(),
+            quotas: Quotas::default(),
             broker_config: BrokerConfig::new(&config),
             groups: Groups::default(),
             pending_offsets: PendingOffsets::default(),
@@ -244,6 +248,7 @@ impl Cluster {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
         self.send_delayed(now);
+        self.end_throttling(now);
         self.advance_transactions(now);
         self.retry_produces(now);
         self.advance_replication(now);
@@ -271,14 +276,16 @@ impl Cluster {
             self.transactions_deadline(),
             self.produces_deadline(),
             self.replication_deadline(),
+            self.throttling_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
 
-    /// Whether a request is under way on the connection: what follows on it waits.
+    /// Whether a request is under way on the connection: what follows on it waits. What follows on a connection that is
+    /// throttled waits too, but here and not where it comes from.
     #[must_use]
     pub fn is_muted(&self, connection: ConnectionId) -> bool {
-        self.connections.get(&connection).is_some_and(Connection::is_muted)
+        self.connections.get(&connection).is_some_and(Connection::is_busy)
     }
 
     /// The faults to come.
