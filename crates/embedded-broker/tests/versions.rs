@@ -9,7 +9,7 @@
 mod script;
 
 use bytes::Bytes;
-use milena_embedded_broker::core::{ClusterConfig, Quota};
+use milena_embedded_broker::core::{ClusterConfig, KafkaVersion, Quota};
 use milena_protocol::{
     ErrorCode,
     messages::{
@@ -445,6 +445,64 @@ fn an_older_broker_can_be_played() {
     script.send(peer, 10, produce_request("orders", Uuid::ZERO, 0, batch(&["a"])));
     assert!(script.is_closed(peer), "a broker ends a connection that asks for a version it has not");
     assert_eq!(script.cluster.offsets("orders", 0), Some(0..0));
+}
+
+#[test]
+fn every_api_has_its_place_in_the_history() {
+    for version in KafkaVersion::ALL {
+        let mut config = ClusterConfig::default();
+        config.imitate(version);
+        let mut script = Script::with(config.clone());
+        let peer = script.connect(1);
+        for (api, first, last) in offered(&mut script, peer) {
+            assert_eq!(config.max_versions.get(&api), Some(&last), "{api} in {version:?}");
+            assert!(api.stable_versions().contains(&last) && first <= last);
+        }
+        let groups = offered(&mut script, peer).iter().any(|it| it.0 == ApiKey::ConsumerGroupHeartbeat);
+        assert_eq!(groups, version >= KafkaVersion::V4_0);
+    }
+    let mut script = Script::new(1);
+    let peer = script.connect(1);
+    let mut newest = ClusterConfig::default();
+    newest.imitate(KafkaVersion::V4_1);
+    for (api, ..) in offered(&mut script, peer) {
+        assert!(newest.max_versions.contains_key(&api), "{api}");
+    }
+}
+
+#[test]
+fn a_broker_from_before_kip_511_does_not_say_which_versions_of_api_versions_it_has() {
+    let mut config = ClusterConfig::default();
+    config.imitate(KafkaVersion::V2_1);
+    let mut script = Script::with(config);
+    let peer = script.connect(1);
+    script.send(
+        peer,
+        3,
+        ApiVersionsRequest {
+            client_software_name: "milena".into(),
+            client_software_version: "1".into(),
+            ..Default::default()
+        },
+    );
+    let frame = script.raw(peer).unwrap();
+    assert_eq!(frame[4..], [0, ErrorCode::UNSUPPORTED_VERSION.0 as u8, 0, 0, 0, 0], "and no APIs");
+    assert!(!script.is_closed(peer));
+    assert_eq!(
+        offered(&mut script, peer).iter().find(|it| it.0 == ApiKey::Fetch),
+        Some(&(ApiKey::Fetch, 4, 10))
+    );
+}
+
+#[test]
+fn an_api_can_be_limited_from_both_sides() {
+    let mut config = ClusterConfig::default();
+    config.limit_api(ApiKey::Metadata, 4..=9);
+    let mut script = Script::with(config);
+    let peer = script.connect(1);
+    assert!(offered(&mut script, peer).contains(&(ApiKey::Metadata, 4, 9)));
+    script.send(peer, 1, MetadataRequest::default());
+    assert!(script.is_closed(peer));
 }
 
 #[test]

@@ -76,19 +76,23 @@ impl Cluster {
         self.known_versions(ErrorCode::NONE).into()
     }
 
-    /// The answer to a version that is not known: those of this API that are.
+    /// The answer to a version that is not known: those of this API that are. A broker from before KIP-511 does not say.
     pub(super) fn unsupported_api_versions(&self) -> Answer {
         let mut known = self.known_versions(ErrorCode::UNSUPPORTED_VERSION);
-        known.api_keys.retain(|api| api.api_key == ApiKey::ApiVersions.code());
+        let tells = self.served_versions(ApiKey::ApiVersions).is_some_and(|versions| versions.contains(&3));
+        known.api_keys.retain(|api| tells && api.api_key == ApiKey::ApiVersions.code());
         known.into()
     }
 
     /// The versions of `api` that are offered, if it is.
     pub(super) fn served_versions(&self, api: ApiKey) -> Option<RangeInclusive<i16>> {
-        if api == ApiKey::ConsumerGroupHeartbeat && !self.config.consumer_groups {
+        if matches!(api, ApiKey::ConsumerGroupHeartbeat | ApiKey::ConsumerGroupDescribe)
+            && !self.config.consumer_groups
+        {
             return None;
         }
-        let &(_, first, newest) = SERVED.iter().find(|(served, ..)| *served == api)?;
+        let &(_, oldest, newest) = SERVED.iter().find(|(served, ..)| *served == api)?;
+        let first = self.config.min_versions.get(&api).map_or(oldest, |min| oldest.max(*min));
         let last = self.config.max_versions.get(&api).map_or(newest, |max| newest.min(*max));
         (last >= first).then_some(first..=last)
     }

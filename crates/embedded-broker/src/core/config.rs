@@ -36,6 +36,8 @@ pub struct ClusterConfig {
     pub consumer_groups: bool,
     /// The highest version to offer of an API, to imitate an older broker. `-1` leaves the API out.
     pub max_versions: BTreeMap<ApiKey, i16>,
+    /// The lowest version to offer of an API, to imitate a newer broker.
+    pub min_versions: BTreeMap<ApiKey, i16>,
     /// How many fetch sessions (KIP-227) there may be on all brokers together. Without any, clients send whole requests.
     pub fetch_session_slots: usize,
     /// How long the first rebalance of an empty classic group waits for more members. 100 ms by default, where Kafka
@@ -87,6 +89,7 @@ impl Default for ClusterConfig {
             replication_interval: Duration::ZERO,
             consumer_groups: true,
             max_versions: BTreeMap::new(),
+            min_versions: BTreeMap::new(),
             fetch_session_slots: 1_000,
             initial_rebalance_delay: Duration::from_millis(100),
             min_session_timeout: Duration::from_secs(6),

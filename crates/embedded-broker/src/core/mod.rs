@@ -43,6 +43,7 @@ mod groups;
 mod heartbeat;
 mod init_producer_id;
 mod join_group;
+mod kafka_version;
 mod leader_epochs;
 mod leave_group;
 mod list_offsets;
@@ -89,6 +90,7 @@ pub use self::{
     config::ClusterConfig,
     faults::{Action, Faults, Rule},
     groups::CommittedOffset,
+    kafka_version::KafkaVersion,
     quotas::Quota,
 };
 
