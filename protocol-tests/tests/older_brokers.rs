@@ -21,7 +21,11 @@ async fn what_is_written_to_an_older_broker_is_read_again_in_a_group() {
             .start();
         let broker = starting.await.unwrap();
         let exchanged = tokio::time::timeout(Duration::from_secs(30), exchange(&broker)).await;
-        assert_eq!(exchanged.unwrap_or_else(|_| panic!("{version:?}: never")), [0, 1, 2, 3, 4], "{version:?}");
+        assert_eq!(
+            exchanged.unwrap_or_else(|_| panic!("{version:?}: never")),
+            [0, 1, 2, 3, 4],
+            "{version:?}"
+        );
         broker.shutdown().await;
     }
 }
@@ -35,11 +39,11 @@ async fn exchange(broker: &EmbeddedBroker) -> Vec<u32> {
         producer.send(record).await.unwrap();
     }
     let consumer = client.consumer("group").subscribe(["orders"]);
-    let mut consumer = consumer.auto_offset_reset(milena::AutoOffsetReset::Earliest).build().await.unwrap();
+    let consumer = consumer.auto_offset_reset(milena::AutoOffsetReset::Earliest).build().await.unwrap();
     let mut read = Vec::new();
     while read.len() < 5 {
-        let records = consumer.poll(Duration::from_secs(1)).await.unwrap();
-        for record in records.into_iter().flatten() {
+        let records = consumer.poll(Duration::from_secs(1)).await.unwrap().unwrap();
+        for record in records.iter() {
             read.push(std::str::from_utf8(record.value().unwrap()).unwrap().parse().unwrap());
         }
         consumer.commit().await.unwrap();

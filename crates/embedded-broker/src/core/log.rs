@@ -28,6 +28,8 @@ pub(crate) struct Entry {
     pub(crate) last_offset: i64,
     pub(crate) leader_epoch: i32,
     pub(crate) max_timestamp: i64,
+    /// When compaction may drop the tombstones in it, in Unix time; `None` until it has seen them.
+    pub(crate) delete_horizon_ms: Option<i64>,
     /// Whether Kafka's offset index would have an entry of it.
     is_indexed: bool,
     /// Bytes before the batch since the partition was made.
@@ -100,30 +102,49 @@ impl Log {
 
     /// Appends the batch and says at which offset it begins.
     pub(crate) fn append(&mut self, batch: &Batch, leader_epoch: i32, append_time: Option<i64>) -> i64 {
-        let len = batch.bytes().len();
+        let position = self.make_room(batch.bytes().len());
+        let base_offset = self.next_offset;
+        append_assigned(batch, base_offset, leader_epoch, append_time, &mut self.open);
+        let last_offset = base_offset.saturating_add(batch.header().last_offset_delta.into());
+        self.enter(Entry {
+            base_offset,
+            last_offset,
+            leader_epoch,
+            max_timestamp: append_time.unwrap_or(batch.header().max_timestamp),
+            delete_horizon_ms: None,
+            is_indexed: false,
+            position,
+            len: batch.bytes().len(),
+        });
+        self.next_offset = last_offset.saturating_add(1);
+        base_offset
+    }
+
+    /// Puts these batches in the place of all that there are. Start and end of the log stay.
+    pub(crate) fn rewrite(&mut self, batches: Vec<(Entry, Bytes)>) {
+        let (start_offset, next_offset) = (self.start_offset, self.next_offset);
+        *self = Self { start_offset, next_offset, ..Self::new() };
+        for (entry, bytes) in batches {
+            let position = self.make_room(bytes.len());
+            self.open.extend_from_slice(&bytes);
+            self.enter(Entry { position, len: bytes.len(), ..entry });
+        }
+    }
+
+    /// Makes the open block have room for a batch, and says where that will stand.
+    fn make_room(&mut self, len: usize) -> u64 {
         if self.open.capacity().saturating_sub(self.open.len()) < len {
             self.freeze();
             self.open = BytesMut::with_capacity(self.block.max(len));
             self.block = self.block.saturating_mul(2).min(LARGEST_BLOCK);
         }
-        let base_offset = self.next_offset;
-        let position = self.open_position.saturating_add(self.open.len() as u64);
-        append_assigned(batch, base_offset, leader_epoch, append_time, &mut self.open);
-        let last_offset = base_offset.saturating_add(batch.header().last_offset_delta.into());
-        let max_timestamp = append_time.unwrap_or(batch.header().max_timestamp);
+        self.open_position.saturating_add(self.open.len() as u64)
+    }
+
+    fn enter(&mut self, entry: Entry) {
         let is_indexed = self.unindexed > INDEX_INTERVAL;
-        self.unindexed = if is_indexed { len } else { self.unindexed.saturating_add(len) };
-        self.entries.push_back(Entry {
-            base_offset,
-            last_offset,
-            leader_epoch,
-            max_timestamp,
-            is_indexed,
-            position,
-            len,
-        });
-        self.next_offset = last_offset.saturating_add(1);
-        base_offset
+        self.unindexed = if is_indexed { entry.len } else { self.unindexed.saturating_add(entry.len) };
+        self.entries.push_back(Entry { is_indexed, ..entry });
     }
 
     /// Bytes of the batches from the one with `from` to the last one below `to`.

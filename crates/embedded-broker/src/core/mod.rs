@@ -18,6 +18,7 @@ mod broker;
 mod broker_config;
 mod classic_group;
 mod clock;
+mod compaction;
 mod config;
 mod connection;
 mod consumer_group;

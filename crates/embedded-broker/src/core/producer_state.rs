@@ -280,6 +280,12 @@ impl ProducerStates {
         self.open.first_key_value().map(|(offset, _)| *offset)
     }
 
+    /// Whether the producer wrote nothing after the batch at this offset.
+    pub(crate) fn is_latest(&self, producer_id: i64, base_offset: i64) -> bool {
+        let latest = self.producers.get(&producer_id).and_then(|state| state.batches.back());
+        latest.is_some_and(|latest| latest.base_offset == base_offset)
+    }
+
     /// What DescribeProducers tells.
     pub(crate) fn describe(&self) -> Vec<describe_producers::ProducerState> {
         let described = self.producers.iter().map(|(id, state)| describe_producers::ProducerState {
