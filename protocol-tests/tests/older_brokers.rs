@@ -39,7 +39,7 @@ async fn exchange(broker: &EmbeddedBroker) -> Vec<u32> {
         producer.send(record).await.unwrap();
     }
     let consumer = client.consumer("group").subscribe(["orders"]);
-    let consumer = consumer.auto_offset_reset(milena::AutoOffsetReset::Earliest).build().await.unwrap();
+    let consumer = consumer.auto_offset_reset(milena::AutoOffsetReset::Earliest).build().unwrap();
     let mut read = Vec::new();
     while read.len() < 5 {
         let records = consumer.poll(Duration::from_secs(1)).await.unwrap().unwrap();

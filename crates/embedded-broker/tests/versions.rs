@@ -157,6 +157,38 @@ fn request(api: ApiKey, version: i16, id: Uuid) -> Option<Request> {
 
 fn admin_request(api: ApiKey) -> Option<Request> {
     Some(match api {
+        ApiKey::ListGroups => ListGroupsRequest::default().into(),
+        ApiKey::DescribeGroups => {
+            DescribeGroupsRequest { groups: vec!["group".into()], ..Default::default() }.into()
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            ConsumerGroupDescribeRequest { group_ids: vec!["modern".into()], ..Default::default() }.into()
+        }
+        ApiKey::DeleteGroups => {
+            DeleteGroupsRequest { groups_names: vec!["nobody".into()], ..Default::default() }.into()
+        }
+        ApiKey::OffsetDelete => OffsetDeleteRequest {
+            group_id: "group".into(),
+            topics: vec![offset_delete::OffsetDeleteRequestTopic {
+                name: "nowhere".into(),
+                partitions: vec![offset_delete::OffsetDeleteRequestPartition::default()],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
+        ApiKey::CreatePartitions => CreatePartitionsRequest {
+            topics: vec![create_partitions::CreatePartitionsTopic {
+                name: "orders".into(),
+                count: 1,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
+        ApiKey::DescribeTopicPartitions => {
+            DescribeTopicPartitionsRequest { response_partition_limit: 10, ..Default::default() }.into()
+        }
         ApiKey::DeleteRecords => DeleteRecordsRequest {
             topics: vec![DeleteRecordsTopic {
                 name: "orders".into(),
@@ -312,7 +344,7 @@ fn every_offered_version_is_answered() {
     let id = script.topic("orders", 1);
     let peer = script.connect(1);
     let offered = offered(&mut script, peer);
-    assert_eq!(offered.len(), 30);
+    assert_eq!(offered.len(), 37);
     for (api, first, last) in offered {
         assert_eq!(first..=last, api.stable_versions(), "{api}");
         for version in first..=last {

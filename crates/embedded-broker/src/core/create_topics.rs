@@ -29,7 +29,7 @@ use super::{
 };
 
 /// Partitions of the whole cluster. Every one costs memory, and a request of a few bytes can ask for 2³¹.
-const MAX_PARTITIONS: usize = 100_000;
+pub(super) const MAX_PARTITIONS: usize = 100_000;
 
 impl Cluster {
     pub(super) fn create_topics(&mut self, cx: &Context, request: CreateTopicsRequest) -> Answer {
@@ -88,21 +88,23 @@ impl Cluster {
             let message = format!("Number of partitions was set to an invalid value: {partitions}.");
             return Err((ErrorCode::INVALID_PARTITIONS, message));
         };
-        let up: Vec<BrokerId> = self.up.iter().copied().collect();
         let factor = match replication_factor {
             -1 => self.default_replication_factor(),
             factor => usize::try_from(factor).unwrap_or(0),
         };
-        if !(1..=up.len()).contains(&factor) {
+        if !(1..=self.up.len()).contains(&factor) {
             let message = format!(
                 "Unable to replicate the partition {factor} time(s): {} broker(s) are registered.",
-                up.len()
+                self.up.len()
             );
             return Err((ErrorCode::INVALID_REPLICATION_FACTOR, message));
         }
-        Ok((0..count)
-            .map(|first| up.iter().copied().cycle().skip(first % up.len()).take(factor).collect())
-            .collect())
+        Ok((0..count).map(|index| self.replicas_of(index, factor)).collect())
+    }
+
+    /// So many brokers of those that are up, each partition beginning with the next.
+    pub(super) fn replicas_of(&self, index: usize, factor: usize) -> Vec<BrokerId> {
+        self.up.iter().copied().cycle().skip(index % self.up.len().max(1)).take(factor).collect()
     }
 
     /// Replicas of a topic that is created without a count.

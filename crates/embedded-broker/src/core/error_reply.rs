@@ -87,7 +87,14 @@ pub(super) fn error_reply(request: &Request, version: i16, error: ErrorCode) -> 
         | Request::OffsetForLeaderEpoch(_)
         | Request::DescribeConfigs(_)
         | Request::AlterConfigs(_)
-        | Request::IncrementalAlterConfigs(_) => admin_error_reply(request, error_code),
+        | Request::IncrementalAlterConfigs(_)
+        | Request::CreatePartitions(_)
+        | Request::DescribeTopicPartitions(_)
+        | Request::ListGroups(_)
+        | Request::DescribeGroups(_)
+        | Request::ConsumerGroupDescribe(_)
+        | Request::DeleteGroups(_)
+        | Request::OffsetDelete(_) => admin_error_reply(request, error_code),
         request => group_error_reply(request, version, error_code),
     }
 }
