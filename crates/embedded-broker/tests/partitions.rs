@@ -26,12 +26,10 @@ fn cluster() -> (Script, Peer) {
     (script, peer)
 }
 
-fn create(
-    script: &mut Script,
-    peer: Peer,
-    topics: &[(&str, i32, Option<&[&[i32]]>)],
-    check: bool,
-) -> Vec<ErrorCode> {
+/// A topic, how many partitions it is to have, and the brokers of each new one.
+type Wanted<'a> = (&'a str, i32, Option<&'a [&'a [i32]]>);
+
+fn create(script: &mut Script, peer: Peer, topics: &[Wanted<'_>], check: bool) -> Vec<ErrorCode> {
     let topics = topics.iter().map(|&(name, count, assignments)| CreatePartitionsTopic {
         name: name.into(),
         count,

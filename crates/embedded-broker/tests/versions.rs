@@ -172,9 +172,7 @@ fn admin_request(api: ApiKey) -> Option<Request> {
             topics: vec![offset_delete::OffsetDeleteRequestTopic {
                 name: "nowhere".into(),
                 partitions: vec![offset_delete::OffsetDeleteRequestPartition::default()],
-                ..Default::default()
             }],
-            ..Default::default()
         }
         .into(),
         ApiKey::CreatePartitions => CreatePartitionsRequest {

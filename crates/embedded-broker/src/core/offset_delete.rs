@@ -34,11 +34,10 @@ impl Cluster {
                     OffsetDeleteResponsePartition {
                         partition_index: index,
                         error_code: deleted.err().unwrap_or(ErrorCode::NONE).0,
-                        ..OffsetDeleteResponsePartition::default()
                     }
                 });
                 let partitions = deleted.collect();
-                OffsetDeleteResponseTopic { name, partitions, ..OffsetDeleteResponseTopic::default() }
+                OffsetDeleteResponseTopic { name, partitions }
             });
         OffsetDeleteResponse { topics: topics.collect(), ..OffsetDeleteResponse::default() }.into()
     }

@@ -27,7 +27,7 @@ pub fn retain_records(
         let end = records.place();
         if keep(&record) {
             kept.extend_from_slice(decoded.payload().get(start.at()..end.at()).unwrap_or_default());
-            record_count += 1;
+            record_count = i32::saturating_add(record_count, 1);
             max_timestamp = max_timestamp.max(Some(record.timestamp()));
         }
         start = end;
