@@ -171,7 +171,9 @@ impl Operation {
             1 => Self::Delete,
             2 => Self::Append,
             3 => Self::Subtract,
-            other => return Err((ErrorCode::INVALID_REQUEST, format!("Unknown operation type {other}"))),
+            other => {
+                return Err((ErrorCode::UNKNOWN_SERVER_ERROR, format!("Unknown operation type {other}")));
+            }
         })
     }
 }

@@ -10,6 +10,7 @@ use milena_protocol::{
 
 use super::{
     Cluster,
+    coordinators::Kind,
     dispatch::{Answer, Context},
 };
 
@@ -24,7 +25,8 @@ impl Cluster {
     }
 
     fn delete_group(&mut self, cx: &Context, id: &str) -> Result<(), ErrorCode> {
-        self.check_group_coordinator(cx.broker, id)?;
+        // Not even an empty id is looked at more closely.
+        self.check_coordinator(cx.broker, Kind::Group, id)?;
         let group = self.groups.named(id).ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
         if !group.kind.is_empty() {
             return Err(ErrorCode::NON_EMPTY_GROUP);

@@ -153,14 +153,15 @@ impl Cluster {
 impl Described {
     /// The value that holds, and where it comes from.
     pub(super) fn holding(&self) -> (Option<ByteString>, i8) {
-        let first = self.values.first();
-        (first.map(|value| value.value.clone()), first.map_or(Source::Default, |value| value.source) as i8)
+        let Some(first) = self.values.first() else { return (None, Source::Default as i8) };
+        let has_value = first.name != self.name || !is_unset(first);
+        (has_value.then(|| first.value.clone()), first.source as i8)
     }
 
     fn result(self, with_synonyms: bool) -> DescribeConfigsResourceResult {
         let (value, config_source) = self.holding();
         let Self { name, read_only, kind, values } = self;
-        let synonyms = values.into_iter().filter(|_| with_synonyms);
+        let synonyms = values.into_iter().filter(|value| with_synonyms && !is_unset(value));
         let synonyms = synonyms.map(|Value { name, value, source }| DescribeConfigsSynonym {
             name,
             value: Some(value),
@@ -177,6 +178,13 @@ impl Described {
             ..DescribeConfigsResourceResult::default()
         }
     }
+}
+
+/// Whether it is a default that the broker's setting does not have: there it is null, and another setting holds.
+fn is_unset(value: &Value) -> bool {
+    const UNSET: &[&str] =
+        &["log.flush.interval.ms", "log.retention.ms", "log.roll.jitter.ms", "log.roll.ms"];
+    value.source == Source::Default && UNSET.iter().any(|name| value.name == *name)
 }
 
 impl Setting {

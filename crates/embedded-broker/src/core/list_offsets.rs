@@ -4,7 +4,8 @@
 //! the first record at or after a time; -1 for an offset that there is none of. For a reader of committed records the end
 //! is the last stable offset.
 //!
-//! Leaves out: tiered offsets (-5 and -6 find none).
+//! Leaves out: tiered offsets (-5 and -6 find none); the largest timestamp of a segment whose record was deleted, which
+//! Kafka still finds.
 
 use milena_protocol::{
     ErrorCode,
