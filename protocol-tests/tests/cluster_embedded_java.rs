@@ -57,6 +57,79 @@ async fn java_creates_and_deletes_topics() {
 
 #[tokio::test]
 #[ignore = "needs Java"]
+async fn java_describes_topics_and_changes_them() {
+    let broker = orders(1).await;
+    let tool = |class: &str, arguments: &[&str]| {
+        let mut command = java(class);
+        command.args(["--bootstrap-server", &broker.bootstrap()]).args(arguments);
+        command
+    };
+    let describe = ["--describe", "--topic", "orders"];
+    let described = run(&mut tool("TopicCommand", &describe), "").await;
+    assert!(described.contains("PartitionCount: 1\tReplicationFactor: 3"), "{described}");
+    assert!(described.contains("Leader: 1\tReplicas: 1,2,3\tIsr: 1,2,3"), "{described}");
+    run(&mut tool("TopicCommand", &["--alter", "--topic", "orders", "--partitions", "3"]), "").await;
+    let config =
+        ["--alter", "--topic", "orders", "--add-config", "retention.ms=1000,cleanup.policy=[compact,delete]"];
+    run(&mut tool("ConfigCommand", &config), "").await;
+    let described = run(&mut tool("TopicCommand", &describe), "").await;
+    assert!(described.contains("PartitionCount: 3"), "{described}");
+    assert!(described.contains("cleanup.policy=compact,delete"), "{described}");
+    assert!(described.contains("retention.ms=1000"), "{described}");
+    let config = ["--alter", "--topic", "orders", "--delete-config", "retention.ms"];
+    run(&mut tool("ConfigCommand", &config), "").await;
+    let shown = run(&mut tool("ConfigCommand", &["--describe", "--topic", "orders"]), "").await;
+    assert!(shown.contains("cleanup.policy=compact,delete") && !shown.contains("retention.ms="), "{shown}");
+    let all = run(&mut tool("ConfigCommand", &["--describe", "--all", "--broker", "1"]), "").await;
+    assert!(all.contains("message.max.bytes=1048588"), "{all}");
+}
+
+#[tokio::test]
+#[ignore = "needs Java"]
+async fn java_deletes_records_and_looks_after_groups() {
+    let broker = orders(1).await;
+    let tool = |class: &str, arguments: &[&str]| {
+        let mut command = java(class);
+        command.args(["--bootstrap-server", &broker.bootstrap()]).args(arguments);
+        command
+    };
+    run(&mut tool("ConsoleProducer", &["--topic", "orders"]), &numbers(0..10)).await;
+    let groups = "consumer.group.ConsumerGroupCommand";
+    for protocol in ["classic", "consumer"] {
+        let consume = ["--topic", "orders", "--group", protocol, "--max-messages", "4", "--command-property"];
+        let mut consumer = tool("consumer.ConsoleConsumer", &consume);
+        consumer.arg(format!("group.protocol={protocol}"));
+        consumer.args(["--command-property", "auto.offset.reset=earliest"]);
+        run(&mut consumer, "").await;
+        let described = run(&mut tool(groups, &["--describe", "--group", protocol]), "").await;
+        let row =
+            described.lines().find(|line| line.contains("orders")).unwrap_or_else(|| panic!("{described}"));
+        assert!(row.split_whitespace().any(|column| column == "10"), "the end of the log: {described}");
+        let state = run(&mut tool(groups, &["--describe", "--state", "--group", protocol]), "").await;
+        assert!(state.contains("Empty"), "{state}");
+    }
+    let listed = run(&mut tool(groups, &["--list"]), "").await;
+    let mut listed: Vec<&str> = listed.split_whitespace().collect();
+    listed.sort_unstable();
+    assert_eq!(listed, ["classic", "consumer"]);
+    run(&mut tool(groups, &["--delete-offsets", "--group", "classic", "--topic", "orders"]), "").await;
+    assert_eq!(broker.with_cluster(|cluster, _| cluster.committed("classic", "orders", 0).is_none()), true);
+    run(&mut tool(groups, &["--delete", "--group", "consumer"]), "").await;
+    let listed = run(&mut tool(groups, &["--list"]), "").await;
+    assert_eq!(listed.split_whitespace().collect::<Vec<_>>(), ["classic"]);
+    let file = std::env::temp_dir().join(format!("milena-delete-records-{}.json", std::process::id()));
+    std::fs::write(
+        &file,
+        r#"{"partitions": [{"topic": "orders", "partition": 0, "offset": 7}], "version": 1}"#,
+    )
+    .unwrap();
+    run(&mut tool("DeleteRecordsCommand", &["--offset-json-file", file.to_str().unwrap()]), "").await;
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(broker.with_cluster(|cluster, _| cluster.offsets("orders", 0)), Some(7..10));
+}
+
+#[tokio::test]
+#[ignore = "needs Java"]
 async fn java_reads_what_it_wrote_in_both_group_protocols() {
     let broker = orders(6).await;
     let mut producer = java("ConsoleProducer");

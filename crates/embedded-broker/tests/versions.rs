@@ -9,7 +9,7 @@
 mod script;
 
 use bytes::Bytes;
-use milena_embedded_broker::core::ClusterConfig;
+use milena_embedded_broker::core::{ClusterConfig, KafkaVersion, Quota};
 use milena_protocol::{
     ErrorCode,
     messages::{
@@ -17,7 +17,9 @@ use milena_protocol::{
         api_versions::{ApiVersionsRequest, ApiVersionsResponse},
         consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
         create_topics::{CreatableTopic, CreateTopicsRequest},
+        delete_records::{DeleteRecordsPartition, DeleteRecordsTopic},
         delete_topics::{DeleteTopicState, DeleteTopicsRequest},
+        describe_configs::DescribeConfigsResource,
         describe_producers::TopicRequest,
         fetch::{FetchPartition, FetchRequest, FetchTopic},
         join_group::{JoinGroupRequest, JoinGroupRequestProtocol},
@@ -28,6 +30,7 @@ use milena_protocol::{
         offset_fetch::{
             OffsetFetchRequest, OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
         },
+        offset_for_leader_epoch::{OffsetForLeaderPartition, OffsetForLeaderTopic},
         txn_offset_commit::{TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic},
         write_txn_markers::{WritableTxnMarker, WritableTxnMarkerTopic},
         *,
@@ -148,6 +151,88 @@ fn request(api: ApiKey, version: i16, id: Uuid) -> Option<Request> {
             ..Default::default()
         }
         .into(),
+        _ => return admin_request(api),
+    })
+}
+
+fn admin_request(api: ApiKey) -> Option<Request> {
+    Some(match api {
+        ApiKey::ListGroups => ListGroupsRequest::default().into(),
+        ApiKey::DescribeGroups => {
+            DescribeGroupsRequest { groups: vec!["group".into()], ..Default::default() }.into()
+        }
+        ApiKey::ConsumerGroupDescribe => {
+            ConsumerGroupDescribeRequest { group_ids: vec!["modern".into()], ..Default::default() }.into()
+        }
+        ApiKey::DeleteGroups => {
+            DeleteGroupsRequest { groups_names: vec!["nobody".into()], ..Default::default() }.into()
+        }
+        ApiKey::OffsetDelete => OffsetDeleteRequest {
+            group_id: "group".into(),
+            topics: vec![offset_delete::OffsetDeleteRequestTopic {
+                name: "nowhere".into(),
+                partitions: vec![offset_delete::OffsetDeleteRequestPartition::default()],
+            }],
+        }
+        .into(),
+        ApiKey::CreatePartitions => CreatePartitionsRequest {
+            topics: vec![create_partitions::CreatePartitionsTopic {
+                name: "orders".into(),
+                count: 1,
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
+        ApiKey::DescribeTopicPartitions => {
+            DescribeTopicPartitionsRequest { response_partition_limit: 10, ..Default::default() }.into()
+        }
+        ApiKey::DeleteRecords => DeleteRecordsRequest {
+            topics: vec![DeleteRecordsTopic {
+                name: "orders".into(),
+                partitions: vec![DeleteRecordsPartition::default()],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
+        ApiKey::DescribeConfigs => DescribeConfigsRequest {
+            resources: vec![DescribeConfigsResource {
+                resource_type: 2,
+                resource_name: "orders".into(),
+                ..Default::default()
+            }],
+            include_synonyms: true,
+            ..Default::default()
+        }
+        .into(),
+        ApiKey::AlterConfigs => AlterConfigsRequest {
+            resources: vec![alter_configs::AlterConfigsResource {
+                resource_type: 2,
+                resource_name: "orders".into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
+        ApiKey::IncrementalAlterConfigs => IncrementalAlterConfigsRequest {
+            resources: vec![incremental_alter_configs::AlterConfigsResource {
+                resource_type: 2,
+                resource_name: "orders".into(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
+        ApiKey::OffsetForLeaderEpoch => OffsetForLeaderEpochRequest {
+            topics: vec![OffsetForLeaderTopic {
+                topic: "orders".into(),
+                partitions: vec![OffsetForLeaderPartition::default()],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }
+        .into(),
         _ => return None,
     })
 }
@@ -257,7 +342,7 @@ fn every_offered_version_is_answered() {
     let id = script.topic("orders", 1);
     let peer = script.connect(1);
     let offered = offered(&mut script, peer);
-    assert_eq!(offered.len(), 25);
+    assert_eq!(offered.len(), 37);
     for (api, first, last) in offered {
         assert_eq!(first..=last, api.stable_versions(), "{api}");
         for version in first..=last {
@@ -287,6 +372,24 @@ fn every_error_reply_can_be_encoded() {
             let sent = script.send(peer, version, request(api, version, id).unwrap());
             assert!(script.reply(sent).is_some(), "{api} {version}");
             assert!(script.cluster.faults().is_empty());
+        }
+    }
+}
+
+#[test]
+fn every_answer_can_say_that_its_client_is_throttled() {
+    let mut script = Script::new(1);
+    let id = script.topic("orders", 1);
+    let peer = script.connect(1);
+    let offered = offered(&mut script, peer);
+    let quota = Quota { requests_per_second: Some(1), ..Quota::default() };
+    script.cluster.set_quota(None, quota);
+    for (api, first, last) in offered {
+        for version in first..=last {
+            let peer = script.connect(1);
+            let sent = script.send(peer, version, request(api, version, id).unwrap());
+            script.advance_ms(100);
+            assert!(script.reply(sent).is_some(), "{api} {version}");
         }
     }
 }
@@ -372,6 +475,64 @@ fn an_older_broker_can_be_played() {
     script.send(peer, 10, produce_request("orders", Uuid::ZERO, 0, batch(&["a"])));
     assert!(script.is_closed(peer), "a broker ends a connection that asks for a version it has not");
     assert_eq!(script.cluster.offsets("orders", 0), Some(0..0));
+}
+
+#[test]
+fn every_api_has_its_place_in_the_history() {
+    for version in KafkaVersion::ALL {
+        let mut config = ClusterConfig::default();
+        config.imitate(version);
+        let mut script = Script::with(config.clone());
+        let peer = script.connect(1);
+        for (api, first, last) in offered(&mut script, peer) {
+            assert_eq!(config.max_versions.get(&api), Some(&last), "{api} in {version:?}");
+            assert!(api.stable_versions().contains(&last) && first <= last);
+        }
+        let groups = offered(&mut script, peer).iter().any(|it| it.0 == ApiKey::ConsumerGroupHeartbeat);
+        assert_eq!(groups, version >= KafkaVersion::V4_0);
+    }
+    let mut script = Script::new(1);
+    let peer = script.connect(1);
+    let mut newest = ClusterConfig::default();
+    newest.imitate(KafkaVersion::V4_1);
+    for (api, ..) in offered(&mut script, peer) {
+        assert!(newest.max_versions.contains_key(&api), "{api}");
+    }
+}
+
+#[test]
+fn a_broker_from_before_kip_511_does_not_say_which_versions_of_api_versions_it_has() {
+    let mut config = ClusterConfig::default();
+    config.imitate(KafkaVersion::V2_1);
+    let mut script = Script::with(config);
+    let peer = script.connect(1);
+    script.send(
+        peer,
+        3,
+        ApiVersionsRequest {
+            client_software_name: "milena".into(),
+            client_software_version: "1".into(),
+            ..Default::default()
+        },
+    );
+    let frame = script.raw(peer).unwrap();
+    assert_eq!(frame[4..], [0, ErrorCode::UNSUPPORTED_VERSION.0 as u8, 0, 0, 0, 0], "and no APIs");
+    assert!(!script.is_closed(peer));
+    assert_eq!(
+        offered(&mut script, peer).iter().find(|it| it.0 == ApiKey::Fetch),
+        Some(&(ApiKey::Fetch, 4, 10))
+    );
+}
+
+#[test]
+fn an_api_can_be_limited_from_both_sides() {
+    let mut config = ClusterConfig::default();
+    config.limit_api(ApiKey::Metadata, 4..=9);
+    let mut script = Script::with(config);
+    let peer = script.connect(1);
+    assert!(offered(&mut script, peer).contains(&(ApiKey::Metadata, 4, 9)));
+    script.send(peer, 1, MetadataRequest::default());
+    assert!(script.is_closed(peer));
 }
 
 #[test]

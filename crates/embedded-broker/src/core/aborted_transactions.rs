@@ -50,10 +50,24 @@ impl AbortedTransactions {
         found
     }
 
+    /// Whether the record of a producer's transaction at `offset` was aborted.
+    pub(crate) fn covers(&self, producer_id: i64, offset: i64) -> bool {
+        let first = self.0.partition_point(|entry| entry.last_offset < offset);
+        let mut entries = self.0.range(first..);
+        entries.any(|entry| entry.producer_id == producer_id && entry.first_offset <= offset)
+    }
+
     /// Drops those whose markers lie below `offset`.
     pub(crate) fn forget_below(&mut self, offset: i64) {
         while self.0.front().is_some_and(|entry| entry.last_offset < offset) {
             self.0.pop_front();
+        }
+    }
+
+    /// Drops those whose markers lie at `offset` or beyond.
+    pub(crate) fn truncate(&mut self, offset: i64) {
+        while self.0.back().is_some_and(|entry| entry.last_offset >= offset) {
+            self.0.pop_back();
         }
     }
 }

@@ -38,10 +38,14 @@ const SERVED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::LeaveGroup, 0, 5),
     (ApiKey::SyncGroup, 0, 5),
     (ApiKey::SaslHandshake, 0, 1),
+    (ApiKey::DescribeGroups, 0, 6),
+    (ApiKey::ListGroups, 0, 5),
     (ApiKey::ApiVersions, 0, 4),
     (ApiKey::CreateTopics, 2, 7),
     (ApiKey::DeleteTopics, 1, 6),
+    (ApiKey::DeleteRecords, 0, 2),
     (ApiKey::InitProducerId, 0, 5),
+    (ApiKey::OffsetForLeaderEpoch, 2, 4),
     (ApiKey::AddPartitionsToTxn, 0, 5),
     (ApiKey::AddOffsetsToTxn, 0, 4),
     (ApiKey::EndTxn, 0, 5),
@@ -49,10 +53,18 @@ const SERVED: &[(ApiKey, i16, i16)] = &[
     (ApiKey::TxnOffsetCommit, 0, 5),
     (ApiKey::SaslAuthenticate, 0, 2),
     (ApiKey::DescribeCluster, 0, 2),
+    (ApiKey::DescribeConfigs, 1, 4),
+    (ApiKey::AlterConfigs, 0, 2),
+    (ApiKey::CreatePartitions, 0, 3),
+    (ApiKey::DeleteGroups, 0, 2),
+    (ApiKey::IncrementalAlterConfigs, 0, 1),
+    (ApiKey::OffsetDelete, 0, 0),
     (ApiKey::DescribeProducers, 0, 0),
     (ApiKey::DescribeTransactions, 0, 0),
     (ApiKey::ListTransactions, 0, 2),
     (ApiKey::ConsumerGroupHeartbeat, 0, 1),
+    (ApiKey::ConsumerGroupDescribe, 0, 1),
+    (ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
 /// Features with the lowest and the highest level, as Kafka 4.3.1 has them. The highest is finalized, but for
@@ -73,19 +85,23 @@ impl Cluster {
         self.known_versions(ErrorCode::NONE).into()
     }
 
-    /// The answer to a version that is not known: those of this API that are.
+    /// The answer to a version that is not known: those of this API that are. A broker from before KIP-511 does not say.
     pub(super) fn unsupported_api_versions(&self) -> Answer {
         let mut known = self.known_versions(ErrorCode::UNSUPPORTED_VERSION);
-        known.api_keys.retain(|api| api.api_key == ApiKey::ApiVersions.code());
+        let tells = self.served_versions(ApiKey::ApiVersions).is_some_and(|versions| versions.contains(&3));
+        known.api_keys.retain(|api| tells && api.api_key == ApiKey::ApiVersions.code());
         known.into()
     }
 
     /// The versions of `api` that are offered, if it is.
     pub(super) fn served_versions(&self, api: ApiKey) -> Option<RangeInclusive<i16>> {
-        if api == ApiKey::ConsumerGroupHeartbeat && !self.config.consumer_groups {
+        if matches!(api, ApiKey::ConsumerGroupHeartbeat | ApiKey::ConsumerGroupDescribe)
+            && !self.config.consumer_groups
+        {
             return None;
         }
-        let &(_, first, newest) = SERVED.iter().find(|(served, ..)| *served == api)?;
+        let &(_, oldest, newest) = SERVED.iter().find(|(served, ..)| *served == api)?;
+        let first = self.config.min_versions.get(&api).map_or(oldest, |min| oldest.max(*min));
         let last = self.config.max_versions.get(&api).map_or(newest, |max| newest.min(*max));
         (last >= first).then_some(first..=last)
     }

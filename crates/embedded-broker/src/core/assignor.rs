@@ -38,6 +38,13 @@ impl Assignor {
         }
     }
 
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::Range => "range",
+        }
+    }
+
     /// What every member should have. Each partition of a topic that somebody subscribes to goes to exactly one.
     pub(super) fn assign(self, members: &[Candidate<'_>]) -> BTreeMap<ByteString, Assignment> {
         let assignments = match self {

@@ -11,7 +11,7 @@ use milena_protocol::{
 };
 use thiserror::Error;
 
-use super::{BrokerId, Cluster, ConnectionId, topics::Partition};
+use super::{BrokerId, Cluster, ConnectionId, partition::Partition};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Broker {
@@ -124,23 +124,28 @@ impl Cluster {
         if !self.up.contains(&to) {
             return Err(unknown());
         }
+        self.replicate_all(now);
         let found = self.topics.named_mut(topic).and_then(|topic| topic.partition_mut(partition).ok());
         let found = found.ok_or_else(unknown)?;
         if !found.replicas.contains(&to) {
             found.replicas.push(to);
         }
         found.elect(Some(to));
-        self.fetches_may_complete = true;
-        self.settle(now);
+        self.leaders_changed(now);
         Ok(())
     }
 
-    /// Stops a broker: its connections end, and each partition that it leads is led by the next of its replicas whose
+    /// Stops a broker as an operator does: its followers get what they lack, its connections end, and each partition that it leads is led by the next of its replicas whose
     /// broker is up, if there is one. Groups it coordinates move to another broker.
     pub fn stop_broker(&mut self, now: Instant, broker: BrokerId) {
-        if !self.up.remove(&broker) {
-            return;
+        if self.up.contains(&broker) {
+            self.replicate_all(now);
+            self.take_down(now, broker);
         }
+    }
+
+    pub(super) fn take_down(&mut self, now: Instant, broker: BrokerId) {
+        self.up.remove(&broker);
         self.paused.remove(&broker);
         let here = self.connections.iter().filter(|(_, connection)| connection.broker == broker);
         let here: Vec<ConnectionId> = here.map(|(id, _)| *id).collect();
@@ -154,7 +159,8 @@ impl Cluster {
             }
         }
         self.elect_coordinators(now);
-        self.fetches_may_complete = true;
+        // Where only the leader is left in sync, there is nobody to wait for.
+        self.replicate_all(now);
         self.settle(now);
     }
 
@@ -169,6 +175,8 @@ impl Cluster {
             }
         }
         self.elect_coordinators(self.now);
+        self.replicate_all(self.now);
+        self.settle(self.now);
     }
 
     /// The partitions there are, topic by topic.
@@ -193,6 +201,12 @@ impl Cluster {
     pub fn offsets(&self, topic: &str, partition: i32) -> Option<std::ops::Range<i64>> {
         let log = &self.partition(topic, partition)?.log;
         Some(log.start_offset()..log.next_offset())
+    }
+
+    /// The offset below which records are replicated: readers see no further.
+    #[must_use]
+    pub fn high_watermark(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.partition(topic, partition).map(|partition| partition.high_watermark)
     }
 
     /// The offset below which every transaction in the partition is decided.

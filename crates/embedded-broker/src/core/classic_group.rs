@@ -57,10 +57,11 @@ enum State {
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) instance_id: Option<ByteString>,
+    pub(super) client_id: ByteString,
     session_timeout: Duration,
     rebalance_timeout: Duration,
     pub(super) protocols: Vec<(ByteString, Bytes)>,
-    assignment: Bytes,
+    pub(super) assignment: Bytes,
     session_ends: Instant,
     joining: Option<Waiter>,
     syncing: Option<Waiter>,
@@ -88,6 +89,16 @@ impl ClassicGroup {
 
     pub(super) fn is_empty(&self) -> bool {
         self.members.is_empty() && self.pending.is_empty()
+    }
+
+    /// Kafka's name for the state.
+    pub(super) const fn state_name(&self) -> &'static str {
+        match self.state {
+            State::Empty => "Empty",
+            State::Joining { .. } => "PreparingRebalance",
+            State::Syncing { .. } => "CompletingRebalance",
+            State::Stable => "Stable",
+        }
     }
 
     pub(super) fn members(&self) -> impl Iterator<Item = (&ByteString, &Member)> {
@@ -505,6 +516,7 @@ impl Member {
     fn new(now: Instant, join: Join) -> Self {
         Self {
             instance_id: join.instance_id,
+            client_id: join.client_id,
             session_timeout: join.session_timeout,
             rebalance_timeout: join.rebalance_timeout,
             protocols: join.protocols,

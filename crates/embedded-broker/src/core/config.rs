@@ -30,10 +30,16 @@ pub struct ClusterConfig {
     /// batches are dropped and the log's start moves. 256 MiB by default, so that a long demo ends before the memory
     /// does; `None` keeps everything.
     pub retention_bytes: Option<u64>,
+    /// How long after a record was appended the followers have it. Zero, the default, is at once. Until then readers do not see
+    /// the record and a Produce with acks all waits; [`Cluster::kill_broker`](super::Cluster::kill_broker) of the leader
+    /// loses it.
+    pub replication_interval: Duration,
     /// Whether `group.version` 1 is finalized, which is what tells clients to use KIP-848. On by default.
     pub consumer_groups: bool,
     /// The highest version to offer of an API, to imitate an older broker. `-1` leaves the API out.
     pub max_versions: BTreeMap<ApiKey, i16>,
+    /// The lowest version to offer of an API, to imitate a newer broker.
+    pub min_versions: BTreeMap<ApiKey, i16>,
     /// How many fetch sessions (KIP-227) there may be on all brokers together. Without any, clients send whole requests.
     pub fetch_session_slots: usize,
     /// How long the first rebalance of an empty classic group waits for more members. 100 ms by default, where Kafka
@@ -66,6 +72,9 @@ pub struct ClusterConfig {
     pub coordinator_load_time: Duration,
     /// Whom the brokers know; without it, the default, everybody may connect.
     pub sasl: Option<SaslConfig>,
+    /// For how long a client may use its quotas in advance: see [`Cluster::set_quota`](super::Cluster::set_quota). 10 s by
+    /// default, as Kafka's samples come to.
+    pub quota_window: Duration,
     /// Most members of a group. 1,000 by default, where Kafka has no bound.
     pub max_group_size: usize,
 }
@@ -81,8 +90,10 @@ impl Default for ClusterConfig {
             default_replication_factor: 0,
             max_message_bytes: 1_048_588,
             retention_bytes: Some(256 << 20),
+            replication_interval: Duration::ZERO,
             consumer_groups: true,
             max_versions: BTreeMap::new(),
+            min_versions: BTreeMap::new(),
             fetch_session_slots: 1_000,
             initial_rebalance_delay: Duration::from_millis(100),
             min_session_timeout: Duration::from_secs(6),
@@ -97,6 +108,7 @@ impl Default for ClusterConfig {
             producer_id_expiration: Duration::from_hours(24),
             coordinator_load_time: Duration::ZERO,
             sasl: None,
+            quota_window: Duration::from_secs(10),
             max_group_size: 1_000,
         }
     }

@@ -30,6 +30,8 @@ pub(super) struct Connection {
 pub(super) enum State {
     Idle,
     Busy(UnderWay),
+    /// Its client did more than its quota allows.
+    Throttled,
     /// A fault took the request: nothing more comes on this connection.
     Mute,
     /// It was told to end, and what still comes in on it is not looked at.
@@ -61,7 +63,13 @@ impl Connection {
         Self { broker, state: State::Idle, auth: Auth::new(sasl), waiting: VecDeque::new() }
     }
 
+    /// Whether what comes in has to wait.
     pub(super) const fn is_muted(&self) -> bool {
         !matches!(self.state, State::Idle)
+    }
+
+    /// Whether what comes in waits for a request that is under way.
+    pub(super) const fn is_busy(&self) -> bool {
+        self.is_muted() && !matches!(self.state, State::Throttled)
     }
 }

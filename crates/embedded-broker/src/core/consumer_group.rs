@@ -34,27 +34,28 @@ use super::{
 
 #[derive(Debug, Default)]
 pub(super) struct ConsumerGroup {
-    epoch: i32,
+    pub(super) epoch: i32,
     /// The epoch that `target` was made in.
-    assignment_epoch: i32,
-    target: BTreeMap<ByteString, Assignment>,
-    members: BTreeMap<ByteString, Member>,
+    pub(super) assignment_epoch: i32,
+    pub(super) target: BTreeMap<ByteString, Assignment>,
+    pub(super) members: BTreeMap<ByteString, Member>,
     /// What was subscribed to when `target` was made, with numbers of partitions.
     subscribed: BTreeMap<Uuid, i32>,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Member {
-    epoch: i32,
+    pub(super) epoch: i32,
     previous_epoch: i32,
-    instance_id: Option<ByteString>,
-    topic_names: Vec<ByteString>,
+    pub(super) instance_id: Option<ByteString>,
+    pub(super) client_id: ByteString,
+    pub(super) topic_names: Vec<ByteString>,
     topic_regex: Option<Regex>,
     assignor: Option<Assignor>,
     rebalance_timeout: Duration,
     state: State,
     /// What it may use.
-    assigned: Assignment,
+    pub(super) assigned: Assignment,
     session_ends: Instant,
 }
 
@@ -76,6 +77,7 @@ pub(super) struct Beat {
     pub(super) member_id: ByteString,
     pub(super) epoch: i32,
     pub(super) instance_id: Option<ByteString>,
+    pub(super) client_id: ByteString,
     pub(super) rebalance_timeout: Option<Duration>,
     pub(super) topic_names: Option<Vec<ByteString>>,
     pub(super) topic_regex: Option<Option<Regex>>,
@@ -110,6 +112,21 @@ impl ConsumerGroup {
 
     pub(super) fn has(&self, member_id: &str) -> bool {
         self.members.contains_key(member_id)
+    }
+
+    /// Kafka's name for the state.
+    pub(super) fn state_name(&self) -> &'static str {
+        let settled =
+            |member: &Member| member.state == State::Stable && member.epoch == self.assignment_epoch;
+        if self.members.is_empty() {
+            "Empty"
+        } else if self.epoch > self.assignment_epoch {
+            "Assigning"
+        } else if self.members.values().all(settled) {
+            "Stable"
+        } else {
+            "Reconciling"
+        }
     }
 
     pub(super) fn assignments(&self) -> BTreeMap<ByteString, Assignment> {
@@ -255,7 +272,7 @@ impl ConsumerGroup {
     }
 
     /// The assignor that most members ask for.
-    fn preferred_assignor(&self) -> Assignor {
+    pub(super) fn preferred_assignor(&self) -> Assignor {
         let mut votes: BTreeMap<Assignor, usize> = BTreeMap::new();
         for assignor in self.members.values().filter_map(|member| member.assignor) {
             *votes.entry(assignor).or_default() += 1;
@@ -319,6 +336,7 @@ impl Member {
             epoch: JOINING,
             previous_epoch: JOINING,
             instance_id,
+            client_id: ByteString::new(),
             topic_names: Vec::new(),
             topic_regex: None,
             assignor: None,
@@ -354,6 +372,7 @@ impl Member {
     /// Takes over what the heartbeat brings and tells whether the target depends on it.
     fn update(&mut self, beat: Beat) -> bool {
         let mut changed = false;
+        self.client_id = beat.client_id;
         if let Some(timeout) = beat.rebalance_timeout {
             self.rebalance_timeout = timeout;
         }
@@ -370,6 +389,17 @@ impl Member {
             self.assignor = Some(assignor);
         }
         changed
+    }
+
+    /// The regular expression that it subscribes to, as it wrote it.
+    pub(super) fn written_regex(&self) -> Option<&str> {
+        let regex = self.topic_regex.as_ref()?.as_str();
+        regex.strip_prefix("^(?:")?.strip_suffix(")$")
+    }
+
+    pub(super) fn subscribes_to(&self, topic: &str) -> bool {
+        let matches = |regex: &Regex| regex.is_match(topic);
+        self.topic_names.iter().any(|name| name == topic) || self.topic_regex.as_ref().is_some_and(matches)
     }
 
     /// The topics there are of those it subscribes to, with their numbers of partitions.

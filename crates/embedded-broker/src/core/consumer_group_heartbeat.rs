@@ -64,7 +64,7 @@ impl Cluster {
         if request.member_epoch != 0 && self.groups.named(&group_id).is_none() {
             return Err((ErrorCode::GROUP_ID_NOT_FOUND, "The group does not exist."));
         }
-        let beat = beat(request)?;
+        let beat = beat(cx, request)?;
         let max_group_size = self.config.max_group_size;
         let group = self.groups.entry(&group_id, Kind::new_consumer).map_err(wordless)?;
         let not_of_this_kind = (ErrorCode::GROUP_ID_NOT_FOUND, "The group is not a consumer group.");
@@ -124,7 +124,7 @@ fn check(request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn beat(request: ConsumerGroupHeartbeatRequest) -> Result<Beat, Refusal> {
+fn beat(cx: &Context, request: ConsumerGroupHeartbeatRequest) -> Result<Beat, Refusal> {
     let unknown_assignor = (ErrorCode::UNSUPPORTED_ASSIGNOR, "The assignors are uniform and range.");
     let assignor =
         request.server_assignor.map(|name| Assignor::named(&name).ok_or(unknown_assignor)).transpose()?;
@@ -133,6 +133,7 @@ fn beat(request: ConsumerGroupHeartbeatRequest) -> Result<Beat, Refusal> {
         member_id: request.member_id.detached(),
         epoch: request.member_epoch,
         instance_id: request.instance_id.detached(),
+        client_id: cx.client_id.detached(),
         rebalance_timeout: u64::try_from(request.rebalance_timeout_ms).ok().map(Duration::from_millis),
         topic_names: request.subscribed_topic_names.detached(),
         topic_regex: request.subscribed_topic_regex.map(|regex| compile(&regex)).transpose()?,

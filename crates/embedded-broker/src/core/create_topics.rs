@@ -4,8 +4,7 @@
 //! no more, version 5 and later tell what was created. Every broker takes the request, as Kafka's brokers forward it.
 //! Replicas and leaders go round the brokers that are up.
 //!
-//! Leaves out: settings that have no effect here are taken and shown, but their values are not checked; the answer lists
-//! only the settings that were set; one name twice in a request is created once and refused once.
+//! Leaves out: settings that have no effect here are checked and shown; one name twice in a request is created once and refused once.
 
 use milena_protocol::{
     ErrorCode,
@@ -15,29 +14,28 @@ use milena_protocol::{
             CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfigs, CreatableTopicResult,
         },
     },
+    wire::ByteString,
 };
 
 use super::{
     BrokerId, Cluster,
+    alter_configs::checked,
+    describe_configs::{Described, Refusal, TOPIC_RESOURCE},
     detach::Detach,
-    dispatch::Answer,
-    topic_config::TopicConfig,
-    topics::{Partition, Topic},
+    dispatch::{Answer, Context},
+    partition::Partition,
+    topic_config::{Set, TopicConfig},
+    topics::Topic,
 };
 
 /// Partitions of the whole cluster. Every one costs memory, and a request of a few bytes can ask for 2³¹.
-const MAX_PARTITIONS: usize = 100_000;
-
-/// The code in an answer for a setting of the topic's own.
-const TOPIC_CONFIG: i8 = 1;
-
-type Refusal = (ErrorCode, String);
+pub(super) const MAX_PARTITIONS: usize = 100_000;
 
 impl Cluster {
-    pub(super) fn create_topics(&mut self, request: CreateTopicsRequest) -> Answer {
+    pub(super) fn create_topics(&mut self, cx: &Context, request: CreateTopicsRequest) -> Answer {
         let topics = request.topics.iter().map(|wanted| match self.plan_topic(wanted) {
             Ok(topic) => {
-                let result = created(&topic);
+                let result = created(&topic, &self.topic_settings(cx.broker, &topic));
                 if !request.validate_only {
                     self.topics.insert(topic);
                 }
@@ -63,11 +61,12 @@ impl Cluster {
         if self.topics.named(name).is_some() {
             return Err((ErrorCode::TOPIC_ALREADY_EXISTS, format!("Topic '{name}' already exists.")));
         }
-        let mut config = TopicConfig::new(&self.config);
+        let mut set = Set::new();
         for setting in &wanted.configs {
-            let set = config.set(&setting.name, setting.value.as_ref());
-            set.map_err(|message| (ErrorCode::INVALID_CONFIG, message))?;
+            let (name, value) = checked(TOPIC_RESOURCE, &setting.name, setting.value.as_ref())?;
+            set.insert(name, value);
         }
+        let config = TopicConfig::new(set, &self.broker_config);
         let replicas = if wanted.assignments.is_empty() {
             self.spread(wanted.num_partitions, wanted.replication_factor)?
         } else {
@@ -89,22 +88,31 @@ impl Cluster {
             let message = format!("Number of partitions was set to an invalid value: {partitions}.");
             return Err((ErrorCode::INVALID_PARTITIONS, message));
         };
-        let up: Vec<BrokerId> = self.up.iter().copied().collect();
         let factor = match replication_factor {
-            -1 if self.config.default_replication_factor == 0 => up.len().min(3),
-            -1 => usize::try_from(self.config.default_replication_factor).unwrap_or(0),
+            -1 => self.default_replication_factor(),
             factor => usize::try_from(factor).unwrap_or(0),
         };
-        if !(1..=up.len()).contains(&factor) {
+        if !(1..=self.up.len()).contains(&factor) {
             let message = format!(
                 "Unable to replicate the partition {factor} time(s): {} broker(s) are registered.",
-                up.len()
+                self.up.len()
             );
             return Err((ErrorCode::INVALID_REPLICATION_FACTOR, message));
         }
-        Ok((0..count)
-            .map(|first| up.iter().copied().cycle().skip(first % up.len()).take(factor).collect())
-            .collect())
+        Ok((0..count).map(|index| self.replicas_of(index, factor)).collect())
+    }
+
+    /// So many brokers of those that are up, each partition beginning with the next.
+    pub(super) fn replicas_of(&self, index: usize, factor: usize) -> Vec<BrokerId> {
+        self.up.iter().copied().cycle().skip(index % self.up.len().max(1)).take(factor).collect()
+    }
+
+    /// Replicas of a topic that is created without a count.
+    pub(super) fn default_replication_factor(&self) -> usize {
+        match self.config.default_replication_factor {
+            0 => self.up.len().min(3),
+            factor => usize::try_from(factor).unwrap_or(0),
+        }
     }
 
     fn assigned(&self, wanted: &CreatableTopic) -> Result<Vec<Vec<BrokerId>>, Refusal> {
@@ -139,12 +147,11 @@ pub(super) fn is_topic_name(name: &str) -> bool {
     (1..=249).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(legal)
 }
 
-fn created(topic: &Topic) -> CreatableTopicResult {
-    let configs = topic.config.set.iter().map(|(name, value)| CreatableTopicConfigs {
-        name: name.clone(),
-        value: Some(value.clone()),
-        config_source: TOPIC_CONFIG,
-        ..CreatableTopicConfigs::default()
+fn created(topic: &Topic, settings: &[Described]) -> CreatableTopicResult {
+    let configs = settings.iter().map(|described| {
+        let (value, config_source) = described.holding();
+        let name = ByteString::from_static(described.name);
+        CreatableTopicConfigs { name, value, config_source, ..CreatableTopicConfigs::default() }
     });
     let replicas = topic.partitions.first().map_or(0, |partition| partition.replicas.len());
     CreatableTopicResult {

@@ -123,6 +123,8 @@ impl Cluster {
     fn drop_parked(&mut self, id: ConnectionId) {
         self.parked_fetches.remove(&id);
         self.parked_produces.remove(&id);
+        self.parked_acks.remove(&id);
+        self.quotas.forget(id);
         self.delayed.retain(|_, delayed| delayed.connection != id);
         self.held.retain(|reply| reply.connection != id);
     }
@@ -156,6 +158,7 @@ impl Cluster {
         if !self.connections.get(&id).is_some_and(|connection| connection.auth.admits(now, api)) {
             return self.close(id);
         }
+        self.measure(&cx, frame.len());
         let served = self.served_versions(api).is_some_and(|versions| versions.contains(&version));
         let answer = match body {
             Ok(request) if served => self.meet_faults(&cx, under_way, request),
@@ -209,8 +212,20 @@ impl Cluster {
             Request::ConsumerGroupHeartbeat(body) => self.consumer_group_heartbeat(cx, body),
             Request::FindCoordinator(body) => self.find_coordinator(cx, body),
             Request::ApiVersions(body) => self.api_versions(cx, &body),
-            Request::CreateTopics(body) => self.create_topics(body),
+            Request::CreateTopics(body) => self.create_topics(cx, body),
             Request::DeleteTopics(body) => self.delete_topics(cx, body),
+            Request::CreatePartitions(body) => self.create_partitions(body),
+            Request::DescribeTopicPartitions(body) => self.describe_topic_partitions(body),
+            Request::ListGroups(body) => self.list_groups(cx, &body),
+            Request::DescribeGroups(body) => self.describe_groups(cx, body),
+            Request::ConsumerGroupDescribe(body) => self.consumer_group_describe(cx, body),
+            Request::DeleteGroups(body) => self.delete_groups(cx, body),
+            Request::OffsetDelete(body) => self.offset_delete(cx, body),
+            Request::DeleteRecords(body) => self.delete_records(cx, body),
+            Request::DescribeConfigs(body) => self.describe_configs(cx, body),
+            Request::AlterConfigs(body) => self.alter_configs(body),
+            Request::IncrementalAlterConfigs(body) => self.incremental_alter_configs(body),
+            Request::OffsetForLeaderEpoch(body) => self.offset_for_leader_epoch(cx, body),
             Request::InitProducerId(body) => self.init_producer_id(cx, &body),
             Request::AddPartitionsToTxn(body) => self.add_partitions_to_txn(cx, body),
             Request::AddOffsetsToTxn(body) => self.add_offsets_to_txn(cx, &body),
@@ -236,16 +251,20 @@ impl Cluster {
             }
             return;
         };
-        let response = match answer {
+        let mut response = match answer {
             Answer::Parked => return,
             Answer::Close => return self.close(id),
             Answer::Silence => None,
             Answer::Reply(response) => Some(response),
         };
+        let throttle = self.throttle(now, id, request.api == ApiKey::Produce, response.as_mut());
         match (request.then, response) {
             (Then::Close, _) => self.close(id),
             (Then::Drop, _) => self.set_state(id, State::Mute),
-            (Then::Send | Then::Delay(_), None) => self.unmute(id),
+            (Then::Send | Then::Delay(_), None) => {
+                self.unmute(id);
+                self.mute(now, id, throttle);
+            }
             // There is no answer to cut.
             (Then::SendAndClose | Then::Cut(_), None) => self.close(id),
             (then, Some(response)) => {
@@ -270,7 +289,10 @@ impl Cluster {
                         self.send(id, frame);
                         self.close(id);
                     }
-                    _ => self.send(id, frame),
+                    _ => {
+                        self.send(id, frame);
+                        self.mute(now, id, throttle);
+                    }
                 }
             }
         }
@@ -286,7 +308,7 @@ impl Cluster {
         self.unmute(id);
     }
 
-    fn unmute(&mut self, id: ConnectionId) {
+    pub(super) fn unmute(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.state = State::Idle;
             if !connection.waiting.is_empty() {

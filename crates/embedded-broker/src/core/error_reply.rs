@@ -21,7 +21,7 @@ use milena_protocol::{
     wire::ByteString,
 };
 
-use super::dispatch::Answer;
+use super::{dispatch::Answer, error_reply_admin::admin_error_reply};
 
 /// What answers any `request` but a fetch in this version with `error` in every place that the API has for it.
 pub(super) fn error_reply(request: &Request, version: i16, error: ErrorCode) -> Answer {
@@ -83,6 +83,18 @@ pub(super) fn error_reply(request: &Request, version: i16, error: ErrorCode) -> 
         | Request::DescribeProducers(_)
         | Request::DescribeTransactions(_)
         | Request::ListTransactions(_) => transaction_error_reply(request, version, error_code),
+        Request::DeleteRecords(_)
+        | Request::OffsetForLeaderEpoch(_)
+        | Request::DescribeConfigs(_)
+        | Request::AlterConfigs(_)
+        | Request::IncrementalAlterConfigs(_)
+        | Request::CreatePartitions(_)
+        | Request::DescribeTopicPartitions(_)
+        | Request::ListGroups(_)
+        | Request::DescribeGroups(_)
+        | Request::ConsumerGroupDescribe(_)
+        | Request::DeleteGroups(_)
+        | Request::OffsetDelete(_) => admin_error_reply(request, error_code),
         request => group_error_reply(request, version, error_code),
     }
 }

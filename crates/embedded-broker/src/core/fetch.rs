@@ -3,15 +3,15 @@
 //! Imitates Kafka 4.3.1: topics by name before version 13 and by id from then on; a request waits until `min_bytes` are
 //! there or `max_wait_ms` is over, and is answered at once when a partition of it fails; `max_bytes` of the request and of
 //! each partition are kept, except that the first batch of the first partition that has one always comes (KIP-74); leader
-//! epochs are checked (KIP-320); a broker that does not lead says who does (version 16, KIP-951); sessions (KIP-227, in
+//! epochs are checked (KIP-320), and who says in which epoch it read last (version 12) is told where its log diverges from
+//! this one (KIP-595); a broker that does not lead says who does (version 16, KIP-951); sessions (KIP-227, in
 //! `fetch_sessions`).
 //!
 //! A reader of committed records sees up to the last stable offset, and is told which transactions were aborted of those
 //! that may have records in the reply: as many as an offset index with an entry every 4096 bytes can tell.
 //!
-//! Leaves out: batches that are cut off at the end of a reply; followers as
-//! clients (`replica_id` of 0 and more) and as servers (the preferred read replica is always -1); diverging epochs,
-//! because no log is ever truncated.
+//! Leaves out: batches that are cut off at the end of a reply; followers as clients (`replica_id` of 0 and more) and as
+//! servers (the preferred read replica is always -1).
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +24,8 @@ use milena_protocol::{
     messages::{
         FetchRequest, FetchResponse,
         fetch::{
-            FetchPartition, FetchTopic, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
+            EpochEndOffset, FetchPartition, FetchTopic, FetchableTopicResponse, LeaderIdAndEpoch,
+            NodeEndpoint, PartitionData,
         },
     },
     wire::Listed,
@@ -34,8 +35,11 @@ use super::{
     BrokerId, Cluster, ConnectionId, Deadline,
     dispatch::{Answer, Context},
     fetch_sessions::{Answering, Mode},
+    leader_epochs::EpochEnd,
     log::Slice,
-    topics::{Isolation, Partition, Topic, Topics},
+    partition::{Isolation, Partition},
+    quotas::throttle_ms,
+    topics::{Topic, Topics},
 };
 
 /// `fetch.max.bytes` of a broker.
@@ -47,6 +51,7 @@ const MAX_WAIT: Duration = Duration::from_mins(10);
 /// A fetch that waits for data.
 #[derive(Debug)]
 pub(super) struct ParkedFetch {
+    connection: ConnectionId,
     broker: BrokerId,
     version: i16,
     /// Whole: with what its session knows.
@@ -63,7 +68,8 @@ impl Cluster {
         };
         let wait = Duration::from_millis(request.max_wait_ms.try_into().unwrap_or(0)).min(MAX_WAIT);
         let deadline = cx.now + wait;
-        let fetch = ParkedFetch { broker: cx.broker, version: cx.version, request, mode, deadline };
+        let (connection, broker, version) = (cx.connection, cx.broker, cx.version);
+        let fetch = ParkedFetch { connection, broker, version, request, mode, deadline };
         if wait.is_zero() || fetch.is_complete(&self.topics) {
             return self.read(cx.now, &fetch).into();
         }
@@ -157,6 +163,12 @@ impl Cluster {
                 ..FetchableTopicResponse::default()
             });
         }
+        let throttle = self.throttle_fetch(now, fetch.connection, budget.taken);
+        if !throttle.is_zero() {
+            let session_id = if let Mode::Continue(id) = mode { id } else { 0 };
+            let throttle_time_ms = throttle_ms(throttle);
+            return FetchResponse { session_id, throttle_time_ms, ..FetchResponse::default() };
+        }
         let node_endpoints = leaders.into_iter().filter_map(|id| self.fetch_endpoint(id)).collect();
         let mut response =
             FetchResponse { responses: responses.into(), node_endpoints, ..FetchResponse::default() };
@@ -190,7 +202,11 @@ impl ParkedFetch {
                 return true;
             };
             for wanted in &wanted.partitions {
-                let Ok(partition) = locate(topic, self.broker, wanted) else { return true };
+                let (Ok(None), Ok(partition)) =
+                    (locate(topic, self.broker, wanted), topic.partition(wanted.partition))
+                else {
+                    return true;
+                };
                 let limit = u64::try_from(wanted.partition_max_bytes).unwrap_or(0);
                 let end = partition.readable_end(isolation);
                 bytes = bytes.saturating_add(partition.log.available(wanted.fetch_offset, end).min(limit));
@@ -206,32 +222,40 @@ impl ParkedFetch {
 /// The bytes that a reply may still take.
 struct Budget {
     left: usize,
+    /// Bytes of batches that the reply holds.
+    taken: usize,
     /// Whether the reply holds a batch: the first comes whatever its size.
     started: bool,
 }
 
 impl Budget {
     fn new(max_bytes: i32) -> Self {
-        Self { left: usize::try_from(max_bytes).unwrap_or(0).min(MAX_BYTES), started: false }
+        Self { left: usize::try_from(max_bytes).unwrap_or(0).min(MAX_BYTES), taken: 0, started: false }
     }
 
     fn take(&mut self, bytes: &Bytes) {
         self.left = self.left.saturating_sub(bytes.len());
+        self.taken = self.taken.saturating_add(bytes.len());
         self.started |= !bytes.is_empty();
     }
 }
 
-/// The partition, if `broker` can serve that offset of it.
-fn locate<'a>(
-    topic: &'a Topic,
-    broker: BrokerId,
-    wanted: &FetchPartition,
-) -> Result<&'a Partition, ErrorCode> {
+/// Whether `broker` can serve that offset of the partition; where the reader's log diverges from this one, if it does.
+fn locate(topic: &Topic, broker: BrokerId, wanted: &FetchPartition) -> Result<Option<EpochEnd>, ErrorCode> {
     let partition = topic.partition(wanted.partition)?;
     partition.check_leader(broker, wanted.current_leader_epoch)?;
-    let log = &partition.log;
-    if (log.start_offset()..=log.next_offset()).contains(&wanted.fetch_offset) {
-        Ok(partition)
+    let Partition { log, epochs, .. } = partition;
+    let FetchPartition { fetch_offset, last_fetched_epoch, .. } = *wanted;
+    if last_fetched_epoch >= 0 {
+        let end = epochs.end_of(last_fetched_epoch, log.next_offset());
+        let end = end.ok_or(ErrorCode::OFFSET_OUT_OF_RANGE)?;
+        let diverges = end.epoch < last_fetched_epoch || end.end_offset < fetch_offset;
+        if diverges && fetch_offset >= log.start_offset() {
+            return Ok(Some(end));
+        }
+    }
+    if (log.start_offset()..=log.next_offset()).contains(&fetch_offset) {
+        Ok(None)
     } else {
         Err(ErrorCode::OFFSET_OUT_OF_RANGE)
     }
@@ -244,12 +268,14 @@ fn read_partition(
     wanted: &FetchPartition,
     budget: &mut Budget,
 ) -> PartitionData {
-    let located = locate(topic, broker, wanted).map(|_| ());
+    let located = locate(topic, broker, wanted);
     let Ok(partition) = topic.partition_mut(wanted.partition) else {
         return failed(wanted.partition, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     };
-    if let Err(error) = located {
-        return refused(version, wanted, partition, error);
+    match located {
+        Ok(None) => {}
+        Ok(Some(end)) => return diverging(wanted, partition, end),
+        Err(error) => return refused(version, wanted, partition, error),
     }
     let limit = usize::try_from(wanted.partition_max_bytes).unwrap_or(0).min(budget.left);
     let from = wanted.fetch_offset;
@@ -262,11 +288,27 @@ fn read_partition(
     };
     PartitionData {
         partition_index: wanted.partition,
-        high_watermark: partition.log.next_offset(),
+        high_watermark: partition.high_watermark,
         last_stable_offset: partition.last_stable_offset(),
         log_start_offset: partition.log.start_offset(),
         aborted_transactions,
         records: Some(records),
+        ..PartitionData::default()
+    }
+}
+
+fn diverging(wanted: &FetchPartition, partition: &Partition, end: EpochEnd) -> PartitionData {
+    PartitionData {
+        partition_index: wanted.partition,
+        high_watermark: partition.high_watermark,
+        last_stable_offset: partition.last_stable_offset(),
+        log_start_offset: partition.log.start_offset(),
+        diverging_epoch: EpochEndOffset {
+            epoch: end.epoch,
+            end_offset: end.end_offset,
+            ..EpochEndOffset::default()
+        },
+        aborted_transactions: None,
         ..PartitionData::default()
     }
 }

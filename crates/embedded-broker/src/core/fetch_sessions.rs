@@ -247,7 +247,8 @@ impl Session {
         let news = Told { high_watermark: data.high_watermark, log_start_offset: data.log_start_offset };
         let has_records = data.records.as_ref().is_some_and(|records| !records.is_empty());
         let failed = data.error_code != 0;
-        let must_tell = has_records || failed || cached.told != Some(news);
+        let diverges = data.diverging_epoch.end_offset >= 0;
+        let must_tell = has_records || failed || diverges || cached.told != Some(news);
         // After an error the next answer says that it is over.
         cached.told = (!failed).then_some(news);
         if has_records && let Some(cached) = self.partitions.remove(&place) {

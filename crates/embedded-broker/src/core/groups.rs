@@ -78,6 +78,14 @@ impl Groups {
         Ok(group.or_insert_with(|| Group { kind: kind(), offsets: BTreeMap::new() }))
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ByteString, &Group)> {
+        self.0.iter()
+    }
+
+    pub(super) fn remove(&mut self, id: &str) {
+        self.0.remove(id);
+    }
+
     /// Forgets what was committed for a topic.
     pub(super) fn drop_topic(&mut self, topic: &str) {
         for group in self.0.values_mut() {
@@ -135,6 +143,20 @@ impl Group {
 }
 
 impl Kind {
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Classic(group) => group.is_empty(),
+            Self::Consumer(group) => group.is_empty(),
+        }
+    }
+
+    pub(super) fn state_name(&self) -> &'static str {
+        match self {
+            Self::Classic(group) => group.state_name(),
+            Self::Consumer(group) => group.state_name(),
+        }
+    }
+
     pub(super) fn new_classic() -> Self {
         Self::Classic(ClassicGroup::new())
     }

@@ -33,6 +33,7 @@ pub(super) struct Join {
     /// The one it gets then.
     pub(super) new_member_id: ByteString,
     pub(super) instance_id: Option<ByteString>,
+    pub(super) client_id: ByteString,
     pub(super) session_timeout: Duration,
     pub(super) rebalance_timeout: Duration,
     pub(super) protocol_type: ByteString,
@@ -82,6 +83,7 @@ impl Cluster {
             new_member_id: format!("{prefix}-{}", self.random.uuid()).into(),
             member_id: request.member_id.detached(),
             instance_id: request.group_instance_id.detached(),
+            client_id: cx.client_id.detached(),
             session_timeout,
             rebalance_timeout,
             protocol_type: request.protocol_type.detached(),

@@ -4,7 +4,8 @@
 //! the first record at or after a time; -1 for an offset that there is none of. For a reader of committed records the end
 //! is the last stable offset.
 //!
-//! Leaves out: tiered offsets (-5 and -6 find none).
+//! Leaves out: tiered offsets (-5 and -6 find none); the largest timestamp of a segment whose record was deleted, which
+//! Kafka still finds.
 
 use milena_protocol::{
     ErrorCode,
@@ -21,7 +22,7 @@ use super::{
     Cluster,
     dispatch::{Answer, Context},
     log::{Entry, Log},
-    topics::{Isolation, Partition},
+    partition::{Isolation, Partition},
 };
 
 const LATEST: i64 = -1;
@@ -85,9 +86,9 @@ fn offset_of(partition: &mut Partition, isolation: Isolation, timestamp: i64) ->
     match timestamp {
         LATEST => Ok(Found { offset: end, timestamp: -1, leader_epoch: partition.leader_epoch }),
         EARLIEST | EARLIEST_LOCAL => {
-            let leader_epoch =
-                log.entries().next().map_or(partition.leader_epoch, |entry| entry.leader_epoch);
-            Ok(Found { offset: log.start_offset(), timestamp: -1, leader_epoch })
+            let offset = log.start_offset();
+            let leader_epoch = partition.epochs.at(offset).unwrap_or(-1);
+            Ok(Found { offset, timestamp: -1, leader_epoch })
         }
         MAX_TIMESTAMP => {
             // Of batches with the same one, the first.
@@ -112,7 +113,8 @@ fn first_record_at(log: &mut Log, entry: Entry, timestamp: i64) -> Option<Found>
         let Entry { base_offset, max_timestamp, leader_epoch, .. } = entry;
         return Some(Found { offset: base_offset, timestamp: max_timestamp, leader_epoch });
     };
+    let start = log.start_offset();
     let mut records = batch.records().map_while(Result::ok);
-    let record = records.find(|record| record.timestamp() >= timestamp)?;
+    let record = records.find(|record| record.timestamp() >= timestamp && record.offset() >= start)?;
     Some(Found { offset: record.offset(), timestamp: record.timestamp(), leader_epoch: entry.leader_epoch })
 }

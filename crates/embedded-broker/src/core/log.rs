@@ -1,8 +1,8 @@
 //! The log of one partition: whole batches, in memory, as contiguous as they came.
 //!
 //! A batch is copied once, when it is appended behind the open block. Reading freezes what the open block holds so far
-//! and hands out slices of it. Compaction and time-based retention do not happen; [`Log::retain`] drops the oldest
-//! batches by size. What of it is stable is for `topics::Partition` to say.
+//! and hands out slices of it. Time-based retention does not happen; [`Log::retain`] drops the oldest batches by size.
+//! What of it is stable is for `partition::Partition` to say.
 
 use std::collections::VecDeque;
 
@@ -28,6 +28,8 @@ pub(crate) struct Entry {
     pub(crate) last_offset: i64,
     pub(crate) leader_epoch: i32,
     pub(crate) max_timestamp: i64,
+    /// When compaction may drop the tombstones in it, in Unix time; `None` until it has seen them.
+    pub(crate) delete_horizon_ms: Option<i64>,
     /// Whether Kafka's offset index would have an entry of it.
     is_indexed: bool,
     /// Bytes before the batch since the partition was made.
@@ -89,7 +91,7 @@ impl Log {
         self.start_offset
     }
 
-    /// The offset of the next record: the high watermark too, since every replica is the same memory.
+    /// The offset of the next record.
     pub(crate) const fn next_offset(&self) -> i64 {
         self.next_offset
     }
@@ -100,30 +102,49 @@ impl Log {
 
     /// Appends the batch and says at which offset it begins.
     pub(crate) fn append(&mut self, batch: &Batch, leader_epoch: i32, append_time: Option<i64>) -> i64 {
-        let len = batch.bytes().len();
+        let position = self.make_room(batch.bytes().len());
+        let base_offset = self.next_offset;
+        append_assigned(batch, base_offset, leader_epoch, append_time, &mut self.open);
+        let last_offset = base_offset.saturating_add(batch.header().last_offset_delta.into());
+        self.enter(Entry {
+            base_offset,
+            last_offset,
+            leader_epoch,
+            max_timestamp: append_time.unwrap_or(batch.header().max_timestamp),
+            delete_horizon_ms: None,
+            is_indexed: false,
+            position,
+            len: batch.bytes().len(),
+        });
+        self.next_offset = last_offset.saturating_add(1);
+        base_offset
+    }
+
+    /// Puts these batches in the place of all that there are. Start and end of the log stay.
+    pub(crate) fn rewrite(&mut self, batches: Vec<(Entry, Bytes)>) {
+        let (start_offset, next_offset) = (self.start_offset, self.next_offset);
+        *self = Self { start_offset, next_offset, ..Self::new() };
+        for (entry, bytes) in batches {
+            let position = self.make_room(bytes.len());
+            self.open.extend_from_slice(&bytes);
+            self.enter(Entry { position, len: bytes.len(), ..entry });
+        }
+    }
+
+    /// Makes the open block have room for a batch, and says where that will stand.
+    fn make_room(&mut self, len: usize) -> u64 {
         if self.open.capacity().saturating_sub(self.open.len()) < len {
             self.freeze();
             self.open = BytesMut::with_capacity(self.block.max(len));
             self.block = self.block.saturating_mul(2).min(LARGEST_BLOCK);
         }
-        let base_offset = self.next_offset;
-        let position = self.open_position.saturating_add(self.open.len() as u64);
-        append_assigned(batch, base_offset, leader_epoch, append_time, &mut self.open);
-        let last_offset = base_offset.saturating_add(batch.header().last_offset_delta.into());
-        let max_timestamp = append_time.unwrap_or(batch.header().max_timestamp);
+        self.open_position.saturating_add(self.open.len() as u64)
+    }
+
+    fn enter(&mut self, entry: Entry) {
         let is_indexed = self.unindexed > INDEX_INTERVAL;
-        self.unindexed = if is_indexed { len } else { self.unindexed.saturating_add(len) };
-        self.entries.push_back(Entry {
-            base_offset,
-            last_offset,
-            leader_epoch,
-            max_timestamp,
-            is_indexed,
-            position,
-            len,
-        });
-        self.next_offset = last_offset.saturating_add(1);
-        base_offset
+        self.unindexed = if is_indexed { entry.len } else { self.unindexed.saturating_add(entry.len) };
+        self.entries.push_back(Entry { is_indexed, ..entry });
     }
 
     /// Bytes of the batches from the one with `from` to the last one below `to`.
@@ -170,15 +191,50 @@ impl Log {
         Batches::new(self.slice(entry.position, entry.end())).next()?.ok()
     }
 
-    /// Drops the oldest batches until at most `bytes` are left, but never the last one.
-    pub(crate) fn retain(&mut self, bytes: u64) {
+    /// Drops the oldest batches that lie below `offset` until at most `bytes` are left, but never the last one.
+    pub(crate) fn retain(&mut self, bytes: u64, offset: i64) {
         while let Some(first) = self.entries.front()
             && self.entries.len() > 1
+            && first.last_offset < offset
             && self.end().saturating_sub(first.position) > bytes
         {
+            let next = first.last_offset.saturating_add(1);
             self.entries.pop_front();
-            self.start_offset = self.entries.front().map_or(self.next_offset, |entry| entry.base_offset);
+            self.start_offset = self.entries.front().map_or(next, |entry| entry.base_offset);
         }
+        self.release();
+    }
+
+    /// Moves the start to `offset`, if that is forward and not beyond the end. The batch that holds it stays whole.
+    pub(crate) fn start_at(&mut self, offset: i64) {
+        self.start_offset = offset.clamp(self.start_offset, self.next_offset);
+        while self.entries.front().is_some_and(|first| first.last_offset < self.start_offset) {
+            self.entries.pop_front();
+        }
+        self.release();
+    }
+
+    /// Cuts off every batch that has records at `offset` or beyond. The next record gets that offset, also where a batch
+    /// with records before it had to go.
+    pub(crate) fn truncate(&mut self, offset: i64) {
+        self.freeze();
+        let at = self.index_of(offset);
+        let end = self.entries.get(at).map_or(self.open_position, |entry| entry.position);
+        self.entries.truncate(at);
+        while let Some(last) = self.chunks.back_mut() {
+            let len = end.saturating_sub(last.position);
+            if len > 0 {
+                last.bytes.truncate(usize::try_from(len).unwrap_or(usize::MAX));
+                break;
+            }
+            self.chunks.pop_back();
+        }
+        self.open_position = end;
+        self.next_offset = offset.clamp(self.start_offset, self.next_offset);
+    }
+
+    /// Lets go of the blocks that no batch is in.
+    fn release(&mut self) {
         let start = self.entries.front().map_or(self.open_position, |entry| entry.position);
         while self.chunks.front().is_some_and(|chunk| chunk.position + chunk.bytes.len() as u64 <= start) {
             self.chunks.pop_front();

@@ -22,7 +22,8 @@ use super::{
     Cluster,
     create_topics::is_topic_name,
     dispatch::{Answer, Context},
-    topics::{Partition, Topic},
+    partition::Partition,
+    topics::Topic,
 };
 
 impl Cluster {

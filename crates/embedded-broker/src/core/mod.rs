@@ -11,25 +11,36 @@
 mod aborted_transactions;
 mod add_offsets_to_txn;
 mod add_partitions_to_txn;
+mod alter_configs;
 mod api_versions;
 mod assignor;
 mod broker;
+mod broker_config;
 mod classic_group;
 mod clock;
+mod compaction;
 mod config;
 mod connection;
 mod consumer_group;
+mod consumer_group_describe;
 mod consumer_group_heartbeat;
 mod coordinators;
+mod create_partitions;
 mod create_topics;
+mod delete_groups;
+mod delete_records;
 mod delete_topics;
 mod describe_cluster;
+mod describe_configs;
+mod describe_groups;
 mod describe_producers;
+mod describe_topic_partitions;
 mod describe_transactions;
 mod detach;
 mod dispatch;
 mod end_txn;
 mod error_reply;
+mod error_reply_admin;
 mod expire;
 mod faults;
 mod fetch;
@@ -39,21 +50,30 @@ mod groups;
 mod heartbeat;
 mod init_producer_id;
 mod join_group;
+mod kafka_version;
+mod leader_epochs;
 mod leave_group;
+mod list_groups;
 mod list_offsets;
 mod list_transactions;
 mod log;
 mod metadata;
 mod offset_commit;
+mod offset_delete;
 mod offset_fetch;
+mod offset_for_leader_epoch;
+mod partition;
 mod pause;
 mod pending_offsets;
 mod produce;
 mod produce_in_transaction;
 mod producer_state;
+mod quotas;
 pub(crate) mod random;
+mod replication;
 mod sasl;
 mod scram;
+mod settings;
 mod sync_group;
 mod topic_config;
 mod topics;
@@ -72,15 +92,18 @@ use bytes::Bytes;
 use milena_protocol::wire::Frame;
 
 use self::{
-    broker::Broker, clock::Clock, connection::Connection, coordinators::Coordinators, dispatch::Delayed,
-    fetch::ParkedFetch, fetch_sessions::FetchSessions, groups::Groups, pending_offsets::PendingOffsets,
-    produce_in_transaction::ParkedProduce, random::Random, topics::Topics, transactions::Transactions,
+    broker::Broker, broker_config::BrokerConfig, clock::Clock, connection::Connection,
+    coordinators::Coordinators, dispatch::Delayed, fetch::ParkedFetch, fetch_sessions::FetchSessions,
+    groups::Groups, pending_offsets::PendingOffsets, produce_in_transaction::ParkedProduce, quotas::Quotas,
+    random::Random, replication::ParkedAcks, topics::Topics, transactions::Transactions,
 };
 pub use self::{
     broker::{CreateTopicError, UnknownPartition},
     config::ClusterConfig,
     faults::{Action, Faults, Rule},
     groups::CommittedOffset,
+    kafka_version::KafkaVersion,
+    quotas::Quota,
     sasl::{Password, SaslConfig, SaslMechanism},
 };
 
@@ -142,6 +165,8 @@ pub struct Cluster {
     /// What they would have sent meanwhile.
     held: Vec<Reply>,
     topics: Topics,
+    quotas: Quotas,
+    broker_config: BrokerConfig,
     coordinators: Coordinators,
     groups: Groups,
     /// Offsets that wait for their transactions, beside those of `groups`.
@@ -155,6 +180,9 @@ pub struct Cluster {
     connections: BTreeMap<ConnectionId, Connection>,
     parked_fetches: BTreeMap<ConnectionId, ParkedFetch>,
     parked_produces: BTreeMap<ConnectionId, ParkedProduce>,
+    parked_acks: BTreeMap<ConnectionId, ParkedAcks>,
+    /// When followers get what they lack.
+    replication_due: Option<Instant>,
     fetch_sessions: FetchSessions,
     /// True when a parked fetch may have what it waits for.
     fetches_may_complete: bool,
@@ -186,6 +214,8 @@ impl Cluster {
             held: Vec::new(),
             brokers,
             topics: Topics::default(),
+            quotas: Quotas::default(),
+            broker_config: BrokerConfig::new(&config),
             groups: Groups::default(),
             pending_offsets: PendingOffsets::default(),
             transactions: Transactions::default(),
@@ -195,6 +225,8 @@ impl Cluster {
             connections: BTreeMap::new(),
             parked_fetches: BTreeMap::new(),
             parked_produces: BTreeMap::new(),
+            parked_acks: BTreeMap::new(),
+            replication_due: None,
             fetch_sessions: FetchSessions::default(),
             fetches_may_complete: false,
             delayed: BTreeMap::new(),
@@ -237,8 +269,10 @@ impl Cluster {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = self.now.max(now);
         self.send_delayed(now);
+        self.end_throttling(now);
         self.advance_transactions(now);
         self.retry_produces(now);
+        self.advance_replication(now);
         self.expire_fetches(now);
         self.expire_groups(now);
         self.settle(now);
@@ -262,14 +296,17 @@ impl Cluster {
             self.groups.deadline(),
             self.transactions_deadline(),
             self.produces_deadline(),
+            self.replication_deadline(),
+            self.throttling_deadline(),
         ];
         deadlines.into_iter().flatten().min()
     }
 
-    /// Whether a request is under way on the connection, or its broker is paused: what follows on it waits.
+    /// Whether a request is under way on the connection, or its broker is paused: what follows on it waits. What follows on
+    /// a connection that is throttled waits too, but here and not where it comes from.
     #[must_use]
     pub fn is_muted(&self, connection: ConnectionId) -> bool {
-        let is_muted = |at: &Connection| at.is_muted() || self.paused.contains(&at.broker);
+        let is_muted = |at: &Connection| at.is_busy() || self.paused.contains(&at.broker);
         self.connections.get(&connection).is_some_and(is_muted)
     }
 

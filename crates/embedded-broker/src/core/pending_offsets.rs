@@ -48,6 +48,13 @@ impl PendingOffsets {
             .is_some_and(|partition| partition.pending.values().any(|offsets| offsets.contains_key(place)))
     }
 
+    /// Forgets what is pending for a group.
+    pub(super) fn drop_group(&mut self, group: &str) {
+        for offsets in self.0.values_mut().flat_map(|partition| partition.pending.values_mut()) {
+            offsets.retain(|(id, ..), _| id != group);
+        }
+    }
+
     /// Forgets what is pending for a topic.
     pub(super) fn drop_topic(&mut self, topic: &str) {
         for offsets in self.0.values_mut().flat_map(|partition| partition.pending.values_mut()) {

@@ -4,10 +4,9 @@
 //! partition, its size and CRC checked; repeated and out-of-order batches of idempotent producers (see
 //! `producer_state`); batches of a transaction only where the coordinator knows of it (`produce_in_transaction`); a
 //! broker that does not lead says who does (version 10, KIP-951); an error of a request with acks 0, which has no answer,
-//! ends the connection.
+//! ends the connection. A request with acks all is answered when its batches are replicated (`replication`).
 //!
-//! Leaves out: waiting for replicas, which are in sync when the leader is; the records inside a batch are looked at only
-//! where a compacted topic requires keys.
+//! Leaves out: the records inside a batch are looked at only where a compacted topic requires keys.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,9 +27,11 @@ use milena_protocol::{
 use super::{
     BrokerId, Cluster,
     dispatch::{Answer, Context},
+    partition::Partition,
     producer_state::Verdict,
+    replication::Unreplicated,
     topic_config::Limits,
-    topics::{Partition, Topic},
+    topics::Topic,
     transaction::Participant,
 };
 
@@ -49,6 +50,8 @@ impl Cluster {
         let mut failed = false;
         let mut leaders = BTreeSet::new();
         let mut responses = Vec::with_capacity(request.topic_data.len());
+        let mut waiting = Vec::new();
+        let replicas = Replicas { up: &self.up, at_once: self.config.replication_interval.is_zero() };
         for data in &request.topic_data {
             let mut topic = self.topics.find_mut(by_id, &data.name, data.topic_id);
             let mut partition_responses = Vec::with_capacity(data.partition_data.len());
@@ -64,13 +67,21 @@ impl Cluster {
                             if let Ok(partition) = topic.partition_mut(index) {
                                 partition.producers.expire(expiry.0, expiry.1);
                             }
-                            append(cx, topic, &self.up, acks, partition)
+                            append(cx, topic, &replicas, acks, partition)
                         }
                     },
                     (Err(_), ..ACKS_ALL | 2..) => Err(ErrorCode::INVALID_REQUIRED_ACKS.into()),
                     (Err(error), _) => Err((*error).into()),
                 };
                 failed |= appended.is_err();
+                if let (Ok(topic), Ok(appended)) = (&topic, &appended) {
+                    waiting.extend(unreplicated(
+                        topic,
+                        index,
+                        appended,
+                        (responses.len(), partition_responses.len()),
+                    ));
+                }
                 let current = topic.as_ref().ok().and_then(|topic| topic.partition(index).ok());
                 let response = partition_response(cx.version, index, appended, current);
                 leaders.extend(
@@ -86,11 +97,18 @@ impl Cluster {
             });
         }
         self.fetches_may_complete = true;
+        if !waiting.is_empty() {
+            self.replicate_later(cx.now);
+        }
         if request.acks == 0 {
             return if failed { Answer::Close } else { Answer::Silence };
         }
         let node_endpoints = leaders.into_iter().filter_map(|id| self.produce_endpoint(id)).collect();
-        ProduceResponse { responses, node_endpoints, ..ProduceResponse::default() }.into()
+        let response = ProduceResponse { responses, node_endpoints, ..ProduceResponse::default() };
+        if request.acks == ACKS_ALL && !waiting.is_empty() {
+            return self.await_replicas(cx, request.timeout_ms, waiting, response);
+        }
+        response.into()
     }
 
     fn produce_endpoint(&self, node_id: i32) -> Option<NodeEndpoint> {
@@ -104,8 +122,16 @@ impl Cluster {
     }
 }
 
+/// What the replicas of a batch do.
+struct Replicas<'a> {
+    up: &'a BTreeSet<BrokerId>,
+    /// They have it as soon as the leader does.
+    at_once: bool,
+}
+
 struct Appended {
     base_offset: i64,
+    last_offset_delta: i32,
     append_time: Option<i64>,
     log_start_offset: i64,
 }
@@ -128,33 +154,57 @@ fn refusal(code: ErrorCode, message: impl Into<ByteString>) -> Refusal {
 fn append(
     cx: &Context,
     topic: &mut Topic,
-    up: &BTreeSet<BrokerId>,
+    replicas: &Replicas<'_>,
     acks: i16,
     data: PartitionProduceData,
 ) -> Result<Appended, Refusal> {
     let limits = topic.config.limits;
     let partition = topic.partition_mut(data.index)?;
     partition.check_leader(cx.broker, -1)?;
-    if acks == ACKS_ALL && partition.in_sync(up).count() < limits.min_insync_replicas {
+    let enough = partition.has_enough_replicas(replicas.up, limits.min_insync_replicas);
+    if acks == ACKS_ALL && !enough {
         return Err(ErrorCode::NOT_ENOUGH_REPLICAS.into());
     }
     let batch = only_batch(data.records)?;
     check_batch(&batch, &limits)?;
     let header = batch.header();
+    let last_offset_delta = header.last_offset_delta;
     match if header.producer_id >= 0 { partition.producers.check(header) } else { Verdict::Append } {
         Verdict::Refuse(code) => return Err(code.into()),
         Verdict::Duplicate(base_offset) => {
             let log_start_offset = partition.log.start_offset();
-            return Ok(Appended { base_offset, append_time: None, log_start_offset });
+            return Ok(Appended { base_offset, last_offset_delta, append_time: None, log_start_offset });
         }
         Verdict::Append => {}
     }
     let append_time = limits.log_append_time.then_some(cx.unix_ms);
     let base_offset = partition.append(cx.unix_ms, &batch, append_time);
+    if replicas.at_once || partition.in_sync(replicas.up).count() <= 1 {
+        partition.replicate(enough);
+    }
     if let Some(bytes) = limits.retention_bytes {
         partition.retain(bytes);
     }
-    Ok(Appended { base_offset, append_time, log_start_offset: partition.log.start_offset() })
+    let log_start_offset = partition.log.start_offset();
+    Ok(Appended { base_offset, last_offset_delta, append_time, log_start_offset })
+}
+
+/// What the answer to an appended batch waits for, if it does.
+fn unreplicated(
+    topic: &Topic,
+    index: i32,
+    appended: &Appended,
+    place: (usize, usize),
+) -> Option<Unreplicated> {
+    let partition = topic.partition(index).ok()?;
+    let end = appended.base_offset.saturating_add(appended.last_offset_delta.into()).saturating_add(1);
+    (partition.high_watermark < end).then_some(Unreplicated {
+        topic: topic.id,
+        partition: index,
+        leader_epoch: partition.leader_epoch,
+        end,
+        place,
+    })
 }
 
 /// Where every format has its magic byte.
@@ -187,6 +237,11 @@ fn check_batch(batch: &Batch, limits: &Limits) -> Result<(), Refusal> {
     if len > limit {
         let message = format!("The record batch has {len} bytes, which exceeds the maximum of {limit}.");
         return Err(refusal(ErrorCode::MESSAGE_TOO_LARGE, message));
+    }
+    if len > limits.segment_bytes {
+        let message =
+            format!("The record batch has {len} bytes, more than a segment of {}.", limits.segment_bytes);
+        return Err(refusal(ErrorCode::RECORD_LIST_TOO_LARGE, message));
     }
     batch.verify_crc().map_err(|error| refusal(ErrorCode::CORRUPT_MESSAGE, error.to_string()))?;
     batch

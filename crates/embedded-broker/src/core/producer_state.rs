@@ -14,7 +14,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use milena_protocol::{ErrorCode, messages::describe_producers, records::BatchHeader};
+use milena_protocol::{
+    ErrorCode,
+    messages::describe_producers,
+    records::{Batch, BatchHeader, ControlKind, ControlRecord, ReadOptions},
+};
 
 /// Batches by which a repetition is recognised, as in Kafka: a client has at most five requests in flight.
 const REMEMBERED: usize = 5;
@@ -243,9 +247,43 @@ impl ProducerStates {
         first_offset.map(|first_offset| Ended { first_offset, last_stable_offset })
     }
 
+    /// Remembers a batch or a marker that is in the log already.
+    pub(crate) fn replay(&mut self, batch: &Batch) {
+        let header = batch.header();
+        if header.producer_id < 0 {
+            return;
+        }
+        // It was written when its last record was, as far as the log can tell.
+        let written_ms = header.max_timestamp;
+        if header.attributes.is_control() {
+            if let Some(marker) = marker_of(batch) {
+                self.ended(written_ms, &marker, header.base_offset);
+            }
+            return;
+        }
+        self.appended(
+            written_ms,
+            &AppendedBatch {
+                producer_id: header.producer_id,
+                producer_epoch: header.producer_epoch,
+                first_sequence: header.base_sequence,
+                last_sequence: header.last_sequence(),
+                base_offset: header.base_offset,
+                timestamp: header.max_timestamp,
+                transactional: header.attributes.is_transactional(),
+            },
+        );
+    }
+
     /// Where the first open transaction begins.
     pub(crate) fn first_open(&self) -> Option<i64> {
         self.open.first_key_value().map(|(offset, _)| *offset)
+    }
+
+    /// Whether the producer wrote nothing after the batch at this offset.
+    pub(crate) fn is_latest(&self, producer_id: i64, base_offset: i64) -> bool {
+        let latest = self.producers.get(&producer_id).and_then(|state| state.batches.back());
+        latest.is_some_and(|latest| latest.base_offset == base_offset)
     }
 
     /// What DescribeProducers tells.
@@ -303,4 +341,19 @@ impl ProducerState {
         let (first, last) = (batch.base_sequence, batch.last_sequence());
         self.batches.iter().find(|written| written.first_sequence == first && written.last_sequence == last)
     }
+}
+
+/// The end of a transaction that a control batch tells.
+fn marker_of(batch: &Batch) -> Option<Marker> {
+    let decoded = batch.decode(&ReadOptions::default()).ok()?;
+    let record = decoded.records().next()?.ok()?;
+    let control = ControlRecord::parse(&record)?;
+    let header = batch.header();
+    Some(Marker {
+        producer_id: header.producer_id,
+        producer_epoch: header.producer_epoch,
+        committed: control.kind == ControlKind::Commit,
+        coordinator_epoch: control.coordinator_epoch?,
+        transaction_version: 0,
+    })
 }

@@ -205,6 +205,7 @@ impl Cluster {
                 let len = u32::try_from(answer.len()).unwrap_or(u32::MAX).to_be_bytes();
                 let frame = Frame::from(Bytes::from([&len[..], answer.as_bytes()].concat()));
                 self.replies.push_back(Reply { connection: id, output: Output::Frame(frame) });
+                self.unmute(id);
             }
             Err(_) => self.close(id),
         }

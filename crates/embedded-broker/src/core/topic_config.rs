@@ -1,43 +1,13 @@
-//! The settings of a topic: those that the broker acts on, and those it only accepts.
+//! The settings of a topic, and what an append needs to know of them.
 
 use std::collections::BTreeMap;
 
 use milena_protocol::wire::ByteString;
 
-use super::{ClusterConfig, detach::Detach};
-
-/// Settings of Kafka 4.3.1 that are taken and have no effect here.
-const WITHOUT_EFFECT: &[&str] = &[
-    "compression.gzip.level",
-    "compression.lz4.level",
-    "compression.type",
-    "compression.zstd.level",
-    "delete.retention.ms",
-    "file.delete.delay.ms",
-    "flush.messages",
-    "flush.ms",
-    "follower.replication.throttled.replicas",
-    "index.interval.bytes",
-    "internal.segment.bytes",
-    "leader.replication.throttled.replicas",
-    "local.retention.bytes",
-    "local.retention.ms",
-    "max.compaction.lag.ms",
-    "message.timestamp.after.max.ms",
-    "message.timestamp.before.max.ms",
-    "min.cleanable.dirty.ratio",
-    "min.compaction.lag.ms",
-    "preallocate",
-    "remote.copy.disable",
-    "remote.log.delete.on.disable",
-    "remote.storage.enable",
-    "retention.ms",
-    "segment.bytes",
-    "segment.index.bytes",
-    "segment.jitter.ms",
-    "segment.ms",
-    "unclean.leader.election.enable",
-];
+use super::{
+    broker_config::{BrokerConfig, Value},
+    settings::{Setting, list},
+};
 
 /// What an append needs to know.
 #[derive(Clone, Copy, Debug)]
@@ -45,69 +15,63 @@ pub(crate) struct Limits {
     /// True when the broker sets the records' timestamps.
     pub(crate) log_append_time: bool,
     pub(crate) max_message_bytes: usize,
+    /// No batch is longer than a segment.
+    pub(crate) segment_bytes: usize,
     pub(crate) min_insync_replicas: usize,
-    /// True when the cleanup policy has `compact`: records need keys then. Nothing is compacted.
+    /// True when the cleanup policy has `compact`: records need keys then.
     pub(crate) compacted: bool,
+    /// True when the cleanup policy has `delete`.
+    pub(crate) deletes: bool,
     pub(crate) retention_bytes: Option<u64>,
+    /// How long compaction keeps the tombstones that it has seen.
+    pub(crate) delete_retention_ms: i64,
 }
+
+/// What was set, by name. Every value is one that its setting may have.
+pub(crate) type Set = BTreeMap<ByteString, ByteString>;
 
 #[derive(Clone, Debug)]
 pub(crate) struct TopicConfig {
     pub(crate) limits: Limits,
-    /// What was set.
-    pub(crate) set: BTreeMap<ByteString, ByteString>,
+    pub(crate) set: Set,
 }
 
 impl TopicConfig {
-    pub(crate) fn new(config: &ClusterConfig) -> Self {
-        Self {
-            limits: Limits {
-                log_append_time: false,
-                max_message_bytes: usize::try_from(config.max_message_bytes).unwrap_or(0),
-                min_insync_replicas: 1,
-                compacted: false,
-                retention_bytes: config.retention_bytes,
-            },
-            set: BTreeMap::new(),
-        }
+    pub(crate) fn new(set: Set, brokers: &BrokerConfig) -> Self {
+        Self { limits: Limits::of(&set, brokers), set }
     }
 
-    /// Sets `name`. The error says what is wrong with it.
-    pub(crate) fn set(&mut self, name: &ByteString, value: Option<&ByteString>) -> Result<(), String> {
-        let Some(value) = value else {
-            return Err(format!("Null value not supported for topic configs: {name}"));
+    /// Takes over what the brokers' settings have become.
+    pub(crate) fn refresh(&mut self, brokers: &BrokerConfig) {
+        self.limits = Limits::of(&self.set, brokers);
+    }
+}
+
+impl Limits {
+    fn of(set: &Set, brokers: &BrokerConfig) -> Self {
+        let value = |name: &str| match (set.get(name), Setting::of_topic(name)) {
+            (Some(value), _) => value.clone(),
+            (None, Some(setting)) => brokers
+                .values(setting, None)
+                .into_iter()
+                .next()
+                .map(|Value { value, .. }| value)
+                .unwrap_or_default(),
+            (None, None) => ByteString::new(),
         };
-        let invalid = || format!("Invalid value {value} for configuration {name}");
-        let limits = &mut self.limits;
-        match &**name {
-            "message.timestamp.type" => {
-                limits.log_append_time = match &**value {
-                    "LogAppendTime" => true,
-                    "CreateTime" => false,
-                    _ => return Err(invalid()),
-                };
-            }
-            "max.message.bytes" => limits.max_message_bytes = value.parse().map_err(|_| invalid())?,
-            "min.insync.replicas" => {
-                let count = value.parse().ok().filter(|count| *count >= 1);
-                limits.min_insync_replicas = count.ok_or_else(invalid)?;
-            }
-            "cleanup.policy" => {
-                let policies = || value.split(',').map(str::trim);
-                if !policies().all(|policy| matches!(policy, "delete" | "compact")) {
-                    return Err(invalid());
-                }
-                limits.compacted = policies().any(|policy| policy == "compact");
-            }
-            "retention.bytes" => {
-                let bytes: i64 = value.parse().map_err(|_| invalid())?;
-                // -1 is "no bound".
-                limits.retention_bytes = u64::try_from(bytes).ok();
-            }
-            other if WITHOUT_EFFECT.contains(&other) => {}
-            _ => return Err(format!("Unknown topic config name: {name}")),
+        // What is kept has been checked; a number that is out of range here is no bound.
+        let size = |name: &str| value(name).parse().unwrap_or(usize::MAX);
+        let policy = value("cleanup.policy");
+        Self {
+            log_append_time: value("message.timestamp.type") == "LogAppendTime",
+            max_message_bytes: size("max.message.bytes"),
+            segment_bytes: size("segment.bytes"),
+            min_insync_replicas: value("min.insync.replicas").parse().unwrap_or(1),
+            compacted: list(&policy).any(|policy| policy == "compact"),
+            deletes: list(&policy).any(|policy| policy == "delete"),
+            // -1 is "no bound".
+            retention_bytes: value("retention.bytes").parse().ok(),
+            delete_retention_ms: value("delete.retention.ms").parse().unwrap_or(i64::MAX),
         }
-        self.set.insert(name.detached(), value.detached());
-        Ok(())
     }
 }

@@ -1,20 +1,13 @@
-//! The topics of the cluster and their partitions.
+//! The topics of the cluster.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use milena_protocol::{
     ErrorCode,
-    records::{Batch, Batches, end_marker},
     wire::{ByteString, Uuid},
 };
 
-use super::{
-    BrokerId,
-    aborted_transactions::AbortedTransactions,
-    log::{Log, Slice},
-    producer_state::{AppendedBatch, Marker, ProducerStates},
-    topic_config::TopicConfig,
-};
+use super::{partition::Partition, topic_config::TopicConfig};
 
 #[derive(Debug, Default)]
 pub(crate) struct Topics {
@@ -28,31 +21,6 @@ pub(crate) struct Topic {
     pub(crate) id: Uuid,
     pub(crate) config: TopicConfig,
     pub(crate) partitions: Vec<Partition>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Partition {
-    pub(crate) leader: Option<BrokerId>,
-    pub(crate) leader_epoch: i32,
-    pub(crate) replicas: Vec<BrokerId>,
-    pub(crate) log: Log,
-    pub(crate) producers: ProducerStates,
-    pub(crate) aborted: AbortedTransactions,
-}
-
-/// How far a reader sees.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Isolation {
-    /// To the high watermark.
-    Uncommitted,
-    /// To the last stable offset.
-    Committed,
-}
-
-impl Isolation {
-    pub(crate) const fn from_wire(level: i8) -> Self {
-        if level == 1 { Self::Committed } else { Self::Uncommitted }
-    }
 }
 
 impl Topics {
@@ -119,118 +87,5 @@ impl Topic {
     pub(crate) fn partition_mut(&mut self, index: i32) -> Result<&mut Partition, ErrorCode> {
         let partition = usize::try_from(index).ok().and_then(|index| self.partitions.get_mut(index));
         partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
-    }
-}
-
-impl Partition {
-    pub(crate) fn new(replicas: Vec<BrokerId>, up: &BTreeSet<BrokerId>) -> Self {
-        let leader = replicas.iter().copied().find(|broker| up.contains(broker));
-        Self {
-            leader,
-            leader_epoch: 0,
-            replicas,
-            log: Log::new(),
-            producers: ProducerStates::default(),
-            aborted: AbortedTransactions::default(),
-        }
-    }
-
-    /// Below it every transaction is decided.
-    pub(crate) fn last_stable_offset(&self) -> i64 {
-        let open = self.producers.first_open().map(|offset| offset.max(self.log.start_offset()));
-        open.unwrap_or(self.log.next_offset())
-    }
-
-    /// The offset before which a reader must stop.
-    pub(crate) fn readable_end(&self, isolation: Isolation) -> i64 {
-        match isolation {
-            Isolation::Uncommitted => self.log.next_offset(),
-            Isolation::Committed => self.last_stable_offset(),
-        }
-    }
-
-    /// As [`Log::read`], as far as the reader may see.
-    pub(crate) fn read(
-        &mut self,
-        from: i64,
-        isolation: Isolation,
-        max_bytes: usize,
-        at_least_one: bool,
-    ) -> Slice {
-        let to = self.readable_end(isolation);
-        self.log.read(from, to, max_bytes, at_least_one)
-    }
-
-    /// Appends a batch, and remembers it if it has a producer id.
-    pub(crate) fn append(&mut self, unix_ms: i64, batch: &Batch, append_time: Option<i64>) -> i64 {
-        let base_offset = self.log.append(batch, self.leader_epoch, append_time);
-        let header = batch.header();
-        if header.producer_id >= 0 {
-            self.producers.appended(
-                unix_ms,
-                &AppendedBatch {
-                    producer_id: header.producer_id,
-                    producer_epoch: header.producer_epoch,
-                    first_sequence: header.base_sequence,
-                    last_sequence: header.last_sequence(),
-                    base_offset,
-                    timestamp: append_time.unwrap_or(header.max_timestamp),
-                    transactional: header.attributes.is_transactional(),
-                },
-            );
-        }
-        base_offset
-    }
-
-    /// Appends the end of a transaction.
-    pub(crate) fn end_transaction(
-        &mut self,
-        unix_ms: i64,
-        marker: &Marker,
-        append_time: Option<i64>,
-    ) -> Result<(), ErrorCode> {
-        self.producers.check_marker(marker)?;
-        let Marker { producer_id, producer_epoch, committed, coordinator_epoch, .. } = *marker;
-        let bytes = end_marker(committed, coordinator_epoch, producer_id, producer_epoch, unix_ms);
-        let batch = bytes.ok().and_then(|bytes| Batches::new(bytes).next()?.ok());
-        let batch = batch.ok_or(ErrorCode::UNKNOWN_SERVER_ERROR)?;
-        let offset = self.log.append(&batch, self.leader_epoch, append_time);
-        if let Some(ended) = self.producers.ended(unix_ms, marker, offset)
-            && !committed
-        {
-            self.aborted.push(producer_id, ended.first_offset, offset, ended.last_stable_offset);
-        }
-        Ok(())
-    }
-
-    /// Drops the oldest batches until at most `bytes` are left.
-    pub(crate) fn retain(&mut self, bytes: u64) {
-        self.log.retain(bytes);
-        self.aborted.forget_below(self.log.start_offset());
-    }
-
-    /// The replicas that are in sync: those whose brokers are up.
-    pub(crate) fn in_sync(&self, up: &BTreeSet<BrokerId>) -> impl Iterator<Item = BrokerId> {
-        self.replicas.iter().copied().filter(|broker| up.contains(broker))
-    }
-
-    /// Makes `leader` the leader, in a new epoch.
-    pub(crate) fn elect(&mut self, leader: Option<BrokerId>) {
-        self.leader = leader;
-        self.leader_epoch = self.leader_epoch.saturating_add(1);
-    }
-
-    /// Whether `broker` may serve a request of a client that believes in `epoch` (-1: in none), as Kafka checks it: a
-    /// replica looks at the epoch first.
-    pub(crate) fn check_leader(&self, broker: BrokerId, epoch: i32) -> Result<(), ErrorCode> {
-        if epoch >= 0 && self.replicas.contains(&broker) {
-            if epoch < self.leader_epoch {
-                return Err(ErrorCode::FENCED_LEADER_EPOCH);
-            }
-            if epoch > self.leader_epoch {
-                return Err(ErrorCode::UNKNOWN_LEADER_EPOCH);
-            }
-        }
-        if self.leader == Some(broker) { Ok(()) } else { Err(ErrorCode::NOT_LEADER_OR_FOLLOWER) }
     }
 }

@@ -10,6 +10,7 @@ mod client;
 mod coordinator;
 mod end;
 mod log;
+mod lost;
 mod moving;
 mod offsets;
 mod produce;

@@ -43,6 +43,7 @@ mod header;
 mod legacy;
 mod record;
 mod restamp;
+mod retain;
 
 pub use assign::{append_assigned, assign_offsets};
 pub use batch::{Batch, Batches, DecodedBatch, ReadOptions, Truncated};
@@ -53,3 +54,4 @@ pub use error::{BatchError, BatchErrorKind, RecordErrorKind};
 pub use header::{Attributes, BatchHeader, HEADER_LEN, TimestampType, increment_sequence};
 pub use record::{Header, Headers, OwnedRecords, Record, RecordHeaders, RecordPlace, RecordView, Records};
 pub use restamp::restamp;
+pub use retain::retain_records;

@@ -84,6 +84,13 @@ pub struct RecordPlace {
     index: i32,
 }
 
+impl RecordPlace {
+    /// Bytes that have been read.
+    pub(super) const fn at(self) -> usize {
+        self.at
+    }
+}
+
 #[inline]
 fn timestamp(header: &BatchHeader, delta: i64) -> i64 {
     match header.attributes.timestamp_type() {
