@@ -57,6 +57,8 @@ fn request(api: ApiKey, version: i16, id: Uuid) -> Option<Request> {
             };
             FetchRequest { max_wait_ms: 0, min_bytes: 1, topics: vec![topic], ..Default::default() }.into()
         }
+        ApiKey::SaslHandshake => SaslHandshakeRequest { mechanism: "PLAIN".into() }.into(),
+        ApiKey::SaslAuthenticate => SaslAuthenticateRequest::default().into(),
         ApiKey::ListOffsets => {
             let partitions = vec![ListOffsetsPartition { timestamp: -1, ..Default::default() }];
             let topics = vec![ListOffsetsTopic { name: name.into(), partitions, ..Default::default() }];
@@ -342,7 +344,7 @@ fn every_offered_version_is_answered() {
     let id = script.topic("orders", 1);
     let peer = script.connect(1);
     let offered = offered(&mut script, peer);
-    assert_eq!(offered.len(), 37);
+    assert_eq!(offered.len(), 39);
     for (api, first, last) in offered {
         assert_eq!(first..=last, api.stable_versions(), "{api}");
         for version in first..=last {

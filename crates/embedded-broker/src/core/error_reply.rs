@@ -9,8 +9,8 @@ use milena_protocol::{
         FindCoordinatorResponse, HeartbeatResponse, InitProducerIdResponse, JoinGroupResponse,
         LeaveGroupResponse, ListOffsetsRequest, ListOffsetsResponse, ListTransactionsResponse,
         MetadataResponse, OffsetCommitRequest, OffsetCommitResponse, OffsetFetchResponse, ProduceRequest,
-        ProduceResponse, Request, SyncGroupResponse, TxnOffsetCommitRequest, TxnOffsetCommitResponse,
-        WriteTxnMarkersRequest, WriteTxnMarkersResponse,
+        ProduceResponse, Request, SaslAuthenticateResponse, SaslHandshakeResponse, SyncGroupResponse,
+        TxnOffsetCommitRequest, TxnOffsetCommitResponse, WriteTxnMarkersRequest, WriteTxnMarkersResponse,
         add_partitions_to_txn::{
             AddPartitionsToTxnPartitionResult, AddPartitionsToTxnResult, AddPartitionsToTxnTopic,
             AddPartitionsToTxnTopicResult,
@@ -60,6 +60,10 @@ pub(super) fn error_reply(request: &Request, version: i16, error: ErrorCode) -> 
             ..FindCoordinatorResponse::default()
         }
         .into(),
+        Request::SaslHandshake(_) => SaslHandshakeResponse { error_code, mechanisms: Vec::new() }.into(),
+        Request::SaslAuthenticate(_) => {
+            SaslAuthenticateResponse { error_code, ..SaslAuthenticateResponse::default() }.into()
+        }
         Request::ApiVersions(_) => {
             ApiVersionsResponse { error_code, ..ApiVersionsResponse::default() }.into()
         }
