@@ -285,6 +285,29 @@ mod tests {
     }
 
     #[test]
+    fn what_is_lent_keeps_nothing_of_the_element_before() {
+        let mut elements = partitions();
+        elements[0].error_code = 6;
+        elements[0].diverging_epoch.epoch = 3;
+        elements[0].aborted_transactions = Some(vec![Default::default(); 2].into());
+        elements[0].unknown_tags.insert(9, Bytes::from_static(b"nine"));
+        elements[1].records = None;
+        elements[2].aborted_transactions = None;
+        let built: Listed<_> = elements.clone().into();
+        let mut writer = Writer::new();
+        writer.listed(true, 16, &built).unwrap();
+        let bytes = writer.finish().to_bytes();
+        let read: Listed<PartitionData> = Reader::new(&bytes).listed(true, 16).unwrap();
+        for listed in [built, read] {
+            let mut walk = listed.walk();
+            for element in &mut elements {
+                assert_eq!(walk.lend_next(), Some(element));
+            }
+            assert_eq!(walk.lend_next(), None);
+        }
+    }
+
+    #[test]
     fn an_array_that_is_cut_short_or_announces_too_much_is_an_error() {
         let built = partitions().into();
         let mut writer = Writer::new();
