@@ -25,9 +25,12 @@ struct Tally {
 
 impl Tally {
     /// Both ways of reading every element of `listed`, whole, cut and damaged.
-    fn elements<T: Decode + Encode + Clone>(&mut self, listed: &Listed<T>, version: i16) {
+    fn elements<T: Decode + Encode + Clone + PartialEq>(&mut self, listed: &Listed<T>, version: i16) {
         let elements: Vec<T> = listed.iter().collect();
         assert_eq!(elements.len(), listed.len(), "iterating ends early");
+        let mut walk = listed.walk();
+        let lent = elements.iter().all(|element| walk.lend_next().is_some_and(|lent| lent == element));
+        assert!(lent && walk.lend_next().is_none(), "an element keeps something of the one before");
         for element in &elements {
             let mut writer = Writer::new();
             element.encode(&mut writer, version).unwrap();

@@ -119,9 +119,11 @@ fn fetch(criterion: &mut Criterion) {
             let decoded = decode_response(ApiKey::Fetch, FETCH, black_box(&frame)).unwrap();
             let Response::Fetch(response) = decoded else { return 0 };
             let mut len = 0;
-            for topic in &response.responses {
-                for partition in &topic.partitions {
-                    len += black_box(partition.records).map_or(0, |records| records.len());
+            let mut topics = response.responses.walk();
+            while let Some(topic) = topics.lend_next() {
+                let mut partitions = topic.partitions.walk();
+                while let Some(partition) = partitions.lend_next() {
+                    len += black_box(partition.records.take()).map_or(0, |records| records.len());
                 }
             }
             len
@@ -143,8 +145,14 @@ fn metadata(criterion: &mut Criterion) {
         bencher.iter(|| {
             let decoded = decode_response(ApiKey::Metadata, METADATA, black_box(&frame)).unwrap();
             let Response::Metadata(response) = decoded else { return 0 };
-            let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
-            partitions.map(|partition| partition.replica_nodes.iter().map(i64::from).sum::<i64>()).sum()
+            let mut sum = 0i64;
+            for topic in &response.topics {
+                let mut partitions = topic.partitions.walk();
+                while let Some(partition) = partitions.lend_next() {
+                    sum += partition.replica_nodes.iter().map(i64::from).sum::<i64>();
+                }
+            }
+            sum
         });
     });
     group.bench_function("kafka-protocol: decode", |bencher| {
@@ -159,7 +167,7 @@ fn produce(criterion: &mut Criterion) {
     group.bench_function("encode into a kept buffer", |bencher| {
         let mut room = Some(Writer::new());
         bencher.iter(|| {
-            let mut writer = room.take().unwrap_or_default().recycle(1 << 16);
+            let mut writer: Writer<'_> = room.take().unwrap_or_default();
             encode_request_into(&mut writer, black_box(&request), PRODUCE, 7, Some("milena")).unwrap();
             black_box(writer.chunks());
             room = Some(writer.recycle(1 << 16));
@@ -168,7 +176,7 @@ fn produce(criterion: &mut Criterion) {
     group.bench_function("encode and list the slices", |bencher| {
         let mut room = Some(Writer::new());
         bencher.iter(|| {
-            let mut writer = room.take().unwrap_or_default().recycle(1 << 16);
+            let mut writer: Writer<'_> = room.take().unwrap_or_default();
             encode_request_into(&mut writer, black_box(&request), PRODUCE, 7, Some("milena")).unwrap();
             let len: usize = writer.chunks().slices().map(|slice| black_box(slice).len()).sum();
             room = Some(writer.recycle(1 << 16));

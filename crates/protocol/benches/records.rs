@@ -71,7 +71,7 @@ fn their_batch(records: &[TheirRecord]) -> Bytes {
 /// Bytes of the values of a records field, read as views.
 fn views(records: Bytes) -> usize {
     let batch = Batches::new(records).next().unwrap().unwrap();
-    let decoded = batch.decode(&ReadOptions::default()).unwrap();
+    let decoded = batch.into_decoded(&ReadOptions::default()).unwrap();
     decoded.records().map(|record| record.unwrap().value().map_or(0, <[u8]>::len)).sum()
 }
 
@@ -96,7 +96,7 @@ fn records(criterion: &mut Criterion) {
     group.bench_function("read as owned records, CRC checked", |bencher| {
         bencher.iter(|| {
             let batch = Batches::new(black_box(&written).clone()).next().unwrap().unwrap();
-            let decoded = batch.decode(&ReadOptions::default()).unwrap();
+            let decoded = batch.into_decoded(&ReadOptions::default()).unwrap();
             decoded
                 .into_iter()
                 .map(|record| record.unwrap().value.map_or(0, |value| value.len()))
@@ -130,8 +130,12 @@ fn fetch_response() -> Bytes {
 fn consume(frame: &Bytes) -> usize {
     let Response::Fetch(response) = decode_response(ApiKey::Fetch, FETCH, frame).unwrap() else { return 0 };
     let mut len = 0;
-    for topic in &response.responses {
-        len += topic.partitions.iter().filter_map(|partition| partition.records).map(views).sum::<usize>();
+    let mut topics = response.responses.walk();
+    while let Some(topic) = topics.lend_next() {
+        let mut partitions = topic.partitions.walk();
+        while let Some(partition) = partitions.lend_next() {
+            len += partition.records.take().map_or(0, views);
+        }
     }
     len
 }

@@ -103,12 +103,15 @@ pub(super) fn listed(input: &[u8]) {
     }
 }
 
-fn complete<T: Clone + PartialEq + Debug>(listed: &Listed<T>) {
+fn complete<T: Clone + Default + PartialEq + Debug>(listed: &Listed<T>) {
     assert_eq!(listed.iter().count(), listed.len(), "elements were lost");
     assert_eq!(listed.iter().len(), listed.len(), "the iterator announces another count");
     let built = listed.clone().into_vec();
     assert_eq!(built.len(), listed.len(), "elements were lost in building");
     assert!(listed.iter().eq(built.iter().cloned()), "an element differs from itself");
+    let mut walk = listed.walk();
+    let lent = built.iter().all(|element| walk.lend_next().is_some_and(|lent| lent == element));
+    assert!(lent && walk.lend_next().is_none(), "an element is left over from another");
     let last = listed.len().checked_sub(1);
     assert_eq!(last.and_then(|last| listed.get(last)).as_ref(), built.last(), "the last element is another");
     assert_eq!(listed.get(listed.len()), None, "an element too many");

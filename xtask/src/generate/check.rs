@@ -37,9 +37,9 @@ pub(crate) fn write(message: &Message<'_>, layout: &Layout<'_>) -> Result<String
     }
     row.skip(&mut body)?;
     body.push_str(&tags(message, layout, &flexible)?);
-    let argument = if super::decode::uses_version(&body) { "version" } else { "_version" };
+    let argument = super::decode::version_argument(&body);
     Ok(format!(
-        "\nfn check(reader: &mut Reader<'_>, {argument}: i16) -> Result<(), DecodeError> {{ {body} }}"
+        "\n#[inline]\nfn check(reader: &mut Reader<'_>, {argument}: i16) -> Result<(), DecodeError> {{ {body} }}"
     ))
 }
 

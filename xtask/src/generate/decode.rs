@@ -29,10 +29,18 @@ pub(crate) fn write(
         plain_field(message, layout, field, &mut body)?;
     }
     tags(message, layout, &flexible, &mut body)?;
-    let fields: String = layout.fields.iter().map(|field| format!("{}, ", field.rust_name())).collect();
-    writeln!(body, "Ok(Self {{ {fields}{} }})", if flexible == Test::Never { "" } else { "unknown_tags" })?;
-
-    let argument = if body.contains("version") && uses_version(&body) { "version" } else { "_version" };
+    let decode = if message.is_walked(layout) {
+        in_place(&body)
+    } else {
+        let fields: String = layout.fields.iter().map(|field| format!("{}, ", field.rust_name())).collect();
+        let unknown_tags = if flexible == Test::Never { "" } else { "unknown_tags" };
+        let argument = version_argument(&body);
+        format!(
+            "fn decode(reader: &mut Reader<'_>, {argument}: i16) -> Result<Self, DecodeError> {{
+                {body} Ok(Self {{ {fields}{unknown_tags} }})
+            }}"
+        )
+    };
     let min_len = message.min_len(layout);
     let check = check::write(message, layout)?;
     writeln!(
@@ -40,16 +48,35 @@ pub(crate) fn write(
         "{gate}impl Decode for {name} {{
             const MIN_LEN: usize = {min_len};
 
-            fn decode(reader: &mut Reader<'_>, {argument}: i16) -> Result<Self, DecodeError> {{
-                {body}
-            }}
+            {decode}
             {check}
         }}\n"
     )
 }
 
+/// The methods of a structure of which there are many: its fields are set where it stands.
+fn in_place(body: &str) -> String {
+    let argument = version_argument(body);
+    format!(
+        "fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {{
+            let mut value = Self::default();
+            value.decode_into(reader, version)?;
+            Ok(value)
+        }}
+
+        fn decode_into(&mut self, reader: &mut Reader<'_>, {argument}: i16) -> Result<(), DecodeError> {{
+            {body} Ok(())
+        }}"
+    )
+}
+
+/// The name of the argument `version` for a body that may not need it.
+pub(crate) fn version_argument(body: &str) -> &'static str {
+    if uses_version(body) { "version" } else { "_version" }
+}
+
 /// True when the text names `version` as a word of its own.
-pub(crate) fn uses_version(body: &str) -> bool {
+fn uses_version(body: &str) -> bool {
     let word = |letter: char| letter.is_alphanumeric() || letter == '_';
     body.match_indices("version").any(|(at, found)| {
         let before = body[..at].chars().next_back().is_some_and(word);
@@ -70,18 +97,22 @@ fn plain_field(
     let tagged = field.tagged_in(layout.valid);
     let untagged = tagged.is_none_or(|(_, tagged)| field.versions.and(layout.valid) != tagged);
     let read = read_field(message, layout, field, "reader");
-    let mutable = if tagged.is_some() { "mut " } else { "" };
+    let place = match (message.is_walked(layout), tagged) {
+        (true, _) => format!("self.{name}"),
+        (false, Some(_)) => format!("let mut {name}"),
+        (false, None) => format!("let {name}"),
+    };
     match field.versions.test(layout.valid) {
-        _ if !untagged => writeln!(body, "let mut {name} = {default};"),
-        Test::Always if tagged.is_none() => writeln!(body, "let {name} = {read};"),
-        Test::Never => writeln!(body, "let {name} = {default};"),
+        _ if !untagged => writeln!(body, "{place} = {default};"),
+        Test::Always if tagged.is_none() => writeln!(body, "{place} = {read};"),
+        Test::Never => writeln!(body, "{place} = {default};"),
         present => {
             let condition = match (&present, field.tagged.test_outside(layout.valid)) {
                 (Test::Always, Test::When(untagged)) => untagged,
                 (other, Test::When(untagged)) => format!("{} && {untagged}", other.expression()),
                 (other, _) => other.expression().to_owned(),
             };
-            writeln!(body, "let {mutable}{name} = if {condition} {{ {read} }} else {{ {default} }};")
+            writeln!(body, "{place} = if {condition} {{ {read} }} else {{ {default} }};")
         }
     }
 }
@@ -90,6 +121,7 @@ fn tags(message: &Message<'_>, layout: &Layout<'_>, flexible: &Test, body: &mut 
     if *flexible == Test::Never {
         return Ok(());
     }
+    let walked = message.is_walked(layout);
     let tagged: Vec<_> =
         layout.fields.iter().filter_map(|field| Some((field.tagged_in(layout.valid)?, field))).collect();
     let read = if tagged.is_empty() {
@@ -106,18 +138,20 @@ fn tags(message: &Message<'_>, layout: &Layout<'_>, flexible: &Test, body: &mut 
             }
             writeln!(
                 arms,
-                "{tag} => {} = {},",
+                "{tag} => {}{} = {},",
+                if walked { "self." } else { "" },
                 field.rust_name(),
                 read_field(message, layout, field, "field")
             )?;
         }
         format!("reader.tags(|tag, field| {{ match tag {{ {arms} _ => return Ok(false) }} Ok(true) }})?")
     };
+    let place = if walked { "self.unknown_tags" } else { "let unknown_tags" };
     match flexible {
         Test::When(_) => {
-            writeln!(body, "let unknown_tags = if flexible {{ {read} }} else {{ UnknownTags::default() }};")
+            writeln!(body, "{place} = if flexible {{ {read} }} else {{ UnknownTags::default() }};")
         }
-        _ => writeln!(body, "let unknown_tags = {read};"),
+        _ => writeln!(body, "{place} = {read};"),
     }
 }
 

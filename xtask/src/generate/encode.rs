@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{
-    decode::uses_version,
+    decode::version_argument,
     layout::{Layout, Message},
     names,
     schema::{Field, Type},
@@ -30,7 +30,7 @@ pub(crate) fn write(
         plain_field(message, layout, field, &mut body)?;
     }
     writeln!(body, "{}", tags(message, layout, &flexible)?)?;
-    let version = if uses_version(&body) { "version" } else { "_version" };
+    let version = version_argument(&body);
     let writer = if body.contains("writer.") { "writer" } else { "_writer" };
     writeln!(
         out,

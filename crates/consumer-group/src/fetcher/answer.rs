@@ -63,19 +63,21 @@ impl Fetcher {
     ) {
         let mut seen = BTreeSet::new();
         let mut fetched = false;
-        for topic in &response.responses {
+        let mut topics = response.responses.walk();
+        while let Some(topic) = topics.lend_next() {
             let name = if topic.topic_id.is_zero() {
                 Some(&topic.topic)
             } else {
                 asked.with.topics.get(&topic.topic_id)
             };
             let Some(name) = name else { continue };
-            for data in &topic.partitions {
+            let mut partitions = topic.partitions.walk();
+            while let Some(data) = partitions.lend_next() {
                 let partition = TopicPartition::new(name.clone(), data.partition_index);
                 let Some(wanted) = asked.with.partitions.get(&partition) else { continue };
                 if seen.insert(partition.clone()) {
                     fetched |=
-                        self.apply_partition(now, shared, cursors, asked.broker, &partition, *wanted, &data);
+                        self.apply_partition(now, shared, cursors, asked.broker, &partition, *wanted, data);
                 }
             }
         }
@@ -97,7 +99,7 @@ impl Fetcher {
         broker: BrokerId,
         partition: &TopicPartition,
         wanted: Wanted,
-        data: &PartitionData,
+        data: &mut PartitionData,
     ) -> bool {
         if !self.is_current(shared, cursors, partition, wanted) {
             tracing::debug!(%partition, offset = wanted.offset, "a stale part of a fetch is thrown away");
@@ -115,7 +117,7 @@ impl Fetcher {
                 _ => data.high_watermark,
             });
         }
-        let records = data.records.clone().unwrap_or_default();
+        let records = data.records.take().unwrap_or_default();
         if let Some(replica) = BrokerId::from_wire(data.preferred_read_replica)
             && records.is_empty()
         {

@@ -166,10 +166,13 @@ impl Buffered {
                     records.next = later(records.next, after(&batch));
                     continue;
                 }
-                Entry::Batch(batch) => match batch.decode(options) {
-                    Ok(decoded) => (decoded, RecordPlace::default(), batch.bytes().len()),
-                    Err(error) => return Some(error),
-                },
+                Entry::Batch(batch) => {
+                    let len = batch.bytes().len();
+                    match batch.into_decoded(options) {
+                        Ok(decoded) => (decoded, RecordPlace::default(), len),
+                        Err(error) => return Some(error),
+                    }
+                }
                 Entry::Begun { batch, place, len } => (batch, place, len),
             };
             let cut = match cut(&batch, place, records.next.offset, max - records.count) {

@@ -715,14 +715,21 @@ impl Decode for FetchableTopicResponse {
     const MIN_LEN: usize = 3;
 
     fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
-        let flexible = version >= 12;
-        let topic = if version <= 12 { reader.string(flexible)? } else { ByteString::default() };
-        let topic_id = if version >= 13 { reader.uuid()? } else { Uuid::ZERO };
-        let partitions = reader.listed(flexible, version)?;
-        let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
-        Ok(Self { topic, topic_id, partitions, unknown_tags })
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
     }
 
+    fn decode_into(&mut self, reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 12;
+        self.topic = if version <= 12 { reader.string(flexible)? } else { ByteString::default() };
+        self.topic_id = if version >= 13 { reader.uuid()? } else { Uuid::ZERO };
+        self.partitions = reader.listed(flexible, version)?;
+        self.unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
+        Ok(())
+    }
+
+    #[inline]
     fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
         let flexible = version >= 12;
         if version <= 12 {
@@ -876,24 +883,30 @@ impl Decode for PartitionData {
     const MIN_LEN: usize = 30;
 
     fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
+    }
+
+    fn decode_into(&mut self, reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
         let flexible = version >= 12;
-        let partition_index = reader.i32()?;
-        let error_code = reader.i16()?;
-        let high_watermark = reader.i64()?;
-        let last_stable_offset = reader.i64()?;
-        let log_start_offset = if version >= 5 { reader.i64()? } else { -1 };
-        let mut diverging_epoch = EpochEndOffset::default();
-        let mut current_leader = LeaderIdAndEpoch::default();
-        let mut snapshot_id = SnapshotId::default();
-        let aborted_transactions = reader.nullable_listed(flexible, version)?;
-        let preferred_read_replica = if version >= 11 { reader.i32()? } else { -1 };
-        let records = reader.nullable_bytes(flexible)?;
-        let unknown_tags = if flexible {
+        self.partition_index = reader.i32()?;
+        self.error_code = reader.i16()?;
+        self.high_watermark = reader.i64()?;
+        self.last_stable_offset = reader.i64()?;
+        self.log_start_offset = if version >= 5 { reader.i64()? } else { -1 };
+        self.diverging_epoch = EpochEndOffset::default();
+        self.current_leader = LeaderIdAndEpoch::default();
+        self.snapshot_id = SnapshotId::default();
+        self.aborted_transactions = reader.nullable_listed(flexible, version)?;
+        self.preferred_read_replica = if version >= 11 { reader.i32()? } else { -1 };
+        self.records = reader.nullable_bytes(flexible)?;
+        self.unknown_tags = if flexible {
             reader.tags(|tag, field| {
                 match tag {
-                    0 => diverging_epoch = field.structure(version)?,
-                    1 => current_leader = field.structure(version)?,
-                    2 => snapshot_id = field.structure(version)?,
+                    0 => self.diverging_epoch = field.structure(version)?,
+                    1 => self.current_leader = field.structure(version)?,
+                    2 => self.snapshot_id = field.structure(version)?,
                     _ => return Ok(false),
                 }
                 Ok(true)
@@ -901,22 +914,10 @@ impl Decode for PartitionData {
         } else {
             UnknownTags::default()
         };
-        Ok(Self {
-            partition_index,
-            error_code,
-            high_watermark,
-            last_stable_offset,
-            log_start_offset,
-            diverging_epoch,
-            current_leader,
-            snapshot_id,
-            aborted_transactions,
-            preferred_read_replica,
-            records,
-            unknown_tags,
-        })
+        Ok(())
     }
 
+    #[inline]
     fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
         let flexible = version >= 12;
         reader.skip(match version {
@@ -993,13 +994,20 @@ impl Encode for EpochEndOffset {
 impl Decode for EpochEndOffset {
     const MIN_LEN: usize = 13;
 
-    fn decode(reader: &mut Reader<'_>, _version: i16) -> Result<Self, DecodeError> {
-        let epoch = reader.i32()?;
-        let end_offset = reader.i64()?;
-        let unknown_tags = reader.unknown_tags()?;
-        Ok(Self { epoch, end_offset, unknown_tags })
+    fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
     }
 
+    fn decode_into(&mut self, reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        self.epoch = reader.i32()?;
+        self.end_offset = reader.i64()?;
+        self.unknown_tags = reader.unknown_tags()?;
+        Ok(())
+    }
+
+    #[inline]
     fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
         reader.skip(12)?;
         reader.check_unknown_tags()
@@ -1047,13 +1055,20 @@ impl Encode for LeaderIdAndEpoch {
 impl Decode for LeaderIdAndEpoch {
     const MIN_LEN: usize = 9;
 
-    fn decode(reader: &mut Reader<'_>, _version: i16) -> Result<Self, DecodeError> {
-        let leader_id = reader.i32()?;
-        let leader_epoch = reader.i32()?;
-        let unknown_tags = reader.unknown_tags()?;
-        Ok(Self { leader_id, leader_epoch, unknown_tags })
+    fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
     }
 
+    fn decode_into(&mut self, reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        self.leader_id = reader.i32()?;
+        self.leader_epoch = reader.i32()?;
+        self.unknown_tags = reader.unknown_tags()?;
+        Ok(())
+    }
+
+    #[inline]
     fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
         reader.skip(8)?;
         reader.check_unknown_tags()
@@ -1101,13 +1116,20 @@ impl Encode for SnapshotId {
 impl Decode for SnapshotId {
     const MIN_LEN: usize = 13;
 
-    fn decode(reader: &mut Reader<'_>, _version: i16) -> Result<Self, DecodeError> {
-        let end_offset = reader.i64()?;
-        let epoch = reader.i32()?;
-        let unknown_tags = reader.unknown_tags()?;
-        Ok(Self { end_offset, epoch, unknown_tags })
+    fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
     }
 
+    fn decode_into(&mut self, reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        self.end_offset = reader.i64()?;
+        self.epoch = reader.i32()?;
+        self.unknown_tags = reader.unknown_tags()?;
+        Ok(())
+    }
+
+    #[inline]
     fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
         reader.skip(12)?;
         reader.check_unknown_tags()
@@ -1149,13 +1171,20 @@ impl Decode for AbortedTransaction {
     const MIN_LEN: usize = 16;
 
     fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
-        let flexible = version >= 12;
-        let producer_id = reader.i64()?;
-        let first_offset = reader.i64()?;
-        let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
-        Ok(Self { producer_id, first_offset, unknown_tags })
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
     }
 
+    fn decode_into(&mut self, reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 12;
+        self.producer_id = reader.i64()?;
+        self.first_offset = reader.i64()?;
+        self.unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
+        Ok(())
+    }
+
+    #[inline]
     fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
         let flexible = version >= 12;
         reader.skip(16)?;
@@ -1207,15 +1236,22 @@ impl Encode for NodeEndpoint {
 impl Decode for NodeEndpoint {
     const MIN_LEN: usize = 11;
 
-    fn decode(reader: &mut Reader<'_>, _version: i16) -> Result<Self, DecodeError> {
-        let node_id = reader.i32()?;
-        let host = reader.string(true)?;
-        let port = reader.i32()?;
-        let rack = reader.nullable_string(true)?;
-        let unknown_tags = reader.unknown_tags()?;
-        Ok(Self { node_id, host, port, rack, unknown_tags })
+    fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
     }
 
+    fn decode_into(&mut self, reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        self.node_id = reader.i32()?;
+        self.host = reader.string(true)?;
+        self.port = reader.i32()?;
+        self.rack = reader.nullable_string(true)?;
+        self.unknown_tags = reader.unknown_tags()?;
+        Ok(())
+    }
+
+    #[inline]
     fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
         reader.skip(4)?;
         reader.check_string(true)?;

@@ -573,27 +573,25 @@ impl Decode for MetadataResponsePartition {
     const MIN_LEN: usize = 18;
 
     fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
-        let flexible = version >= 9;
-        let error_code = reader.i16()?;
-        let partition_index = reader.i32()?;
-        let leader_id = reader.i32()?;
-        let leader_epoch = if version >= 7 { reader.i32()? } else { -1 };
-        let replica_nodes = reader.packed(flexible)?;
-        let isr_nodes = reader.packed(flexible)?;
-        let offline_replicas = if version >= 5 { reader.packed(flexible)? } else { Packed::default() };
-        let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
-        Ok(Self {
-            error_code,
-            partition_index,
-            leader_id,
-            leader_epoch,
-            replica_nodes,
-            isr_nodes,
-            offline_replicas,
-            unknown_tags,
-        })
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
     }
 
+    fn decode_into(&mut self, reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 9;
+        self.error_code = reader.i16()?;
+        self.partition_index = reader.i32()?;
+        self.leader_id = reader.i32()?;
+        self.leader_epoch = if version >= 7 { reader.i32()? } else { -1 };
+        self.replica_nodes = reader.packed(flexible)?;
+        self.isr_nodes = reader.packed(flexible)?;
+        self.offline_replicas = if version >= 5 { reader.packed(flexible)? } else { Packed::default() };
+        self.unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
+        Ok(())
+    }
+
+    #[inline]
     fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
         let flexible = version >= 9;
         reader.skip(match version {

@@ -138,14 +138,21 @@ impl Decode for TopicProduceData {
     const MIN_LEN: usize = 3;
 
     fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
-        let flexible = version >= 9;
-        let name = if version <= 12 { reader.string(flexible)? } else { ByteString::default() };
-        let topic_id = if version >= 13 { reader.uuid()? } else { Uuid::ZERO };
-        let partition_data = reader.listed(flexible, version)?;
-        let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
-        Ok(Self { name, topic_id, partition_data, unknown_tags })
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
     }
 
+    fn decode_into(&mut self, reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 9;
+        self.name = if version <= 12 { reader.string(flexible)? } else { ByteString::default() };
+        self.topic_id = if version >= 13 { reader.uuid()? } else { Uuid::ZERO };
+        self.partition_data = reader.listed(flexible, version)?;
+        self.unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
+        Ok(())
+    }
+
+    #[inline]
     fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
         let flexible = version >= 9;
         if version <= 12 {
@@ -204,13 +211,20 @@ impl Decode for PartitionProduceData {
     const MIN_LEN: usize = 6;
 
     fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
-        let flexible = version >= 9;
-        let index = reader.i32()?;
-        let records = reader.nullable_bytes(flexible)?;
-        let unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
-        Ok(Self { index, records, unknown_tags })
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
     }
 
+    fn decode_into(&mut self, reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        let flexible = version >= 9;
+        self.index = reader.i32()?;
+        self.records = reader.nullable_bytes(flexible)?;
+        self.unknown_tags = if flexible { reader.unknown_tags()? } else { UnknownTags::default() };
+        Ok(())
+    }
+
+    #[inline]
     fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
         let flexible = version >= 9;
         reader.skip(4)?;

@@ -449,12 +449,19 @@ impl Decode for ShareFetchableTopicResponse {
     const MIN_LEN: usize = 18;
 
     fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
-        let topic_id = reader.uuid()?;
-        let partitions = reader.listed(true, version)?;
-        let unknown_tags = reader.unknown_tags()?;
-        Ok(Self { topic_id, partitions, unknown_tags })
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
     }
 
+    fn decode_into(&mut self, reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        self.topic_id = reader.uuid()?;
+        self.partitions = reader.listed(true, version)?;
+        self.unknown_tags = reader.unknown_tags()?;
+        Ok(())
+    }
+
+    #[inline]
     fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
         reader.skip(16)?;
         reader.check_structs::<PartitionData>(true, version)?;
@@ -534,28 +541,25 @@ impl Decode for PartitionData {
     const MIN_LEN: usize = 22;
 
     fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
-        let partition_index = reader.i32()?;
-        let error_code = reader.i16()?;
-        let error_message = reader.nullable_string(true)?;
-        let acknowledge_error_code = reader.i16()?;
-        let acknowledge_error_message = reader.nullable_string(true)?;
-        let current_leader = reader.structure(version)?;
-        let records = Some(reader.bytes(true)?);
-        let acquired_records = reader.listed(true, version)?;
-        let unknown_tags = reader.unknown_tags()?;
-        Ok(Self {
-            partition_index,
-            error_code,
-            error_message,
-            acknowledge_error_code,
-            acknowledge_error_message,
-            current_leader,
-            records,
-            acquired_records,
-            unknown_tags,
-        })
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
     }
 
+    fn decode_into(&mut self, reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        self.partition_index = reader.i32()?;
+        self.error_code = reader.i16()?;
+        self.error_message = reader.nullable_string(true)?;
+        self.acknowledge_error_code = reader.i16()?;
+        self.acknowledge_error_message = reader.nullable_string(true)?;
+        self.current_leader = reader.structure(version)?;
+        self.records = Some(reader.bytes(true)?);
+        self.acquired_records = reader.listed(true, version)?;
+        self.unknown_tags = reader.unknown_tags()?;
+        Ok(())
+    }
+
+    #[inline]
     fn check(reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
         reader.skip(6)?;
         reader.check_nullable_string(true)?;
@@ -605,13 +609,20 @@ impl Encode for LeaderIdAndEpoch {
 impl Decode for LeaderIdAndEpoch {
     const MIN_LEN: usize = 9;
 
-    fn decode(reader: &mut Reader<'_>, _version: i16) -> Result<Self, DecodeError> {
-        let leader_id = reader.i32()?;
-        let leader_epoch = reader.i32()?;
-        let unknown_tags = reader.unknown_tags()?;
-        Ok(Self { leader_id, leader_epoch, unknown_tags })
+    fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
     }
 
+    fn decode_into(&mut self, reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        self.leader_id = reader.i32()?;
+        self.leader_epoch = reader.i32()?;
+        self.unknown_tags = reader.unknown_tags()?;
+        Ok(())
+    }
+
+    #[inline]
     fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
         reader.skip(8)?;
         reader.check_unknown_tags()
@@ -652,14 +663,21 @@ impl Encode for AcquiredRecords {
 impl Decode for AcquiredRecords {
     const MIN_LEN: usize = 19;
 
-    fn decode(reader: &mut Reader<'_>, _version: i16) -> Result<Self, DecodeError> {
-        let first_offset = reader.i64()?;
-        let last_offset = reader.i64()?;
-        let delivery_count = reader.i16()?;
-        let unknown_tags = reader.unknown_tags()?;
-        Ok(Self { first_offset, last_offset, delivery_count, unknown_tags })
+    fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
     }
 
+    fn decode_into(&mut self, reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        self.first_offset = reader.i64()?;
+        self.last_offset = reader.i64()?;
+        self.delivery_count = reader.i16()?;
+        self.unknown_tags = reader.unknown_tags()?;
+        Ok(())
+    }
+
+    #[inline]
     fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
         reader.skip(18)?;
         reader.check_unknown_tags()
@@ -708,15 +726,22 @@ impl Encode for NodeEndpoint {
 impl Decode for NodeEndpoint {
     const MIN_LEN: usize = 11;
 
-    fn decode(reader: &mut Reader<'_>, _version: i16) -> Result<Self, DecodeError> {
-        let node_id = reader.i32()?;
-        let host = reader.string(true)?;
-        let port = reader.i32()?;
-        let rack = reader.nullable_string(true)?;
-        let unknown_tags = reader.unknown_tags()?;
-        Ok(Self { node_id, host, port, rack, unknown_tags })
+    fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError> {
+        let mut value = Self::default();
+        value.decode_into(reader, version)?;
+        Ok(value)
     }
 
+    fn decode_into(&mut self, reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
+        self.node_id = reader.i32()?;
+        self.host = reader.string(true)?;
+        self.port = reader.i32()?;
+        self.rack = reader.nullable_string(true)?;
+        self.unknown_tags = reader.unknown_tags()?;
+        Ok(())
+    }
+
+    #[inline]
     fn check(reader: &mut Reader<'_>, _version: i16) -> Result<(), DecodeError> {
         reader.skip(4)?;
         reader.check_string(true)?;

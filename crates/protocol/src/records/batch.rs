@@ -1,6 +1,6 @@
 //! Finds the batches of a records field, checks them and decompresses them.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::{
     BatchError, BatchErrorKind, BatchHeader, Compression, CompressionError, HEADER_LEN, OwnedRecords,
@@ -205,30 +205,36 @@ impl Batch {
     /// # Errors
     /// When the batch is corrupt, or compressed in a way that this build can't undo or `options` don't allow.
     pub fn decode(&self, options: &ReadOptions) -> Result<DecodedBatch, BatchError> {
+        self.clone().into_decoded(options)
+    }
+
+    /// [`decode`](Self::decode) without another reference to the bytes, which costs more than a record.
+    ///
+    /// # Errors
+    /// As [`decode`](Self::decode).
+    pub fn into_decoded(self, options: &ReadOptions) -> Result<DecodedBatch, BatchError> {
         if options.check_crc {
             self.verify_crc()?;
         }
+        let limit = options.decompressed_limit(self.bytes.len());
         if self.magic != MAGIC {
-            let limit = options.decompressed_limit(self.bytes.len());
             let decoded = legacy::decode(&self.header, &self.bytes, limit, options);
             let (header, payload) = decoded.map_err(|kind| self.error(kind))?;
             return Ok(DecodedBatch { header, payload });
         }
-        let payload = self.bytes.slice(HEADER_LEN.min(self.bytes.len())..);
-        let payload = match self.compression()? {
-            Compression::None => payload,
-            _ if payload.is_empty() => payload,
-            compression => {
-                let limit = options.decompressed_limit(self.bytes.len());
-                let plain = compression::decompress(compression, &payload, limit, HeaderChecksum::Checked);
-                plain.map_err(|error| self.error(error.into()))?.into()
-            }
-        };
-        let count = self.header.record_count;
-        if usize::try_from(count).is_ok_and(|count| count <= payload.len() / MIN_RECORD_LEN) {
-            return Ok(DecodedBatch { header: self.header, payload });
+        let compression = self.compression()?;
+        let Self { header, bytes: mut payload, .. } = self;
+        let error = |kind| BatchError { base_offset: header.base_offset, kind };
+        payload.advance(HEADER_LEN.min(payload.len()));
+        if compression != Compression::None && !payload.is_empty() {
+            let plain = compression::decompress(compression, &payload, limit, HeaderChecksum::Checked);
+            payload = plain.map_err(|cause| error(cause.into()))?.into();
         }
-        Err(self.error(BatchErrorKind::ImpossibleCount { count, len: payload.len() }))
+        let count = header.record_count;
+        if usize::try_from(count).is_ok_and(|count| count <= payload.len() / MIN_RECORD_LEN) {
+            return Ok(DecodedBatch { header, payload });
+        }
+        Err(error(BatchErrorKind::ImpossibleCount { count, len: payload.len() }))
     }
 
     fn error(&self, kind: BatchErrorKind) -> BatchError {

@@ -24,21 +24,18 @@ impl<'a> Cursor<'a> {
         Ok(taken)
     }
 
-    #[inline(always)]
-    pub(super) fn byte(&mut self) -> Result<u8, RecordErrorKind> {
-        let (byte, rest) = self.rest.split_first().ok_or(RecordErrorKind::Truncated)?;
-        self.rest = rest;
-        Ok(*byte)
-    }
-
     /// A zigzag varint of at most 5 bytes.
     #[inline(always)]
     pub(super) fn varint(&mut self) -> Result<i32, RecordErrorKind> {
+        self.unsigned_varint().map(unzigzag)
+    }
+
+    #[inline(always)]
+    fn unsigned_varint(&mut self) -> Result<u32, RecordErrorKind> {
         if let Some(value) = self.short_varint() {
-            return Ok(unzigzag(value));
+            return Ok(value);
         }
-        let value = self.long_varint(5)?;
-        u32::try_from(value).map(unzigzag).map_err(|_| RecordErrorKind::InvalidVarint)
+        self.long(5).map(|value| value as u32)
     }
 
     /// A zigzag varint of at most 10 bytes.
@@ -47,7 +44,7 @@ impl<'a> Cursor<'a> {
         if let Some(value) = self.short_varint() {
             return Ok(unzigzag(value).into());
         }
-        self.long_varint(10).map(unzigzag_long)
+        self.long(10).map(unzigzag_long)
     }
 
     /// An unsigned varint of one or two bytes, which nearly all are. Leaves any other where it is.
@@ -66,32 +63,37 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    #[cold]
-    fn long_varint(&mut self, max_len: u32) -> Result<u64, RecordErrorKind> {
-        let mut value = 0u64;
-        for at in 0..max_len {
-            let byte = self.byte()?;
-            let seven = u64::from(byte & 0x7f);
-            let shift = at.saturating_mul(7);
-            if shift == 63 && seven > 1 {
-                break;
-            }
-            value |= seven << shift;
-            if byte < 0x80 {
-                return Ok(value);
-            }
-        }
-        Err(RecordErrorKind::InvalidVarint)
+    /// The varints that are not short.
+    #[inline(always)]
+    fn long(&mut self, max_len: usize) -> Result<u64, RecordErrorKind> {
+        let Some((value, rest)) = long_varint(self.rest, max_len) else {
+            // What is too large shows in its last byte only.
+            let is_cut = self.rest.len() < max_len;
+            return Err(if is_cut { RecordErrorKind::Truncated } else { RecordErrorKind::InvalidVarint });
+        };
+        self.rest = rest;
+        Ok(value)
     }
 
     /// Bytes behind their length; a negative length says null.
     #[inline(always)]
     pub(super) fn nullable_bytes(&mut self) -> Result<Option<&'a [u8]>, RecordErrorKind> {
-        match usize::try_from(self.varint()?) {
-            Ok(len) => self.take(len).map(Some),
-            Err(_) => Ok(None),
-        }
+        let zigzag = self.unsigned_varint()?;
+        // What is odd is negative.
+        if zigzag & 1 == 1 { Ok(None) } else { self.take((zigzag >> 1) as usize).map(Some) }
     }
+}
+
+/// A varint of 5 or 10 bytes at most and what stands behind it. It takes no reference to a cursor, which so stays in
+/// registers.
+#[cold]
+fn long_varint(rest: &[u8], max_len: usize) -> Option<(u64, &[u8])> {
+    let end = rest.iter().take(max_len).position(|byte| *byte < 0x80)?;
+    let (bytes, rest) = rest.split_at_checked(end.saturating_add(1))?;
+    let seven = |value: u128, byte: &u8| value << 7 | u128::from(byte & 0x7f);
+    let value = bytes.iter().rev().fold(0, seven);
+    let max = if max_len == 5 { u32::MAX.into() } else { u64::MAX };
+    u64::try_from(value).ok().filter(|value| *value <= max).map(|value| (value, rest))
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! The fixed-size front of a batch.
 
-use crc_fast::CrcAlgorithm;
-
 use super::Compression;
 
 /// Bytes of a batch before its first record.
@@ -136,7 +134,7 @@ impl BatchHeader {
 
 /// CRC-32C, of Castagnoli.
 pub(super) fn crc(covered: &[u8]) -> u32 {
-    crc_fast::checksum(CrcAlgorithm::Crc32Iscsi, covered) as u32
+    crc_fast::crc32_iscsi(covered)
 }
 
 fn put(to: &mut [u8], fields: &[&[u8]]) {

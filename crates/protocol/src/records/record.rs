@@ -1,6 +1,6 @@
 //! Reads the records of one batch: borrowed views first, owned where the user keeps them.
 
-use std::str::Utf8Error;
+use std::{hint::cold_path, str::Utf8Error};
 
 use bytes::Bytes;
 
@@ -26,8 +26,10 @@ impl<'a> Records<'a> {
         Self { batch, cursor: Cursor { rest: batch.payload() }, index: 0, done: false }
     }
 
-    #[cold]
+    /// Inlined as well, so that nothing holds a reference to the cursor.
+    #[inline(always)]
     fn fail(&mut self, kind: BatchErrorKind) -> Option<Result<RecordView<'a>, BatchError>> {
+        cold_path();
         self.done = true;
         Some(Err(BatchError { base_offset: self.batch.header().base_offset, kind }))
     }
@@ -38,7 +40,7 @@ impl<'a> Records<'a> {
         let len = usize::try_from(len).map_err(|_| RecordErrorKind::InvalidLength(len))?;
         let mut body = Cursor { rest: self.cursor.take(len)? };
         // The record's own attributes have no meaning yet.
-        body.byte()?;
+        body.take(1)?;
         let timestamp_delta = body.varlong()?;
         let offset_delta = body.varint()?;
         let header = self.batch.header();

@@ -13,7 +13,13 @@ impl<'a> Reader<'a> {
     /// When fewer than `len` bytes are left.
     #[inline]
     pub fn skip(&mut self, len: usize) -> Result<(), DecodeError> {
-        self.take(len).map(drop)
+        match self.rest.get(len..) {
+            Some(rest) => {
+                self.rest = rest;
+                Ok(())
+            }
+            None => Err(self.truncated(len)),
+        }
     }
 
     /// Checks a string that may be null.
@@ -48,8 +54,10 @@ impl<'a> Reader<'a> {
     /// As [`nullable_bytes`](Self::nullable_bytes).
     #[inline]
     pub fn check_nullable_bytes(&mut self, flexible: bool) -> Result<(), DecodeError> {
-        let len = self.nullable_len(flexible, false)?;
-        len.map_or(Ok(()), |len| self.skip(len))
+        match self.nullable_bytes_len(flexible)? {
+            Some(len) => self.skip(len),
+            None => Ok(()),
+        }
     }
 
     /// Passes over bytes.
@@ -72,8 +80,10 @@ impl<'a> Reader<'a> {
         flexible: bool,
         version: i16,
     ) -> Result<(), DecodeError> {
-        let count = self.nullable_len(flexible, false)?;
-        count.map_or(Ok(()), |count| self.check_elements::<T>(count, version))
+        match self.nullable_len(flexible, false)? {
+            None | Some(0) => Ok(()),
+            Some(count) => self.check_elements::<T>(count, version),
+        }
     }
 
     /// Checks an array of structures.
@@ -87,13 +97,17 @@ impl<'a> Reader<'a> {
     }
 
     /// Checks the elements of an array.
+    #[inline(never)]
     pub(super) fn check_elements<T: Decode>(
         &mut self,
         count: usize,
         version: i16,
     ) -> Result<(), DecodeError> {
         self.check_count(count, T::MIN_LEN)?;
-        (0..count).try_for_each(|_| T::check(self, version))
+        for _ in 0..count {
+            T::check(self, version)?;
+        }
+        Ok(())
     }
 
     /// Passes over an array of numbers that may be null.
@@ -142,11 +156,16 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn check_tags(
         &mut self,
+        known: impl FnMut(u32, &mut Reader<'a>) -> Result<bool, DecodeError>,
+    ) -> Result<(), DecodeError> {
+        if self.no_tags() { Ok(()) } else { self.check_some_tags(known) }
+    }
+
+    #[inline(never)]
+    fn check_some_tags(
+        &mut self,
         mut known: impl FnMut(u32, &mut Reader<'a>) -> Result<bool, DecodeError>,
     ) -> Result<(), DecodeError> {
-        if self.no_tags() {
-            return Ok(());
-        }
         let mut charged = false;
         self.each_tag(|tag, field, _| {
             if !known(tag, field)? {

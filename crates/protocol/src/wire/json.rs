@@ -201,7 +201,7 @@ impl<T: ToJson> ToJson for Vec<T> {
     }
 }
 
-impl<T: ToJson + Clone> ToJson for Listed<T> {
+impl<T: ToJson + Clone + Default> ToJson for Listed<T> {
     fn to_json<S: Serializer>(&self, style: Style, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(self.iter().map(|value| Element { value, style }))
     }

@@ -8,10 +8,11 @@ use super::{Decode, Reader};
 
 /// An array of structures, kept as the bytes of the wire until an element is asked for.
 ///
-/// Decoding one walks through its elements once, to check them and to find its end, and allocates nothing. Iterating
-/// decodes each element anew and hands it out by value; what is inside an element stays in the frame again. It is the
-/// form of the messages that are large and hot (fetch responses, produce requests), where building lists of structures
-/// would cost more than reading them.
+/// Decoding one walks through its elements once, to check them and to find its end, and allocates nothing. Each element is
+/// decoded anew when it is looked at: [`walk`](Self::walk) lends one after the other from a single place, which is the
+/// fast way, and iterating hands them out by value. What is inside an element stays in the frame again. It is the form of
+/// the messages that are large and hot (fetch responses, produce requests), where building lists of structures would cost
+/// more than reading them.
 ///
 /// ```
 /// # use milena_protocol::{messages::fetch::PartitionData, wire::Listed};
@@ -26,15 +27,20 @@ pub struct Listed<T> {
 
 #[derive(Clone)]
 enum Elements<T> {
+    /// What most arrays of a hot message hold, and takes nothing to drop.
+    None,
     Built(Vec<T>),
     Frame {
         bytes: Bytes,
         count: usize,
         version: i16,
         /// Kept here, so that an array can be read wherever it came from.
-        decode: fn(&mut Reader<'_>, i16) -> Option<T>,
+        read: Read<T>,
     },
 }
+
+/// [`Decode::decode_into`], true if it succeeds.
+type Read<T> = fn(&mut T, &mut Reader<'_>, i16) -> bool;
 
 impl<T> Listed<T> {
     /// `bytes` must hold `count` elements that were checked.
@@ -42,14 +48,18 @@ impl<T> Listed<T> {
     where
         T: Decode,
     {
-        let decode = |reader: &mut Reader<'_>, version| T::decode(reader, version).ok();
-        Self { elements: Elements::Frame { bytes, count, version, decode } }
+        let read = |element: &mut T, reader: &mut Reader<'_>, version| {
+            // Every element was read once when the array was: the same bytes give the same element.
+            element.decode_into(reader, version).is_ok()
+        };
+        Self { elements: Elements::Frame { bytes, count, version, read } }
     }
 
     /// How many elements there are.
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.elements {
+            Elements::None => 0,
             Elements::Built(built) => built.len(),
             Elements::Frame { count, .. } => *count,
         }
@@ -64,23 +74,48 @@ impl<T> Listed<T> {
     /// The elements, if they are a list already.
     pub(crate) fn as_built(&self) -> Option<&[T]> {
         match &self.elements {
+            Elements::None => Some(&[]),
             Elements::Built(built) => Some(built),
             Elements::Frame { .. } => None,
         }
     }
 }
 
-impl<T: Clone> Listed<T> {
-    /// The elements in their order, decoded one by one.
-    pub fn iter(&self) -> ListedIter<'_, T> {
+impl<T: Clone + Default> Listed<T> {
+    /// The elements in their order, lent one at a time.
+    ///
+    /// ```
+    /// # use milena_protocol::{messages::fetch::PartitionData, wire::Listed};
+    /// # let partitions: Listed<PartitionData> = vec![PartitionData::default(); 2].into();
+    /// let mut payloads = Vec::new();
+    /// let mut partitions = partitions.walk();
+    /// while let Some(partition) = partitions.lend_next() {
+    ///     payloads.extend(partition.records.take());
+    /// }
+    /// # assert_eq!(payloads.len(), 2);
+    /// ```
+    #[must_use]
+    pub fn walk(&self) -> ListedWalk<'_, T> {
+        ListedWalk { source: self.source(), left: self.len(), place: T::default() }
+    }
+}
+
+impl<T> Listed<T> {
+    fn source(&self) -> Source<'_, T> {
         match &self.elements {
-            Elements::Built(built) => ListedIter { source: Source::Built(built.iter()), left: built.len() },
-            Elements::Frame { bytes, count, version, decode } => {
-                let source =
-                    Source::Frame { reader: Reader::again(bytes), version: *version, decode: *decode };
-                ListedIter { source, left: *count }
+            Elements::None => Source::Built([].iter()),
+            Elements::Built(built) => Source::Built(built.iter()),
+            Elements::Frame { bytes, version, read, .. } => {
+                Source::Frame { reader: Reader::again(bytes), version: *version, read: *read }
             }
         }
+    }
+}
+
+impl<T: Clone + Default> Listed<T> {
+    /// The elements in their order, decoded one by one.
+    pub fn iter(&self) -> ListedIter<'_, T> {
+        ListedIter { source: self.source(), left: self.len() }
     }
 
     /// The element at `index`. Those before it in the frame are decoded on the way.
@@ -101,6 +136,7 @@ impl<T: Clone> Listed<T> {
     #[must_use]
     pub fn into_vec(self) -> Vec<T> {
         match self.elements {
+            Elements::None => Vec::new(),
             Elements::Built(built) => built,
             Elements::Frame { .. } => self.iter().collect(),
         }
@@ -117,10 +153,10 @@ pub struct ListedIter<'a, T> {
 #[derive(Clone)]
 enum Source<'a, T> {
     Built(std::slice::Iter<'a, T>),
-    Frame { reader: Reader<'a>, version: i16, decode: fn(&mut Reader<'_>, i16) -> Option<T> },
+    Frame { reader: Reader<'a>, version: i16, read: Read<T> },
 }
 
-impl<T: Clone> Iterator for ListedIter<'_, T> {
+impl<T: Clone + Default> Iterator for ListedIter<'_, T> {
     type Item = T;
 
     #[inline]
@@ -128,8 +164,10 @@ impl<T: Clone> Iterator for ListedIter<'_, T> {
         self.left = self.left.checked_sub(1)?;
         match &mut self.source {
             Source::Built(built) => built.next().cloned(),
-            // Every element was read once when the array was: the same bytes give the same element.
-            Source::Frame { reader, version, decode } => decode(reader, *version),
+            Source::Frame { reader, version, read } => {
+                let mut element = T::default();
+                read(&mut element, reader, *version).then_some(element)
+            }
         }
     }
 
@@ -138,14 +176,41 @@ impl<T: Clone> Iterator for ListedIter<'_, T> {
     }
 }
 
-impl<T: Clone> ExactSizeIterator for ListedIter<'_, T> {}
+impl<T: Clone + Default> ExactSizeIterator for ListedIter<'_, T> {}
 
-impl<'a, T: Clone> IntoIterator for &'a Listed<T> {
+impl<'a, T: Clone + Default> IntoIterator for &'a Listed<T> {
     type Item = T;
     type IntoIter = ListedIter<'a, T>;
 
     fn into_iter(self) -> ListedIter<'a, T> {
         self.iter()
+    }
+}
+
+/// The elements of a [`Listed`], lent one after the other from one place.
+pub struct ListedWalk<'a, T> {
+    source: Source<'a, T>,
+    left: usize,
+    place: T,
+}
+
+impl<T: Clone> ListedWalk<'_, T> {
+    /// The next element, until the one after it is asked for. What is taken out of it is the caller's, without a reference
+    /// more.
+    #[inline]
+    pub fn lend_next(&mut self) -> Option<&mut T> {
+        self.left = self.left.checked_sub(1)?;
+        let found = match &mut self.source {
+            Source::Built(built) => built.next().map(|element| self.place.clone_from(element)).is_some(),
+            Source::Frame { reader, version, read } => read(&mut self.place, reader, *version),
+        };
+        found.then_some(&mut self.place)
+    }
+}
+
+impl<T> fmt::Debug for ListedWalk<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ListedWalk").field("left", &self.left).finish_non_exhaustive()
     }
 }
 
@@ -163,17 +228,17 @@ impl<T> FromIterator<T> for Listed<T> {
 
 impl<T> Default for Listed<T> {
     fn default() -> Self {
-        Vec::new().into()
+        Self { elements: Elements::None }
     }
 }
 
-impl<T: Clone + PartialEq> PartialEq for Listed<T> {
+impl<T: Clone + Default + PartialEq> PartialEq for Listed<T> {
     fn eq(&self, other: &Self) -> bool {
         self.len() == other.len() && self.iter().eq(other.iter())
     }
 }
 
-impl<T: Clone + fmt::Debug> fmt::Debug for Listed<T> {
+impl<T: Clone + Default + fmt::Debug> fmt::Debug for Listed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
@@ -217,6 +282,29 @@ mod tests {
         let mut again = Writer::new();
         again.listed(true, 16, &read).unwrap();
         assert_eq!(again.finish().to_bytes(), bytes);
+    }
+
+    #[test]
+    fn what_is_lent_keeps_nothing_of_the_element_before() {
+        let mut elements = partitions();
+        elements[0].error_code = 6;
+        elements[0].diverging_epoch.epoch = 3;
+        elements[0].aborted_transactions = Some(vec![Default::default(); 2].into());
+        elements[0].unknown_tags.insert(9, Bytes::from_static(b"nine"));
+        elements[1].records = None;
+        elements[2].aborted_transactions = None;
+        let built: Listed<_> = elements.clone().into();
+        let mut writer = Writer::new();
+        writer.listed(true, 16, &built).unwrap();
+        let bytes = writer.finish().to_bytes();
+        let read: Listed<PartitionData> = Reader::new(&bytes).listed(true, 16).unwrap();
+        for listed in [built, read] {
+            let mut walk = listed.walk();
+            for element in &mut elements {
+                assert_eq!(walk.lend_next(), Some(element));
+            }
+            assert_eq!(walk.lend_next(), None);
+        }
     }
 
     #[test]

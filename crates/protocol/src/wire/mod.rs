@@ -23,7 +23,7 @@ mod written;
 pub mod json;
 
 pub use bytestring::ByteString;
-pub use listed::{Listed, ListedIter};
+pub use listed::{Listed, ListedIter, ListedWalk};
 pub use packed::{Packed, Primitive};
 pub use reader::Reader;
 pub use tag_writer::TagWriter;
@@ -66,7 +66,7 @@ pub trait Encode {
 }
 
 /// A structure that can be read in any of its versions.
-pub trait Decode: Sized {
+pub trait Decode: Default {
     /// The fewest bytes the structure takes in any version: what bounds the count of an array of it.
     const MIN_LEN: usize;
 
@@ -75,6 +75,16 @@ pub trait Decode: Sized {
     /// # Errors
     /// When the bytes are not that structure.
     fn decode(reader: &mut Reader<'_>, version: i16) -> Result<Self, DecodeError>;
+
+    /// Reads as [`decode`](Self::decode) does, into the place of a structure that was read before: one of many is not moved
+    /// about.
+    ///
+    /// # Errors
+    /// When `decode` fails. What the place holds then is of no use.
+    fn decode_into(&mut self, reader: &mut Reader<'_>, version: i16) -> Result<(), DecodeError> {
+        *self = Self::decode(reader, version)?;
+        Ok(())
+    }
 
     /// Reads as [`decode`](Self::decode) does, accepts and refuses the same bytes, and builds nothing where it can.
     ///

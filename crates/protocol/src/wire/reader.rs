@@ -1,5 +1,7 @@
 //! A cursor over one frame that can neither run past its end nor be talked into allocating.
 
+use std::hint::cold_path;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 
@@ -80,6 +82,7 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
+    #[inline]
     pub(super) fn position(&self) -> usize {
         self.end.saturating_sub(self.rest.len())
     }
@@ -91,9 +94,12 @@ impl<'a> Reader<'a> {
         DecodeError { kind, at: self.position() }
     }
 
-    #[cold]
-    fn truncated(&self, needed: usize) -> DecodeError {
-        self.error(DecodeErrorKind::Truncated { needed, left: self.rest.len() })
+    /// Inlined, so that its caller knows it for an error and goes on only with what it read, in registers.
+    #[inline(always)]
+    pub(super) fn truncated(&self, needed: usize) -> DecodeError {
+        cold_path();
+        let kind = DecodeErrorKind::Truncated { needed, left: self.rest.len() };
+        DecodeError { kind, at: self.position() }
     }
 
     /// Insists that everything was read.
@@ -147,9 +153,17 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When fewer bytes are left.
+    #[inline]
     pub fn slice(&mut self, len: usize) -> Result<Bytes, DecodeError> {
-        let taken = self.take(len)?;
-        Ok(self.frame.slice_ref(taken))
+        let begin = self.position();
+        self.skip(len)?;
+        Ok(self.read_since(begin))
+    }
+
+    /// What was read since `begin`, which was the position then.
+    #[inline]
+    fn read_since(&self, begin: usize) -> Bytes {
+        self.frame.slice(begin..self.position())
     }
 
     integers! {
@@ -202,23 +216,29 @@ impl<'a> Reader<'a> {
         self.long_unsigned_varint()
     }
 
-    /// The varints past one byte. Those of two and three bytes are the lengths of most batches.
+    /// The varints past one byte.
     fn long_unsigned_varint(&mut self) -> Result<u32, DecodeError> {
-        let seven = |byte: &u8| u32::from(byte & 0x7f);
-        match self.rest {
-            [first, second @ 0..0x80, rest @ ..] => {
-                self.rest = rest;
-                Ok(seven(first) | seven(second) << 7)
-            }
-            [first, second, third @ 0..0x80, rest @ ..] => {
-                self.rest = rest;
-                Ok(seven(first) | seven(second) << 7 | seven(third) << 14)
-            }
-            _ => {
-                let value = self.long_varint(5)?;
-                u32::try_from(value).map_err(|_| self.error(DecodeErrorKind::InvalidVarint))
-            }
+        if let Some(value) = self.short_unsigned_varint() {
+            return Ok(value);
         }
+        let value = self.long_varint(5)?;
+        u32::try_from(value).map_err(|_| self.error(DecodeErrorKind::InvalidVarint))
+    }
+
+    /// A varint of up to three bytes, which the lengths of most batches are. Leaves any other where it is.
+    #[inline(always)]
+    fn short_unsigned_varint(&mut self) -> Option<u32> {
+        let seven = |byte: &u8| u32::from(byte & 0x7f);
+        let (value, rest) = match self.rest {
+            [first @ 0..0x80, rest @ ..] => (seven(first), rest),
+            [first, second @ 0..0x80, rest @ ..] => (seven(first) | seven(second) << 7, rest),
+            [first, second, third @ 0..0x80, rest @ ..] => {
+                (seven(first) | seven(second) << 7 | seven(third) << 14, rest)
+            }
+            _ => return None,
+        };
+        self.rest = rest;
+        Some(value)
     }
 
     /// A zigzag varint of at most 5 bytes.
@@ -275,6 +295,16 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// [`nullable_len`](Self::nullable_len) of byte fields and records, which are mostly long.
+    #[inline(always)]
+    pub(super) fn nullable_bytes_len(&mut self, flexible: bool) -> Result<Option<usize>, DecodeError> {
+        if flexible && let Some(len) = self.short_unsigned_varint() {
+            return Ok(len.checked_sub(1).map(|len| len as usize));
+        }
+        self.nullable_len(flexible, false)
+    }
+
+    #[inline]
     pub(super) fn required<T>(&self, value: Option<T>) -> Result<T, DecodeError> {
         value.ok_or_else(|| self.error(DecodeErrorKind::UnexpectedNull))
     }
@@ -312,8 +342,9 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the length is past the end.
+    #[inline]
     pub fn nullable_bytes(&mut self, flexible: bool) -> Result<Option<Bytes>, DecodeError> {
-        match self.nullable_len(flexible, false)? {
+        match self.nullable_bytes_len(flexible)? {
             Some(len) => Ok(Some(self.slice(len)?)),
             None => Ok(None),
         }
@@ -375,16 +406,23 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the count can't be true, or an element is not what it should be.
+    #[inline]
     pub fn nullable_listed<T: Decode>(
         &mut self,
         flexible: bool,
         version: i16,
     ) -> Result<Option<Listed<T>>, DecodeError> {
-        let Some(count) = self.nullable_len(flexible, false)? else { return Ok(None) };
-        let before = self.rest;
+        match self.nullable_len(flexible, false)? {
+            None => Ok(None),
+            Some(0) => Ok(Some(Listed::default())),
+            Some(count) => self.listed_elements(count, version).map(Some),
+        }
+    }
+
+    fn listed_elements<T: Decode>(&mut self, count: usize, version: i16) -> Result<Listed<T>, DecodeError> {
+        let begin = self.position();
         self.check_elements::<T>(count, version)?;
-        let read = before.get(..before.len().saturating_sub(self.rest.len())).unwrap_or_default();
-        Ok(Some(Listed::from_frame(self.frame.slice_ref(read), count, version)))
+        Ok(Listed::from_frame(self.read_since(begin), count, version))
     }
 
     /// An array of structures that stays in the frame.

@@ -11,13 +11,19 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the section is not well formed, or a known field does not fill its length.
+    #[inline]
     pub fn tags(
+        &mut self,
+        known: impl FnMut(u32, &mut Reader<'a>) -> Result<bool, DecodeError>,
+    ) -> Result<UnknownTags, DecodeError> {
+        if self.no_tags() { Ok(UnknownTags::default()) } else { self.some_tags(known) }
+    }
+
+    #[inline(never)]
+    fn some_tags(
         &mut self,
         mut known: impl FnMut(u32, &mut Reader<'a>) -> Result<bool, DecodeError>,
     ) -> Result<UnknownTags, DecodeError> {
-        if self.no_tags() {
-            return Ok(UnknownTags::default());
-        }
         let mut unknown: Option<Unknown<'a>> = None;
         self.each_tag(|tag, field, place| {
             if known(tag, field)? {
@@ -41,6 +47,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// As [`tags`](Self::tags).
+    #[inline]
     pub fn unknown_tags(&mut self) -> Result<UnknownTags, DecodeError> {
         self.tags(|_, _| Ok(false))
     }

@@ -37,6 +37,22 @@ struct Section {
     known: Vec<u32>,
 }
 
+/// Next to nothing where nothing was kept, which compilers don't see through the box.
+impl Drop for UnknownTags {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(kept) = self.0.take() {
+            drop_kept(kept);
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn drop_kept(kept: Box<Kept>) {
+    drop(kept);
+}
+
 impl UnknownTags {
     /// How much a structure that has any allocates for them.
     pub(super) const ROOM: usize = size_of::<Kept>() + 4 * size_of::<u32>();

@@ -257,12 +257,19 @@ impl<'v> Writer<'v> {
     ///
     /// # Errors
     /// When they are longer than a length can say.
-    #[inline]
+    #[inline(always)]
     pub fn nullable_bytes(&mut self, flexible: bool, bytes: Option<&'v Bytes>) -> Result<(), EncodeError> {
-        self.nullable_len(flexible, false, bytes.map(Bytes::len))?;
-        if let Some(bytes) = bytes {
-            self.payload(bytes);
+        let Some(bytes) = bytes else { return self.nullable_len(flexible, false, None) };
+        match bytes.len() {
+            // The length of most batches takes three bytes.
+            len @ 0x3fff..0x1f_ffff if flexible => {
+                let value = len.wrapping_add(1);
+                let [first, second] = [value as u8 | 0x80, (value >> 7) as u8 | 0x80];
+                self.buffer.extend_from_slice(&[first, second, (value >> 14) as u8]);
+            }
+            len => self.nullable_len(flexible, false, Some(len))?,
         }
+        self.payload(bytes);
         Ok(())
     }
 
@@ -274,7 +281,7 @@ impl<'v> Writer<'v> {
         self.nullable_bytes(flexible, Some(bytes))
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn payload(&mut self, bytes: &'v Bytes) {
         if self.measuring {
             self.payload_len = self.payload_len.saturating_add(bytes.len());
@@ -317,7 +324,7 @@ impl<'v> Writer<'v> {
     ///
     /// # Errors
     /// When an element can't be written in this version.
-    pub fn nullable_listed<T: Encode + Clone>(
+    pub fn nullable_listed<T: Encode + Clone + Default>(
         &mut self,
         flexible: bool,
         version: i16,
@@ -341,7 +348,7 @@ impl<'v> Writer<'v> {
     ///
     /// # Errors
     /// When an element can't be written in this version.
-    pub fn listed<T: Encode + Clone>(
+    pub fn listed<T: Encode + Clone + Default>(
         &mut self,
         flexible: bool,
         version: i16,
