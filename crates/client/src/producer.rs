@@ -194,6 +194,7 @@ impl Signals {
             ProducerEvent::Flushed(id) => {
                 self.progress.send_modify(|progress| progress.flushed = progress.flushed.max(Some(id)));
             }
+            ProducerEvent::Transaction(_) => {}
             ProducerEvent::Closed => {
                 self.finish(End::Closed);
                 return ControlFlow::Break(());
