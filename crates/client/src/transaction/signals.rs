@@ -47,7 +47,7 @@ impl TransactionSignals {
             (Some(Ok(())), _) | (_, Ok(())) => {}
             // The one who asked has gone.
             (None | Some(Err(_)), Err(error)) => {
-                tracing::warn!(%error, "a transaction did not end as it was to")
+                tracing::warn!(%error, "a transaction did not end as it was to");
             }
         }
         self.changed.notify_waiters();
