@@ -153,7 +153,7 @@ async fn a_transaction_that_takes_too_long_ends_and_the_producer_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the cluster"]
 async fn a_copier_copies_each_record_once_though_nodes_die() {
-    const RECORDS: usize = 3_000;
+    const RECORDS: usize = 6_000;
     let cluster = Cluster::from_env().unwrap();
     let client = Client::connect(cluster.bootstrap.as_str()).await.unwrap();
     let input = topic(&client, "copier-in", 1).await;
@@ -188,6 +188,7 @@ async fn a_copier_copies_each_record_once_though_nodes_die() {
     let copies = we_see(&client, &output, 1, RECORDS).await;
     let values: Vec<_> = copies.iter().map(|(.., value)| value.clone()).collect();
     assert_eq!(values, all);
+    println!("copied in {lives} lives");
     assert_eq!(java_sees(&cluster, &output, java::Isolation::Committed, RECORDS + 1), copies);
     for topic in [input, output] {
         client.admin().delete_topic(topic.as_str()).await.unwrap();
@@ -224,6 +225,8 @@ async fn copy(client: &Client, input: &str, output: &str, life: usize, records: 
             }
         }
         copied += 1;
+        // So that it lasts as long as what is done to the nodes.
+        tokio::time::sleep(Duration::from_millis(200)).await;
         if copied == 8 && life % 3 != 0 {
             // As if it were killed.
             std::mem::forget(transaction);
@@ -234,7 +237,10 @@ async fn copy(client: &Client, input: &str, output: &str, life: usize, records: 
         let sent = within(transaction.send_offsets(&group, [(from.clone(), position)])).await;
         let outcome = match sent {
             Ok(()) => within(transaction.commit()).await,
-            Err(error) => Err(error),
+            Err(error) => {
+                drop(transaction);
+                Err(error)
+            }
         };
         match outcome.map_err(|error| error.remedy()) {
             Ok(()) => {}
@@ -249,6 +255,8 @@ async fn copy(client: &Client, input: &str, output: &str, life: usize, records: 
     };
     // Whatever is open is left to the next life.
     std::mem::forget(producer);
-    drop(within(consumer.close(SOON)).await);
+    if let Err(error) = within(consumer.close(SOON)).await {
+        println!("life {life}: {error}");
+    }
     done
 }

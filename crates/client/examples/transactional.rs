@@ -73,7 +73,8 @@ async fn pay(
     for (topic, value) in topics.iter().zip(values) {
         let record = Record::new(topic.as_str()).key(order.clone()).value(value);
         let written = transaction.send(record).await?;
-        println!("{order}: {} at offset {:?}", written.partition, written.offset);
+        let offset = written.offset.map_or_else(|| "?".to_owned(), |offset| offset.to_string());
+        println!("{order}: {} at offset {}", written.partition, offset);
     }
     if number % 3 == 2 {
         println!("{order}: declined, aborting");
