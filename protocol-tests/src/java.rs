@@ -66,6 +66,15 @@ pub struct PrintedRecord {
     pub value: String,
 }
 
+/// Which records Java's consumer is to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// Those of transactions that are open or aborted, too.
+    All,
+    /// The committed ones.
+    Committed,
+}
+
 /// Reads `count` records of a topic from its beginning with Java's console consumer.
 ///
 /// # Errors
@@ -79,9 +88,30 @@ pub fn consume(
     topic: &str,
     count: usize,
 ) -> Result<Vec<PrintedRecord>, ToolError> {
+    consume_at(libs, bootstrap, topic, Isolation::All, count)
+}
+
+/// As [`consume`], at an isolation level. Fewer than `count` when no other has come for half a minute.
+///
+/// # Errors
+/// When the tool fails.
+///
+/// # Panics
+/// When it prints something else than records.
+pub fn consume_at(
+    libs: &Path,
+    bootstrap: &str,
+    topic: &str,
+    isolation: Isolation,
+    count: usize,
+) -> Result<Vec<PrintedRecord>, ToolError> {
     let count = count.to_string();
+    let level = match isolation {
+        Isolation::All => "read_uncommitted",
+        Isolation::Committed => "read_committed",
+    };
     let mut arguments = vec!["--bootstrap-server", bootstrap, "--topic", topic, "--from-beginning"];
-    arguments.extend(["--max-messages", &count, "--timeout-ms", "30000"]);
+    arguments.extend(["--max-messages", &count, "--timeout-ms", "30000", "--isolation-level", level]);
     for property in ["key", "headers", "partition", "offset", "timestamp"] {
         arguments.push("--formatter-property");
         arguments.push(match property {

@@ -16,7 +16,7 @@ use milena_connection::{Address, ConnectionConfig, Dial, Network};
 use milena_protocol::{messages::MetadataRequest, wire::ByteString};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{Admin, ConnectError, ConsumerBuilder, ProducerBuilder};
+use crate::{Admin, ConnectError, ConsumerBuilder, ProducerBuilder, TransactionalProducerBuilder};
 
 /// A handle to a Kafka cluster. Cloning shares its connections.
 ///
@@ -83,6 +83,12 @@ impl Client {
     #[must_use]
     pub fn producer(&self) -> ProducerBuilder {
         ProducerBuilder::new(self.network.clone(), self.seed)
+    }
+
+    /// A producer with transactions, to be set up and built. `id` names it over restarts (`transactional.id`): of the
+    /// producers with one id only the newest is not fenced.
+    pub fn transactional_producer(&self, id: impl Into<ByteString>) -> TransactionalProducerBuilder {
+        TransactionalProducerBuilder::new(self.network.clone(), self.seed, id.into())
     }
 
     /// A consumer of this group, to be set up and built.

@@ -198,7 +198,7 @@ impl Actor {
 
     fn hear(&mut self, timeline: &mut Timeline, event: ProducerEvent) {
         match event {
-            ProducerEvent::Room => {}
+            ProducerEvent::Room | ProducerEvent::Transaction(_) => {}
             ProducerEvent::Closed => {
                 timeline.note(format_args!("p{} is closed", self.index));
                 self.closed = true;
