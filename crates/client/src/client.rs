@@ -14,7 +14,7 @@ use milena_cluster::Target;
 use milena_connection::{Address, ConnectionConfig, Network};
 use milena_protocol::{messages::MetadataRequest, wire::ByteString};
 
-use crate::{Admin, ConnectError, ConsumerBuilder, ProducerBuilder};
+use crate::{Admin, ConnectError, ConsumerBuilder, ProducerBuilder, TransactionalProducerBuilder};
 
 /// A handle to a Kafka cluster. Cloning shares its connections.
 ///
@@ -81,6 +81,12 @@ impl Client {
     #[must_use]
     pub fn producer(&self) -> ProducerBuilder {
         ProducerBuilder::new(self.network.clone(), self.seed)
+    }
+
+    /// A producer with transactions, to be set up and built. `id` names it over restarts (`transactional.id`): of the
+    /// producers with one id only the newest is not fenced.
+    pub fn transactional_producer(&self, id: impl Into<ByteString>) -> TransactionalProducerBuilder {
+        TransactionalProducerBuilder::new(self.network.clone(), self.seed, id.into())
     }
 
     /// A consumer of this group, to be set up and built.

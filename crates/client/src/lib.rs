@@ -2,6 +2,7 @@
 //!
 //! - [`Client`] is a cluster; everything else comes from it.
 //! - [`Producer`] sends [`Record`]s, idempotently.
+//! - [`TransactionalProducer`] sends them in [`Transaction`]s, with the offsets of what they were made from.
 //! - [`Consumer`] reads them, alone or in a group.
 //! - [`Admin`] creates and deletes topics.
 //!
@@ -13,6 +14,7 @@ mod consumer;
 mod error;
 mod producer;
 mod record;
+mod transaction;
 
 pub use admin::{Admin, NewTopic};
 pub use client::{Client, ClientBuilder};
@@ -20,6 +22,7 @@ pub use consumer::{Committed, ConsumedRecord, Consumer, ConsumerBuilder, RecordR
 pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, SendError};
 pub use producer::{Producer, ProducerBuilder};
 pub use record::Record;
+pub use transaction::{InitializeError, Transaction, TransactionalProducer, TransactionalProducerBuilder};
 
 pub use bytes::Bytes;
 pub use milena_cluster::{BrokerId, Failure, FailureKind, TopicPartition};
@@ -28,7 +31,8 @@ pub use milena_consumer_group::{
     OffsetAndMetadata, PartitionRecords, Position, SeekTo, SubscribeError,
 };
 pub use milena_producer::{
-    Certainty, Delivery, EnqueueError, ProduceError, ProduceFailure, RecordMetadata, partition_for_key,
+    Certainty, Delivery, EnqueueError, FatalCause, FatalTransaction, GroupMetadata, ProduceError,
+    ProduceFailure, RecordMetadata, Remedy, TransactionError, TransactionFailure, partition_for_key,
 };
 pub use milena_protocol::{
     ErrorCode,

@@ -11,7 +11,9 @@ use milena_producer::{
 use milena_protocol::records::Codec;
 use tokio::sync::{Notify, watch};
 
-use crate::{BuildError, CloseError, Record, SendError, record::wall_clock_ms};
+use crate::{
+    BuildError, CloseError, Record, SendError, record::wall_clock_ms, transaction::TransactionSignals,
+};
 
 /// How long an abandoned producer goes on sending what it has.
 const ABANDONED: Duration = Duration::from_secs(30);
@@ -40,6 +42,7 @@ struct Handle {
 struct Signals {
     room: Notify,
     progress: watch::Sender<Progress>,
+    transaction: TransactionSignals,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,8 +71,8 @@ struct Task {
 #[derive(Clone, Debug)]
 pub struct ProducerBuilder {
     network: Network,
-    config: ProducerConfig,
-    max_block: Duration,
+    pub(crate) config: ProducerConfig,
+    pub(crate) max_block: Duration,
 }
 
 impl ProducerBuilder {
@@ -178,10 +181,17 @@ impl Drop for Task {
         }
         // After a panic the machine is in no state to be asked anything.
         if !std::thread::panicking() {
-            self.driven.change(|machine, now| {
+            let events: Vec<_> = self.driven.change(|machine, now| {
                 machine.close(now);
                 machine.handle_timeout(now);
+                std::iter::from_fn(|| machine.poll_event()).collect()
             });
+            // A commit that was under way may be done or not: that is told, too.
+            for event in events {
+                if let ProducerEvent::Transaction(event) = event {
+                    self.signals.transaction.hear(event);
+                }
+            }
         }
         self.signals.finish(End::Cut);
     }
@@ -194,6 +204,7 @@ impl Signals {
             ProducerEvent::Flushed(id) => {
                 self.progress.send_modify(|progress| progress.flushed = progress.flushed.max(Some(id)));
             }
+            ProducerEvent::Transaction(event) => self.transaction.hear(event),
             ProducerEvent::Closed => {
                 self.finish(End::Closed);
                 return ControlFlow::Break(());
@@ -205,6 +216,7 @@ impl Signals {
     fn finish(&self, end: End) {
         self.progress.send_modify(|progress| progress.end = Some(end));
         self.room.notify_waiters();
+        self.transaction.finish();
     }
 
     fn end(&self) -> Option<End> {
@@ -224,6 +236,22 @@ impl Signals {
 }
 
 impl Producer {
+    pub(crate) fn driven(&self) -> &Driven<Machine> {
+        &self.handle.driven
+    }
+
+    pub(crate) fn transaction_signals(&self) -> &TransactionSignals {
+        &self.handle.signals.transaction
+    }
+
+    pub(crate) fn max_block(&self) -> Duration {
+        self.max_block
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.handle.signals.end().is_some()
+    }
+
     /// Sends a record and waits until it is acknowledged.
     ///
     /// # Errors

@@ -27,6 +27,10 @@ pub enum Verdict {
     OutOfSequence,
     /// The broker has no, or another, state of the producer.
     ProducerStateLost,
+    /// The transaction can't be committed any more: it must be aborted.
+    AbortTransaction,
+    /// The coordinator has no transaction of the producer's open.
+    TransactionOver,
     /// The batch is larger than the topic allows.
     TooLarge,
     /// The position is not in the log.
@@ -50,6 +54,9 @@ pub fn verdict(api: ApiKey, code: ErrorCode) -> Verdict {
         | ApiKey::ConsumerGroupHeartbeat
         | ApiKey::OffsetCommit
         | ApiKey::OffsetFetch => of_group(code),
+        ApiKey::AddPartitionsToTxn | ApiKey::AddOffsetsToTxn | ApiKey::TxnOffsetCommit | ApiKey::EndTxn => {
+            of_transaction(api, code)
+        }
         _ => None,
     };
     particular.or_else(|| common(code)).unwrap_or(Verdict::Refused)
@@ -64,6 +71,34 @@ fn of_produce(code: ErrorCode) -> Option<Verdict> {
         ErrorCode::MESSAGE_TOO_LARGE | ErrorCode::RECORD_LIST_TOO_LARGE => Verdict::TooLarge,
         // The same bytes arrive damaged only by accident.
         ErrorCode::CORRUPT_MESSAGE => Verdict::Retry,
+        _ => return None,
+    };
+    Some(verdict)
+}
+
+fn of_transaction(api: ApiKey, code: ErrorCode) -> Option<Verdict> {
+    let verdict = match (api, code) {
+        // It comes from the log of the group: whether the producer is fenced, its own coordinator knows.
+        (ApiKey::TxnOffsetCommit, ErrorCode::INVALID_PRODUCER_EPOCH) => Verdict::AbortTransaction,
+        // The members of the group have moved on: what was processed belongs to others (KIP-447).
+        (
+            ApiKey::TxnOffsetCommit,
+            ErrorCode::ILLEGAL_GENERATION
+            | ErrorCode::UNKNOWN_MEMBER_ID
+            | ErrorCode::FENCED_INSTANCE_ID
+            | ErrorCode::STALE_MEMBER_EPOCH
+            | ErrorCode::FENCED_MEMBER_EPOCH,
+        ) => Verdict::AbortTransaction,
+        // A producer of before KIP-588 is not told the two apart.
+        (_, ErrorCode::INVALID_PRODUCER_EPOCH | ErrorCode::PRODUCER_FENCED) => Verdict::Fenced,
+        (_, ErrorCode::INVALID_PRODUCER_ID_MAPPING | ErrorCode::TRANSACTIONAL_ID_NOT_FOUND) => {
+            Verdict::ProducerStateLost
+        }
+        (ApiKey::EndTxn, ErrorCode::INVALID_TXN_STATE) => Verdict::TransactionOver,
+        (
+            _,
+            ErrorCode::INVALID_TXN_STATE | ErrorCode::TRANSACTION_ABORTABLE | ErrorCode::UNKNOWN_PRODUCER_ID,
+        ) => Verdict::AbortTransaction,
         _ => return None,
     };
     Some(verdict)
@@ -262,6 +297,10 @@ mod tests {
             (ApiKey::OffsetCommit, ErrorCode::STALE_MEMBER_EPOCH, Verdict::AwaitHeartbeat),
             (ApiKey::Produce, ErrorCode::TOPIC_AUTHORIZATION_FAILED, Verdict::Refused),
             (ApiKey::Produce, ErrorCode(999), Verdict::Refused),
+            (ApiKey::EndTxn, ErrorCode::INVALID_PRODUCER_EPOCH, Verdict::Fenced),
+            (ApiKey::TxnOffsetCommit, ErrorCode::INVALID_PRODUCER_EPOCH, Verdict::AbortTransaction),
+            (ApiKey::EndTxn, ErrorCode::INVALID_TXN_STATE, Verdict::TransactionOver),
+            (ApiKey::AddPartitionsToTxn, ErrorCode::CONCURRENT_TRANSACTIONS, Verdict::Retry),
         ] {
             assert_eq!(verdict(api, code), expected, "{code:?} of {api}");
         }

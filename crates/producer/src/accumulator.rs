@@ -17,7 +17,7 @@ use milena_protocol::{
 };
 
 use crate::{
-    Delivery, EnqueueError, ProduceError, ProducerConfig,
+    Delivery, EnqueueError, ProduceError, ProducerConfig, TransactionError,
     outcome::Outcome,
     partitioner::{Sticky, partition_for_key},
 };
@@ -72,7 +72,17 @@ struct State {
     wanted: BTreeSet<ByteString>,
     books: Books,
     random: fastrand::Rng,
-    closed: bool,
+    gate: Gate,
+}
+
+/// Whether records are taken.
+#[derive(Debug)]
+pub(crate) enum Gate {
+    Open,
+    /// Not outside a transaction, nor into one that can only be aborted.
+    Shut(TransactionError),
+    /// Never again.
+    Closed,
 }
 
 /// What is counted and awaited over all batches.
@@ -130,7 +140,11 @@ impl Accumulator {
                 wanted: BTreeSet::new(),
                 books: Books::default(),
                 random: fastrand::Rng::with_seed(config.seed ^ 0x5eed),
-                closed: false,
+                gate: if config.transactional_id.is_none() {
+                    Gate::Open
+                } else {
+                    Gate::Shut(TransactionError::NoTransaction)
+                },
             }),
         }
     }
@@ -152,9 +166,11 @@ impl Accumulator {
             return Err(EnqueueError::TooLarge { len, limit });
         }
         let mut state = self.state();
-        let State { topics, wanted, books, random, closed } = &mut *state;
-        if *closed {
-            return Err(EnqueueError::Closed);
+        let State { topics, wanted, books, random, gate } = &mut *state;
+        match gate {
+            Gate::Open => {}
+            Gate::Shut(error) => return Err(EnqueueError::Transaction(error.clone())),
+            Gate::Closed => return Err(EnqueueError::Closed),
         }
         let Some(topic) = topics.get_mut(record.topic) else {
             wanted.insert(record.topic.clone());
@@ -307,7 +323,15 @@ impl Accumulator {
 
     /// Takes nothing more.
     pub(crate) fn close(&self) {
-        self.state().closed = true;
+        self.state().gate = Gate::Closed;
+    }
+
+    /// Takes records, or none for a while. One that was closed stays so.
+    pub(crate) fn set_gate(&self, gate: Gate) {
+        let mut state = self.state();
+        if !matches!(state.gate, Gate::Closed) {
+            state.gate = gate;
+        }
     }
 
     /// A partition takes nothing more; what has not been sent comes back.

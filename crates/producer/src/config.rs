@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use milena_cluster::{Backoff, MetadataConfig};
-use milena_protocol::records::Codec;
+use milena_protocol::{records::Codec, wire::ByteString};
 use thiserror::Error;
 
 /// How a producer batches, sends and gives up. The defaults are those of Kafka's Java client.
@@ -34,6 +34,14 @@ pub struct ProducerConfig {
     pub retry_backoff: Backoff,
     /// How metadata is kept current.
     pub metadata: MetadataConfig,
+    /// The name under which the producer has transactions (`transactional.id`); without one it is idempotent only. Of the
+    /// producers with one id only the newest is not fenced.
+    pub transactional_id: Option<ByteString>,
+    /// After how long the coordinator aborts a transaction by itself (`transaction.timeout.ms`). More keeps readers of
+    /// committed records waiting for longer when a producer dies. The producer refuses to commit after nine tenths of it.
+    pub transaction_timeout: Duration,
+    /// How long the coordinator is asked to commit or abort before the outcome counts as not known.
+    pub transaction_end_timeout: Duration,
     /// What random choices are drawn from: the spread of waits, the partitions of records without a key.
     pub seed: u64,
 }
@@ -51,6 +59,9 @@ impl Default for ProducerConfig {
             delivery_timeout: Duration::from_secs(120),
             retry_backoff: Backoff::DEFAULT,
             metadata: MetadataConfig::default(),
+            transactional_id: None,
+            transaction_timeout: Duration::from_secs(60),
+            transaction_end_timeout: Duration::from_secs(60),
             seed: 0,
         }
     }
@@ -93,6 +104,18 @@ impl ProducerConfig {
         if self.delivery_timeout < self.linger.saturating_add(self.request_timeout) {
             let rule = "a delivery may take at least linger and request_timeout together";
             return refuse("delivery_timeout", format!("{:?}", self.delivery_timeout), rule);
+        }
+        if self.transactional_id.as_ref().is_some_and(|id| id.is_empty()) {
+            return refuse(
+                "transactional_id",
+                "empty".to_owned(),
+                "a transactional id has at least a letter",
+            );
+        }
+        let longest = Duration::from_millis(i32::MAX as u64);
+        if self.transaction_timeout < Duration::from_millis(10) || self.transaction_timeout > longest {
+            let rule = "a transaction takes from 10 ms to 24 days";
+            return refuse("transaction_timeout", format!("{:?}", self.transaction_timeout), rule);
         }
         Ok(())
     }

@@ -6,10 +6,12 @@ use milena_cluster::TopicPartition;
 use milena_protocol::{ErrorCode, wire::ByteString};
 use thiserror::Error;
 
+use crate::TransactionError;
+
 /// A record was accepted and is not acknowledged.
 ///
 /// All records of a batch share one. Cloning is cheap.
-#[derive(Clone, Debug, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{partition}: {certainty}: {cause}")]
 pub struct ProduceError {
     /// Where the record was to go.
@@ -72,13 +74,16 @@ pub enum ProduceFailure {
     /// The records can't be compressed.
     #[error("{0}")]
     Compression(Arc<str>),
+    /// The transaction was aborted before the record was acknowledged, or can only be aborted.
+    #[error("its transaction is aborted")]
+    Aborted,
     /// The producer was closed before the record was acknowledged.
     #[error("the producer was closed")]
     Closed,
 }
 
 /// A record was not accepted. Nothing of it was kept.
-#[derive(Clone, Debug, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EnqueueError {
     /// Nothing is known of the topic yet; it is being asked for.
@@ -108,6 +113,9 @@ pub enum EnqueueError {
     /// The partition takes no more records.
     #[error(transparent)]
     Stopped(ProduceError),
+    /// The producer has transactions, and none is open that takes records.
+    #[error(transparent)]
+    Transaction(TransactionError),
     /// The producer was closed.
     #[error("the producer is closed")]
     Closed,

@@ -15,6 +15,8 @@ use milena_protocol::{
 pub(crate) struct ProducerId {
     pub(crate) id: i64,
     pub(crate) epoch: i16,
+    /// What it writes belongs to its transactions.
+    pub(crate) is_transactional: bool,
 }
 
 /// Asks for an id when there is none.
@@ -97,7 +99,11 @@ impl Identity {
             Ok(Response::InitProducerId(response)) => {
                 let code = ErrorCode(response.error_code);
                 if verdict(ApiKey::InitProducerId, code) == Verdict::Done {
-                    let known = ProducerId { id: response.producer_id, epoch: response.producer_epoch };
+                    let known = ProducerId {
+                        id: response.producer_id,
+                        epoch: response.producer_epoch,
+                        is_transactional: false,
+                    };
                     self.state = State::Known(known);
                     self.failures = 0;
                     self.last_failure = None;

@@ -1,9 +1,10 @@
-//! The producer as a state machine: partitioning, batching, sequence numbers.
+//! The producer as a state machine: partitioning, batching, sequence numbers, transactions.
 //!
 //! # Layout
 //! - [`Producer`]: the machine, to be driven as `milena_cluster::Machine` says.
 //! - [`Accumulator`]: where records are put, from any thread.
 //! - [`Delivery`]: what becomes of a record.
+//! - [`TransactionEvent`], [`TransactionError`]: what becomes of a transaction.
 //! - [`partition_for_key`]: the placement of keys, equal to Java's.
 //!
 //! No IO, no clock, no thread: time and randomness are arguments.
@@ -11,6 +12,7 @@
 mod accumulator;
 mod config;
 mod error;
+mod group_offsets;
 mod identity;
 mod outcome;
 mod partition_queue;
@@ -18,10 +20,20 @@ mod partitioner;
 mod producer;
 mod request;
 mod sent_batch;
+mod transaction;
+mod transaction_answers;
+mod transaction_error;
+mod transaction_requests;
+mod transactional;
+mod transactions;
 
 pub use accumulator::{Accumulator, Enqueued, NewRecord};
 pub use config::{InvalidConfig, ProducerConfig};
 pub use error::{Certainty, EnqueueError, ProduceError, ProduceFailure};
+pub use group_offsets::{GroupMetadata, GroupOffset, OffsetsId};
 pub use outcome::{Delivery, RecordMetadata};
 pub use partitioner::{murmur2, partition_for_key};
 pub use producer::{FlushId, Producer, ProducerEvent};
+pub use transaction_error::{FatalCause, FatalTransaction, Remedy, TransactionError, TransactionFailure};
+pub use transactional::TransactionEvent;
+pub use transactions::TransactionPhase;

@@ -15,6 +15,8 @@
 //! - A batch that is given up leaves a hole. If it is known not to be written, those behind it move up. If not, the
 //!   producer asks for a new id, after everything sent under the old one is settled.
 
+mod transaction;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
 use bytes::Bytes;
@@ -77,6 +79,8 @@ pub(crate) struct PartitionQueue {
     last_failure: Option<Arc<str>>,
     /// Where the batch is that was acknowledged last.
     last_offset: Option<i64>,
+    /// What became of the first batch of a transaction that was not acknowledged.
+    failed: Option<Box<ProduceError>>,
 }
 
 #[derive(Clone, Debug)]
@@ -108,6 +112,7 @@ impl PartitionQueue {
             trouble: Trouble::None,
             last_failure: None,
             last_offset: None,
+            failed: None,
         }
     }
 
@@ -227,6 +232,10 @@ impl PartitionQueue {
                 self.remove(index, Ok(written), accumulator);
             }
             Verdict::OutOfSequence => aftermath.stopped = self.handle_gap(index, accumulator),
+            // Mid-transaction no other id helps.
+            Verdict::ProducerStateLost | Verdict::Fenced if self.id.is_transactional => {
+                self.give_up(index, refused(), accumulator);
+            }
             Verdict::ProducerStateLost if answer.log_start_offset < 0 => {
                 self.note(answer.code.to_string());
                 self.retry(now, index, Doubt::None, pace, accumulator);
@@ -365,6 +374,11 @@ impl PartitionQueue {
             }
         });
         if index == 0 && matches!(self.trouble, Trouble::None) {
+            if self.id.is_transactional {
+                // The end of the transaction makes up for it.
+                self.give_up(index, ProduceFailure::Desynchronized, accumulator);
+                return false;
+            }
             self.stop(accumulator);
             return true;
         }
@@ -501,8 +515,14 @@ impl PartitionQueue {
     }
 
     /// Tells the owners of the records.
-    fn settle(&self, index: usize, result: Result<Written, ProduceError>, accumulator: &Accumulator) {
+    fn settle(&mut self, index: usize, result: Result<Written, ProduceError>, accumulator: &Accumulator) {
         if let Some(batch) = self.batches.get(index) {
+            if self.id.is_transactional
+                && self.failed.is_none()
+                && let Err(error) = &result
+            {
+                self.failed = Some(Box::new(error.clone()));
+            }
             batch.outcome.complete(result);
             accumulator.settled(batch.serial);
         }
@@ -536,6 +556,7 @@ fn may_have_written(code: ErrorCode) -> bool {
             | ErrorCode::UNKNOWN_TOPIC_OR_PARTITION
             | ErrorCode::UNKNOWN_TOPIC_ID
             | ErrorCode::THROTTLING_QUOTA_EXCEEDED
+            | ErrorCode::CONCURRENT_TRANSACTIONS
     )
 }
 
@@ -550,7 +571,7 @@ mod tests {
     use super::*;
     use crate::{ProducerConfig, outcome::Outcome};
 
-    const ID: ProducerId = ProducerId { id: 7, epoch: 0 };
+    const ID: ProducerId = ProducerId { id: 7, epoch: 0, is_transactional: false };
     const LEADER: BrokerId = BrokerId(1);
 
     struct Numbered {

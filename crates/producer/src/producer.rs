@@ -1,4 +1,4 @@
-//! The producer as one machine: metadata, producer id, batches and their answers.
+//! The producer as one machine: metadata, producer id, batches and their answers. Its transactions: `transactions`.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -16,19 +16,22 @@ use milena_protocol::{messages::Response, records::HEADER_LEN, wire::ByteString}
 use crate::{
     Certainty, InvalidConfig, ProduceError, ProduceFailure, ProducerConfig,
     accumulator::{Accumulator, OpenBatch},
-    identity::Identity,
+    identity::{Identity, ProducerId},
     partition_queue::{Aftermath, Pace, PartitionQueue},
     request::{self, BatchToSend},
     sent_batch::Unsent,
+    transactional::{TransactionEvent, Transactional},
 };
 
 /// What the producer tells its owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProducerEvent {
     /// Memory has become free, a topic has become known, or the producer closes: callers that wait may try again.
     Room,
     /// Everything accepted before the flush is settled.
     Flushed(FlushId),
+    /// Of a transaction.
+    Transaction(TransactionEvent),
     /// The producer has ended: everything is settled.
     Closed,
 }
@@ -37,27 +40,29 @@ pub enum ProducerEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlushId(u64);
 
-/// An idempotent producer without IO.
+/// A producer without IO: idempotent, and with transactions if it has a transactional id.
 ///
 /// Records come in through [`accumulator`](Self::accumulator), from any thread; everything else follows the drain rule
 /// of [`Machine`].
 #[derive(Debug)]
 pub struct Producer {
     config: ProducerConfig,
-    accumulator: Arc<Accumulator>,
+    pub(crate) accumulator: Arc<Accumulator>,
     metadata: MetadataTracker,
     /// Topics that are asked for in vain, and since when nobody has wanted to produce to them.
     unknown_topics: BTreeMap<ByteString, Instant>,
+    /// Not used by a producer of transactions, whose coordinator gives it its id.
     identity: Identity,
-    queues: BTreeMap<TopicPartition, PartitionQueue>,
+    pub(crate) transactional: Option<Transactional>,
+    pub(crate) queues: BTreeMap<TopicPartition, PartitionQueue>,
     in_flight: BTreeMap<RequestId, InFlight>,
-    ids: RequestIds,
+    pub(crate) ids: RequestIds,
     random: fastrand::Rng,
-    events: VecDeque<ProducerEvent>,
+    pub(crate) events: VecDeque<ProducerEvent>,
     /// Flushes under way, each with the serial number below which its batches lie.
     flushes: Vec<(FlushId, u64)>,
     next_flush: u64,
-    state: State,
+    pub(crate) state: State,
     /// The partition the next request starts with, so that none is always the last.
     turn: Option<TopicPartition>,
     /// The earliest moment at which a batch may be sent again.
@@ -71,7 +76,7 @@ struct InFlight {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     Running,
     /// Nothing is accepted any more; what is not settled then is given up.
     Closing {
@@ -92,6 +97,7 @@ impl Producer {
             metadata: MetadataTracker::new(config.metadata),
             unknown_topics: BTreeMap::new(),
             identity: Identity::new(config.retry_backoff, config.request_timeout),
+            transactional: config.transactional_id.clone().map(|id| Transactional::new(id, &config)),
             queues: BTreeMap::new(),
             in_flight: BTreeMap::new(),
             ids: RequestIds::default(),
@@ -116,7 +122,8 @@ impl Producer {
     #[must_use]
     pub fn last_failure(&self) -> Option<String> {
         let metadata = self.metadata.last_failure().map(|failure| format!("asking for metadata: {failure}"));
-        metadata.or_else(|| self.identity.last_failure().map(str::to_owned))
+        let coordinator = self.transactional.as_ref().and_then(Transactional::last_failure);
+        metadata.or_else(|| coordinator.or(self.identity.last_failure()).map(str::to_owned))
     }
 
     /// Why nothing is known of a topic: the broker's last answer, or that there was none.
@@ -145,6 +152,7 @@ impl Producer {
                 self.accumulator.close();
                 self.accumulator.flush();
                 self.state = State::Closing { deadline };
+                self.abort_on_close();
             }
             State::Closing { deadline: known } => *known = deadline.min(*known),
             State::Closed => {}
@@ -164,21 +172,44 @@ impl Producer {
         });
     }
 
-    fn report_end(&mut self) {
+    pub(crate) fn report_end(&mut self) {
         let closing = matches!(self.state, State::Closing { .. });
-        if closing && self.accumulator.oldest_unsettled().is_none() {
+        if closing && self.accumulator.oldest_unsettled().is_none() && !self.is_transaction_under_way() {
             self.state = State::Closed;
             self.events.push_back(ProducerEvent::Closed);
         }
     }
 
     /// Tells the owner what a change has brought about.
-    fn report(&mut self) {
-        if self.events.back() != Some(&ProducerEvent::Room) {
+    pub(crate) fn report(&mut self) {
+        self.follow_transaction();
+        if !matches!(self.events.back(), Some(ProducerEvent::Room)) {
             self.events.push_back(ProducerEvent::Room);
         }
         self.report_flushes();
         self.report_end();
+    }
+
+    pub(crate) fn producer_id(&self) -> Option<ProducerId> {
+        match &self.transactional {
+            Some(transactional) => transactional.producer(),
+            None => self.identity.known(),
+        }
+    }
+
+    fn identity_request(&mut self, now: Instant) -> Option<Outgoing> {
+        if self.transactional.is_some() {
+            return self.transaction_request(now);
+        }
+        if self.has_topics() { self.identity.poll_request(now, &mut self.ids) } else { None }
+    }
+
+    fn identity_timeout(&self) -> Option<Deadline> {
+        match &self.transactional {
+            Some(transactional) => transactional.poll_timeout(),
+            None if self.has_topics() => self.identity.poll_timeout(),
+            None => None,
+        }
     }
 
     /// True when there is a topic to produce to: before that no producer id is needed.
@@ -221,7 +252,7 @@ impl Producer {
 
     /// True while only a new producer id lets the producer go on: everything old is settled first.
     fn renewal(&mut self) -> bool {
-        if !self.queues.values().any(PartitionQueue::needs_new_id) {
+        if self.transactional.is_some() || !self.queues.values().any(PartitionQueue::needs_new_id) {
             return false;
         }
         if self.queues.values().all(PartitionQueue::is_drained) {
@@ -234,11 +265,12 @@ impl Producer {
     fn produce_request(&mut self, now: Instant) -> Option<Outgoing> {
         let renewing = self.renewal();
         let candidates = self.candidates();
+        let candidates = self.admitted(candidates);
         let metadata = Arc::clone(self.metadata.metadata());
         for partition in candidates.iter().filter(|known| !metadata.topics.contains_key(&known.topic)) {
             self.want_topic(now, &partition.topic);
         }
-        self.identity.known()?;
+        self.producer_id()?;
         let mut leaderless = false;
         let mut tried = BTreeSet::new();
         let leader_of =
@@ -260,11 +292,14 @@ impl Producer {
             let partitions: Vec<_> = batches.iter().map(|batch| batch.partition.clone()).collect();
             self.turn = partitions.last().cloned();
             self.in_flight.insert(request, InFlight { leader, partitions });
-            let (body, max_version) = request::build(batches, self.config.request_timeout, &metadata);
+            let transactional_id = self.config.transactional_id.clone();
+            let timeout = self.config.request_timeout;
+            let (body, max_version) = request::build(batches, transactional_id, timeout, &metadata);
             let mut outgoing =
                 Outgoing::new(request, Target::Broker(leader), body, self.config.request_timeout);
             outgoing.min_version = request::min_version(self.config.codec.compression());
             outgoing.max_version = max_version;
+            self.mark_transactional(&mut outgoing);
             return Some(outgoing);
         }
         if leaderless {
@@ -321,7 +356,7 @@ impl Producer {
         request: RequestId,
         renewing: bool,
     ) -> Option<Bytes> {
-        let id = self.identity.known()?;
+        let id = self.producer_id()?;
         let queue = self
             .queues
             .entry(partition.clone())
@@ -344,7 +379,9 @@ impl Producer {
             Err(error) => {
                 self.accumulator.recharge(held, 0);
                 let cause = ProduceFailure::Compression(error.to_string().into());
-                outcome.complete(Err(not_written(partition.clone(), cause)));
+                let error = not_written(partition.clone(), cause);
+                self.fail_transaction(&error);
+                outcome.complete(Err(error));
                 self.accumulator.settled(serial);
                 None
             }
@@ -406,7 +443,9 @@ impl Producer {
             self.accumulator.recharge(batch.builder.capacity(), 0);
             let partition = batch.outcome.partition().clone();
             let cause = ProduceFailure::DeliveryTimeout { timeout, last: Option::clone(&last) };
-            batch.outcome.complete(Err(not_written(partition, cause)));
+            let error = not_written(partition, cause);
+            self.fail_transaction(&error);
+            batch.outcome.complete(Err(error));
             self.accumulator.settled(batch.serial);
         }
     }
@@ -416,10 +455,18 @@ impl Producer {
         for queue in self.queues.values_mut() {
             queue.abandon(&self.accumulator);
         }
+        self.give_up_all_unsent(&ProduceFailure::Closed);
+        if let Some(transactional) = &mut self.transactional {
+            transactional.abandon();
+        }
+    }
+
+    /// Gives up what has never been sent.
+    pub(crate) fn give_up_all_unsent(&self, cause: &ProduceFailure) {
         for batch in self.accumulator.take_expired(None) {
             self.accumulator.recharge(batch.builder.capacity(), 0);
             let partition = batch.outcome.partition().clone();
-            batch.outcome.complete(Err(not_written(partition, ProduceFailure::Closed)));
+            batch.outcome.complete(Err(not_written(partition, cause.clone())));
             self.accumulator.settled(batch.serial);
         }
     }
@@ -438,6 +485,8 @@ impl Machine for Producer {
         } else if self.metadata.handle_response(now, id, &result, &mut self.random) {
             self.learn_topics();
             self.forget_topics(now);
+        } else if let Some(transactional) = &mut self.transactional {
+            transactional.handle_response(now, id, &result, &mut self.random);
         } else if let Some(known) = self.identity.handle_response(now, id, &result, &mut self.random) {
             self.queues.values_mut().for_each(|queue| queue.adopt(known));
         }
@@ -449,6 +498,9 @@ impl Machine for Producer {
         self.accumulator.handle_timeout(now);
         if self.accumulator.next_expiry().is_some_and(|at| at <= now) {
             self.expire(now);
+            self.report();
+        }
+        if self.expire_transaction(now) {
             self.report();
         }
         if let State::Closing { deadline } = self.state
@@ -469,9 +521,7 @@ impl Machine for Producer {
             return Some(request);
         }
         self.renewal();
-        if self.has_topics()
-            && let Some(request) = self.identity.poll_request(now, &mut self.ids)
-        {
+        if let Some(request) = self.identity_request(now) {
             return Some(request);
         }
         let request = self.produce_request(now);
@@ -479,12 +529,16 @@ impl Machine for Producer {
             // A queue without a batch counts too: a wait that a batch has left behind holds the next one back.
             let retries = self.queues.values().filter_map(PartitionQueue::retry_at);
             self.next_retry = retries.filter(|at| *at > now).min();
+            // Partitions may have been met that have to be added to the transaction.
+            return self.transaction_request(now);
         }
         request
     }
 
     fn poll_event(&mut self) -> Option<ProducerEvent> {
-        self.events.pop_front()
+        // The end of the producer is the last event of all.
+        let of_transaction = self.transactional.as_mut().and_then(Transactional::poll_event);
+        of_transaction.map(ProducerEvent::Transaction).or_else(|| self.events.pop_front())
     }
 
     fn poll_timeout(&self) -> Option<Deadline> {
@@ -496,7 +550,7 @@ impl Machine for Producer {
         let deadline = |at: Option<Instant>, why| at.map(|at| Deadline::new(at, why));
         Deadline::earliest([
             self.metadata.poll_timeout(),
-            if self.has_topics() { self.identity.poll_timeout() } else { None },
+            self.identity_timeout(),
             deadline(self.accumulator.next_linger(), "a batch has lingered"),
             deadline(self.accumulator.next_expiry(), "a delivery times out"),
             deadline(self.next_retry, "send a batch again"),

@@ -38,9 +38,10 @@ pub(crate) const fn min_version(compression: Compression) -> i16 {
     }
 }
 
-/// The request, and the newest version it may go in.
+/// The request, and the newest version it may go in. `transactional_id`: when the batches belong to a transaction.
 pub(crate) fn build(
     batches: Vec<BatchToSend>,
+    transactional_id: Option<ByteString>,
     timeout: Duration,
     metadata: &Metadata,
 ) -> (ProduceRequest, i16) {
@@ -57,6 +58,7 @@ pub(crate) fn build(
         ..Default::default()
     });
     let request = ProduceRequest {
+        transactional_id,
         acks: ALL,
         timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
         topic_data: topic_data.collect(),

@@ -83,5 +83,10 @@ impl SentBatch {
 }
 
 fn stamp(id: ProducerId, base_sequence: i32) -> ProducerStamp {
-    ProducerStamp { producer_id: id.id, producer_epoch: id.epoch, base_sequence, transactional: false }
+    ProducerStamp {
+        producer_id: id.id,
+        producer_epoch: id.epoch,
+        base_sequence,
+        transactional: id.is_transactional,
+    }
 }

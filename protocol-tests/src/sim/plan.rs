@@ -184,6 +184,7 @@ impl Plan {
                 request_timeout,
             },
             seed: random.u64(..),
+            ..ProducerConfig::default()
         }
     }
 

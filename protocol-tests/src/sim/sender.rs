@@ -193,7 +193,7 @@ impl Sender {
 
     fn hear(&mut self, timeline: &mut Timeline, event: ProducerEvent) {
         match event {
-            ProducerEvent::Room => {}
+            ProducerEvent::Room | ProducerEvent::Transaction(_) => {}
             ProducerEvent::Closed => {
                 timeline.note(format_args!("s{} is closed", self.seat));
                 self.closed = true;

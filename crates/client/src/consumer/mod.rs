@@ -10,9 +10,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use milena_cluster::{TopicPartition, later};
 use milena_connection::{Driven, Network, drive, now};
 use milena_consumer_group::{
-    ChosenProtocol, CommitError, CommitMode, Consumer as Machine, NotAssigned, OffsetAndMetadata, Position,
-    SeekTo,
+    ChosenProtocol, CommitError, CommitMode, Consumer as Machine, GroupMembership, NotAssigned,
+    OffsetAndMetadata, Position, SeekTo,
 };
+use milena_producer::GroupMetadata;
 use tokio::sync::Notify;
 
 use crate::{CloseError, ConsumeError};
@@ -275,6 +276,15 @@ impl Consumer {
     #[must_use]
     pub fn group_protocol(&self) -> Option<ChosenProtocol> {
         self.signals().protocol()
+    }
+
+    /// Who this consumer is to its group, which a transaction sends along with offsets (KIP-447). `None` without a
+    /// group, and while a subscribed consumer is not a member of it.
+    #[must_use]
+    pub fn group_metadata(&self) -> Option<GroupMetadata> {
+        let GroupMembership { group_id, member_id, generation_or_epoch, group_instance_id } =
+            self.driven().look().group_membership()?;
+        Some(GroupMetadata { group_id, member_id, generation_or_epoch, group_instance_id })
     }
 
     /// Why each partition is, or is not, being read: a line each.

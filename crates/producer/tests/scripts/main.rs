@@ -10,3 +10,7 @@ mod lifecycle;
 mod memory;
 mod retries;
 mod script;
+mod transaction_ends;
+mod transaction_offsets;
+mod transactions;
+mod txn;

@@ -1,6 +1,7 @@
 //! A producer, a clock, and a cluster that answers as the script says.
 //!
-//! Requests for metadata and producer ids are answered at once; Produce requests are kept for the script to answer.
+//! Requests for metadata, and those of an idempotent producer for its id, are answered at once; all others are kept for the
+//! script to answer.
 
 use std::{
     collections::VecDeque,
@@ -42,6 +43,8 @@ pub(crate) struct Script {
     start: Instant,
     at: u64,
     produced: VecDeque<Produced>,
+    /// Requests to and for coordinators.
+    pub(crate) asked: VecDeque<Outgoing>,
     /// The request for a producer id that was not answered.
     id_request: Option<RequestId>,
 }
@@ -52,6 +55,9 @@ pub(crate) struct Produced {
     pub(crate) id: RequestId,
     pub(crate) broker: i32,
     pub(crate) batches: Vec<Sent>,
+    /// The oldest and the newest version it may go in.
+    pub(crate) versions: (i16, i16),
+    pub(crate) transactional_id: Option<ByteString>,
 }
 
 /// A batch as it went out.
@@ -59,6 +65,8 @@ pub(crate) struct Produced {
 pub(crate) struct Sent {
     pub(crate) partition: i32,
     pub(crate) producer_id: i64,
+    pub(crate) epoch: i16,
+    pub(crate) transactional: bool,
     pub(crate) base_sequence: i32,
     pub(crate) count: i32,
     pub(crate) bytes: Bytes,
@@ -120,6 +128,7 @@ impl Script {
             start: Instant::now(),
             at: 0,
             produced: VecDeque::new(),
+            asked: VecDeque::new(),
             id_request: None,
         }
     }
@@ -165,14 +174,14 @@ impl Script {
     fn receive(&mut self, outgoing: Outgoing) {
         let now = self.now();
         let answer: Response = match outgoing.request {
-            Request::Metadata(request) => {
+            Request::Metadata(ref request) => {
                 self.metadata_asked += 1;
                 let mut answer = self.metadata();
-                let asked = request.topics.unwrap_or_default();
+                let asked = request.topics.clone().unwrap_or_default();
                 answer.topics.retain(|topic| asked.iter().any(|asked| asked.name == topic.name));
                 answer.into()
             }
-            Request::InitProducerId(_) => {
+            Request::InitProducerId(ref request) if request.transactional_id.is_none() => {
                 self.ids_asked += 1;
                 if !self.grants_ids {
                     self.id_request = Some(outgoing.id);
@@ -180,14 +189,20 @@ impl Script {
                 }
                 InitProducerIdResponse { producer_id: 999 + self.ids_asked, ..Default::default() }.into()
             }
-            Request::Produce(request) => {
+            Request::Produce(ref request) => {
                 let Target::Broker(BrokerId(broker)) = outgoing.target else {
                     panic!("{:?}", outgoing.target)
                 };
-                let batches = batches(&request);
-                return self.produced.push_back(Produced { id: outgoing.id, broker, batches });
+                let produced = Produced {
+                    id: outgoing.id,
+                    broker,
+                    batches: batches(request),
+                    versions: (outgoing.min_version, outgoing.max_version),
+                    transactional_id: request.transactional_id.clone(),
+                };
+                return self.produced.push_back(produced);
             }
-            other => panic!("{other:?}"),
+            _ => return self.asked.push_back(outgoing),
         };
         self.producer.handle_response(now, outgoing.id, Ok(answer));
     }
@@ -337,6 +352,8 @@ fn batches(request: &ProduceRequest) -> Vec<Sent> {
             sent.push(Sent {
                 partition: data.index,
                 producer_id: header.producer_id,
+                epoch: header.producer_epoch,
+                transactional: header.attributes.is_transactional(),
                 base_sequence: header.base_sequence,
                 count: header.record_count,
                 bytes,
