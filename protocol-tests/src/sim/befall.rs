@@ -13,6 +13,9 @@ use super::{
     world::World,
 };
 
+/// After how long, in µs, it is looked again whether a member has left.
+const STILL_LEAVING: u64 = 500_000;
+
 impl World {
     /// The time of a fault has come.
     pub(super) fn befall(&mut self, number: usize) {
@@ -115,6 +118,10 @@ impl World {
         let Some(sits) = self.seats.get_mut(seat) else { return };
         if let Some(Actor::Member(member)) = &mut sits.actor {
             if !member.closed {
+                if member.is_leaving() {
+                    let at = self.timeline.micros() + STILL_LEAVING;
+                    self.timeline.schedule(at, Event::Start { seat });
+                }
                 return;
             }
             self.violations.append(&mut member.violations);

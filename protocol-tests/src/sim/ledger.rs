@@ -83,6 +83,8 @@ pub struct Ledger {
     places: BTreeMap<Place, Partition>,
     /// Members that stand still: they can't know.
     asleep: BTreeSet<Who>,
+    /// Until when members can't know because the group does not answer them.
+    waiting: BTreeMap<Who, u64>,
     breaches: Vec<Breach>,
     suspicions: Vec<(Range<i64>, Breach)>,
     /// Records that were handled once more.
@@ -118,7 +120,8 @@ impl Ledger {
         let partition = self.places.entry(place).or_default();
         for (owner, ownership) in &partition.owners {
             // Whoever gives it up hands out nothing, and the group refuses what it commits too late.
-            if *owner != who && !ownership.revoking && !self.asleep.contains(owner) {
+            let waits = self.waiting.get(owner).is_some_and(|until| *until > at);
+            if *owner != who && !ownership.revoking && !self.asleep.contains(owner) && !waits {
                 self.breaches.push(Breach::TwoOwners { place, owner: *owner, other: who, at });
             }
         }
@@ -148,8 +151,15 @@ impl Ledger {
         }
     }
 
+    /// A member that keeps partitions through a round of the classic protocol has asked to join, which takes as long as
+    /// the others need: until then, in µs since the start, it can't know that the group has gone on without it.
+    pub fn waits_for_group(&mut self, who: Who, until: u64) {
+        self.waiting.insert(who, until);
+    }
+
     /// A member is gone.
     pub fn died(&mut self, who: Who) {
+        self.waiting.remove(&who);
         self.asleep.remove(&who);
         for partition in self.places.values_mut() {
             partition.owners.remove(&who);
@@ -167,7 +177,8 @@ impl Ledger {
         let Some(ownership) = partition.owners.get_mut(&who).filter(|ownership| !ownership.revoking) else {
             return self.breaches.push(Breach::HandedOutUnowned(place, who, offset, at));
         };
-        if latest != Some(who) {
+        let waits = self.waiting.get(&who).is_some_and(|until| *until > at);
+        if latest != Some(who) && !waits {
             self.breaches.push(Breach::HandedOutLate(place, who, offset, at));
         }
         let due = match ownership.next {
@@ -417,10 +428,10 @@ mod tests {
         ahead.committed(6, PLACE, 2);
         ahead.handled(PLACE, 1);
         assert_eq!(breaches(&ahead, &[0, 1], 2), [Breach::CommittedAhead(PLACE, 1, 6)]);
-        assert_eq!(breaches(&ahead, &[0], 1), [
-            Breach::Corrupted(PLACE, 1),
-            Breach::CommittedBeyond(PLACE, 2)
-        ]);
+        assert_eq!(
+            breaches(&ahead, &[0], 1),
+            [Breach::Corrupted(PLACE, 1), Breach::CommittedBeyond(PLACE, 2)]
+        );
         let mut lie = ledger(0..0);
         lie.told_committed(ANNA, PLACE, 1);
         assert_eq!(breaches(&lie, &[], 0), [Breach::CommitLie(PLACE, ANNA, 1)]);

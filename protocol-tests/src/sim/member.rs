@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use milena_cluster::{Deadline, Failure, Machine, Outgoing, RequestId, TopicPartition};
 use milena_consumer_group::{CommitId, CommitMode, Consumer, ConsumerConfig, Event, Position};
-use milena_protocol::messages::Response;
+use milena_protocol::{ApiKey, messages::Response};
 
 use super::{
     bug::Bug,
@@ -36,6 +36,10 @@ pub(super) struct Member {
     /// Until when the batch under way, or the next one, takes.
     busy_until: u64,
     commits: BTreeMap<CommitId, BTreeMap<TopicPartition, Position>>,
+    /// Requests to join that are not answered.
+    joins: BTreeSet<RequestId>,
+    /// In µs.
+    session_timeout: u64,
     /// When what could not be committed is committed once more.
     commits_again_at: Option<u64>,
     closing: bool,
@@ -75,6 +79,7 @@ impl Member {
         mut random: fastrand::Rng,
     ) -> Result<Self, String> {
         let now = timeline.now();
+        let session_timeout = u64::try_from(config.session_timeout.as_micros()).unwrap_or(u64::MAX);
         let mut machine = Consumer::new(now, config).map_err(|error| error.to_string())?;
         plant(&mut machine, bug);
         let topics = TOPICS.iter().map(|(name, _)| (*name).into());
@@ -98,6 +103,8 @@ impl Member {
             gives_up_at: None,
             busy_until: 0,
             commits: BTreeMap::new(),
+            joins: BTreeSet::new(),
+            session_timeout,
             commits_again_at: None,
             closing: false,
             closed: false,
@@ -124,7 +131,25 @@ impl Member {
         self.machine.close(timeline.now());
     }
 
-    pub(super) fn answer(&mut self, timeline: &Timeline, id: RequestId, result: Result<Response, Failure>) {
+    pub(super) const fn is_leaving(&self) -> bool {
+        self.closing
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        timeline: &Timeline,
+        ledger: &mut Ledger,
+        id: RequestId,
+        result: Result<Response, Failure>,
+    ) {
+        match &result {
+            Ok(Response::SyncGroup(_)) => ledger.waits_for_group(self.who, 0),
+            _ if self.joins.remove(&id) => {
+                let session = self.session_timeout;
+                ledger.waits_for_group(self.who, timeline.micros() + session);
+            }
+            _ => {}
+        }
         self.machine.handle_response(timeline.now(), id, result);
     }
 
@@ -144,6 +169,10 @@ impl Member {
         for _ in 0..MOST_TURNS {
             let mut is_quiet = !self.act(timeline, ledger);
             while let Some(outgoing) = self.machine.poll_request(now) {
+                if outgoing.api() == ApiKey::JoinGroup {
+                    self.joins.insert(outgoing.id);
+                    ledger.waits_for_group(self.who, u64::MAX);
+                }
                 requests.push(outgoing);
                 if requests.len() > 1_000 {
                     self.misbehaves(format!("{} never stops sending", self.who));
@@ -318,6 +347,9 @@ impl Member {
                     }
                     self.owned.remove(&partition);
                     self.handled.remove(&partition);
+                    if let Doing::Handling { next, .. } = &mut self.doing {
+                        next.retain(|(known, _)| *known != partition);
+                    }
                 }
             }
             Event::Committed { id, result } => self.told(timeline, ledger, id, result.is_ok()),

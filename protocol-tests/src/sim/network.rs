@@ -126,7 +126,8 @@ impl Network {
             Target::Broker(broker) => (seat, BrokerId(broker.0), false),
             Target::Coordinator(broker) => (seat, BrokerId(broker.0), true),
             Target::AnyBroker => {
-                let connected = self.current.keys().filter(|(of, _, as_coordinator)| *of == seat && !as_coordinator);
+                let connected =
+                    self.current.keys().filter(|(of, _, as_coordinator)| *of == seat && !as_coordinator);
                 let connected: Vec<_> = connected.map(|(_, broker, _)| *broker).collect();
                 let known = if connected.is_empty() { cluster.brokers().collect() } else { connected };
                 let at = self.weather.choice(seat, known.len());

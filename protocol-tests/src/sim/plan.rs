@@ -4,9 +4,7 @@
 use std::{collections::BTreeMap, ops::Range, time::Duration};
 
 use milena_cluster::{Backoff, MetadataConfig, TopicPartition};
-use milena_consumer_group::{
-    Assignor, AutoOffsetReset, ConsumerConfig, GroupProtocol, IsolationLevel,
-};
+use milena_consumer_group::{Assignor, AutoOffsetReset, ConsumerConfig, GroupProtocol, IsolationLevel};
 use milena_embedded_broker::core::ClusterConfig;
 use milena_producer::ProducerConfig;
 use milena_protocol::{
@@ -224,9 +222,9 @@ fn backoff(random: &mut fastrand::Rng) -> Backoff {
 
 /// Every partition of the run.
 pub(super) fn places() -> impl Iterator<Item = Place> {
-    (0..).zip(TOPICS).flat_map(|(topic, (_, partitions))| {
-        (0..partitions).map(move |partition| Place { topic, partition })
-    })
+    (0..)
+        .zip(TOPICS)
+        .flat_map(|(topic, (_, partitions))| (0..partitions).map(move |partition| Place { topic, partition }))
 }
 
 /// The topic of a place.

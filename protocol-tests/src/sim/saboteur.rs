@@ -43,11 +43,13 @@ pub enum WireBug {
     KeepsProducerId,
     /// One answer in a hundred is never heard.
     MissesAnswers,
+    /// The memory of a batch is used for the next one before it is settled: sent again it has other records.
+    RecyclesBuffers,
 }
 
 impl WireBug {
     /// Every bug that can be planted.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::DropsBatch,
         Self::RetriesWithNewSequence,
         Self::RetriesWithoutIdentity,
@@ -59,6 +61,7 @@ impl WireBug {
         Self::CountsOffsetsFromOne,
         Self::KeepsProducerId,
         Self::MissesAnswers,
+        Self::RecyclesBuffers,
     ];
 }
 
@@ -78,6 +81,8 @@ pub(super) struct Saboteur {
     /// Partitions whose batches were left out of a request.
     dropped: BTreeMap<RequestId, TopicProduceResponse>,
     first_id: Option<(i64, i16)>,
+    /// The batch of each partition that was last sent for the first time.
+    latest: BTreeMap<Partition, Bytes>,
 }
 
 impl Saboteur {
@@ -91,6 +96,7 @@ impl Saboteur {
             next: BTreeMap::new(),
             dropped: BTreeMap::new(),
             first_id: None,
+            latest: BTreeMap::new(),
         }
     }
 
@@ -121,7 +127,10 @@ impl Saboteur {
                     }
                 });
             }
-            WireBug::RetriesWithNewSequence | WireBug::RetriesWithoutIdentity | WireBug::KeepsProducerId => {
+            WireBug::RetriesWithNewSequence
+            | WireBug::RetriesWithoutIdentity
+            | WireBug::KeepsProducerId
+            | WireBug::RecyclesBuffers => {
                 each_topic(request, |(name, id), partitions| {
                     for data in partitions {
                         let partition = (name.clone(), id, data.index);
@@ -133,7 +142,7 @@ impl Saboteur {
         }
     }
 
-    fn restamped(&mut self, bug: WireBug, partition: Partition, bytes: Bytes) -> Bytes {
+    fn restamped(&mut self, bug: WireBug, partition: Partition, mut bytes: Bytes) -> Bytes {
         let Some(Ok(batch)) = Batches::new(bytes.clone()).next() else { return bytes };
         let header = *batch.header();
         let key = (partition.clone(), header.producer_id, header.base_sequence);
@@ -146,6 +155,10 @@ impl Saboteur {
         };
         match bug {
             WireBug::RetriesWithoutIdentity if again => stamp = ProducerStamp::NONE,
+            WireBug::RecyclesBuffers if again => {
+                bytes = self.latest.get(&partition).cloned().unwrap_or(bytes);
+            }
+            WireBug::RecyclesBuffers => _ = self.latest.insert(partition, bytes.clone()),
             WireBug::RetriesWithNewSequence => {
                 let next = self.next.entry((partition, header.producer_id)).or_default();
                 stamp.base_sequence = *next;

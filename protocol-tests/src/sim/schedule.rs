@@ -90,8 +90,7 @@ const IN_STORMS: [Kind; 9] = [
     Kind::Meet,
 ];
 /// What befalls processes, and takes long.
-const ANY_TIME: [Kind; 6] =
-    [Kind::Crash, Kind::Pause, Kind::Busy, Kind::Leave, Kind::Isolate, Kind::Stop];
+const ANY_TIME: [Kind; 6] = [Kind::Crash, Kind::Pause, Kind::Busy, Kind::Leave, Kind::Isolate, Kind::Stop];
 
 const SECOND: u64 = 1_000_000;
 

@@ -31,10 +31,16 @@ pub(super) struct Seat {
 }
 
 impl Actor {
-    fn answer(&mut self, timeline: &Timeline, id: RequestId, result: Result<Response, Failure>) {
+    fn answer(
+        &mut self,
+        timeline: &Timeline,
+        ledger: &mut Ledger,
+        id: RequestId,
+        result: Result<Response, Failure>,
+    ) {
         match self {
             Self::Sender(sender) => sender.answer(timeline, id, result),
-            Self::Member(member) => member.answer(timeline, id, result),
+            Self::Member(member) => member.answer(timeline, ledger, id, result),
         }
     }
 
@@ -158,7 +164,7 @@ impl Seat {
             return Vec::new();
         }
         let Some(actor) = &mut self.actor else { return Vec::new() };
-        actor.answer(timeline, id, result);
+        actor.answer(timeline, ledger, id, result);
         // Whoever drives a machine may have several answers for it before the next turn.
         if self.random.u8(..4) == 0 {
             self.deadline = Some((timeline.micros(), "the machine is drained"));

@@ -8,8 +8,8 @@ use std::{
 use milena_embedded_broker::core::{Cluster, Output};
 
 use super::{
-    ledger::Ledger,
     history::Violation,
+    ledger::Ledger,
     network::{Answered, Network},
     plan::{GROUP, HEAL, Plan, TOPICS, places, topic_of},
     report::{Options, Report},
@@ -127,8 +127,12 @@ impl World {
 
     fn schedule(&mut self) {
         for seat in self.plan.sender_seats() {
-            match Sender::new(seat, Plan::producer_config(&mut self.random), self.options.bug, self.random.fork())
-            {
+            match Sender::new(
+                seat,
+                Plan::producer_config(&mut self.random),
+                self.options.bug,
+                self.random.fork(),
+            ) {
                 Ok(sender) => self.sit_down(seat, Actor::Sender(Box::new(sender))),
                 Err(error) => self.violations.push(Violation::Misbehaved(error.to_string())),
             }

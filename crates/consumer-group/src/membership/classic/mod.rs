@@ -29,6 +29,7 @@ use super::{
 use crate::{
     Assignor, ConsumerError,
     assignors::{Members, PartitionCounts},
+    planted_bug::PlantedBug,
     retry::Retry,
     shared::{Answer, Asked, Shared},
 };
@@ -470,6 +471,7 @@ impl ClassicMember {
             }
             State::Joining(Some(_)) | State::Out | State::Silent | State::Leaving(_) => false,
         };
+        let in_group = in_group && !shared.planted.has(PlantedBug::IgnoresSessionEnd);
         in_group.then(|| self.last_success + shared.config.session_timeout)
     }
 
