@@ -4,6 +4,7 @@
 //! false whatever is asked, and the compiler drops what depends on it.
 
 /// A bug to plant.
+#[cfg_attr(not(feature = "planted-bugs"), expect(unreachable_pub, reason = "public with the feature"))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PlantedBug {
     /// Positions are committed that the application has not got to: where fetching stands.
