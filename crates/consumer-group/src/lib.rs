@@ -24,6 +24,7 @@ mod event;
 mod fetcher;
 mod membership;
 mod offsets;
+mod planted_bug;
 mod retry;
 mod shared;
 #[cfg(test)]
@@ -38,3 +39,5 @@ pub use event::Event;
 pub use fetcher::{PartitionRecords, RecordIter};
 pub use membership::{ChosenProtocol, GroupMembership};
 pub use offsets::{CommitId, CommitMode, OffsetAndMetadata, QueryId};
+#[cfg(feature = "planted-bugs")]
+pub use planted_bug::PlantedBug;

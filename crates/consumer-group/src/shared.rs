@@ -8,7 +8,7 @@ use milena_cluster::{
 };
 use milena_protocol::{messages::Request, wire::ByteString};
 
-use crate::{ConsumerConfig, ConsumerError, Event, retry::Retry};
+use crate::{ConsumerConfig, ConsumerError, Event, planted_bug::Planted, retry::Retry};
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -23,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) events: VecDeque<Event>,
     /// Something fatal has happened: the consumer does nothing any more.
     pub(crate) has_failed: bool,
+    pub(crate) planted: Planted,
 }
 
 impl Shared {
@@ -44,6 +45,7 @@ impl Shared {
             coordinator,
             events: VecDeque::new(),
             has_failed: false,
+            planted: Planted::default(),
             config,
         }
     }

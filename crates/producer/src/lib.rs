@@ -17,6 +17,7 @@ mod identity;
 mod outcome;
 mod partition_queue;
 mod partitioner;
+mod planted_bug;
 mod producer;
 mod request;
 mod sent_batch;
@@ -33,6 +34,8 @@ pub use error::{Certainty, EnqueueError, ProduceError, ProduceFailure};
 pub use group_offsets::{GroupMetadata, GroupOffset, OffsetsId};
 pub use outcome::{Delivery, RecordMetadata};
 pub use partitioner::{murmur2, partition_for_key};
+#[cfg(feature = "planted-bugs")]
+pub use planted_bug::PlantedBug;
 pub use producer::{FlushId, Producer, ProducerEvent};
 pub use transaction_error::{FatalCause, FatalTransaction, Remedy, TransactionError, TransactionFailure};
 pub use transactional::TransactionEvent;

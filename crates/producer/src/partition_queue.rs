@@ -31,6 +31,7 @@ use crate::{
     accumulator::Accumulator,
     identity::ProducerId,
     outcome::Written,
+    planted_bug::{Planted, PlantedBug},
     sent_batch::{Doubt, SentBatch, Unsent},
 };
 
@@ -60,6 +61,7 @@ pub(crate) struct Aftermath {
 #[derive(Debug)]
 pub(crate) struct PartitionQueue {
     partition: TopicPartition,
+    planted: Planted,
     /// The topic that `is_known` and `last_offset` are about.
     topic_id: Uuid,
     /// Whose numbers the batches have.
@@ -97,9 +99,10 @@ enum Trouble {
 }
 
 impl PartitionQueue {
-    pub(crate) fn new(partition: TopicPartition, id: ProducerId) -> Self {
+    pub(crate) fn new(partition: TopicPartition, id: ProducerId, planted: Planted) -> Self {
         Self {
             partition,
+            planted,
             topic_id: Uuid::ZERO,
             id,
             next_sequence: 0,
@@ -176,7 +179,11 @@ impl PartitionQueue {
             return None;
         }
         let uncertain = matches!(self.trouble, Trouble::Uncertain);
-        let first = self.batches.front_mut()?;
+        let first = if self.planted.has(PlantedBug::ReordersOnRetry) {
+            self.batches.back_mut()?
+        } else {
+            self.batches.front_mut()?
+        };
         // Under a lost id only what may have been written is worth asking about.
         if uncertain && first.doubt == Doubt::None {
             return None;
@@ -235,6 +242,11 @@ impl PartitionQueue {
             // Mid-transaction no other id helps.
             Verdict::ProducerStateLost | Verdict::Fenced if self.id.is_transactional => {
                 self.give_up(index, refused(), accumulator);
+            }
+            Verdict::ProducerStateLost if self.planted.has(PlantedBug::ForgetsProducerState) => {
+                self.trouble = Trouble::Uncertain;
+                self.batches.iter_mut().for_each(|batch| batch.doubt = Doubt::None);
+                self.retry(now, index, Doubt::None, pace, accumulator);
             }
             Verdict::ProducerStateLost if answer.log_start_offset < 0 => {
                 self.note(answer.code.to_string());
@@ -585,7 +597,7 @@ mod tests {
     impl Numbered {
         #[expect(clippy::disallowed_methods, reason = "a script needs some instant to start at")]
         fn from(next_sequence: i32) -> Self {
-            let mut queue = PartitionQueue::new(TopicPartition::new("letters", 0), ID);
+            let mut queue = PartitionQueue::new(TopicPartition::new("letters", 0), ID, Planted::default());
             queue.next_sequence = next_sequence;
             queue.is_known = true;
             Self {

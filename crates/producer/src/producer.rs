@@ -18,6 +18,7 @@ use crate::{
     accumulator::{Accumulator, OpenBatch},
     identity::{Identity, ProducerId},
     partition_queue::{Aftermath, Pace, PartitionQueue},
+    planted_bug::{Planted, PlantedBug},
     request::{self, BatchToSend},
     sent_batch::Unsent,
     transactional::{TransactionEvent, Transactional},
@@ -67,6 +68,7 @@ pub struct Producer {
     turn: Option<TopicPartition>,
     /// The earliest moment at which a batch may be sent again.
     next_retry: Option<Instant>,
+    planted: Planted,
 }
 
 #[derive(Debug)]
@@ -108,8 +110,18 @@ impl Producer {
             state: State::Running,
             turn: None,
             next_retry: None,
+            planted: Planted::default(),
             config,
         })
+    }
+
+    /// Plants a bug, before anything is sent.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: PlantedBug) {
+        self.planted = Planted::new(bug);
+        if let Some(transactional) = &mut self.transactional {
+            transactional.planted = self.planted;
+        }
     }
 
     /// Where records are put. Whoever enqueues wakes the driver when the accumulator says so.
@@ -255,7 +267,9 @@ impl Producer {
         if self.transactional.is_some() || !self.queues.values().any(PartitionQueue::needs_new_id) {
             return false;
         }
-        if self.queues.values().all(PartitionQueue::is_drained) {
+        if self.queues.values().all(PartitionQueue::is_drained)
+            || self.planted.has(PlantedBug::RenewsInFlight)
+        {
             self.identity.renew();
         }
         true
@@ -357,10 +371,11 @@ impl Producer {
         renewing: bool,
     ) -> Option<Bytes> {
         let id = self.producer_id()?;
+        let planted = self.planted;
         let queue = self
             .queues
             .entry(partition.clone())
-            .or_insert_with(|| PartitionQueue::new(partition.clone(), id));
+            .or_insert_with(|| PartitionQueue::new(partition.clone(), id, planted));
         queue.meet_topic(self.metadata.metadata().topic_id(&partition.topic));
         if queue.has_waiting() {
             return queue.resend(now, leader, request);

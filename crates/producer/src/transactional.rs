@@ -28,6 +28,7 @@ use crate::{
     ProducerConfig,
     group_offsets::{GroupMetadata, GroupOffset, OffsetsId, PendingOffsets},
     identity::ProducerId,
+    planted_bug::{Planted, PlantedBug},
     transaction::{Initialization, Traffic, Transaction},
     transaction_error::{FatalCause, FatalTransaction, TransactionError, TransactionFailure},
     transaction_requests::{self as requests, Version},
@@ -73,6 +74,7 @@ pub(crate) struct Transactional {
     /// After the end of the transaction another epoch is needed.
     pub(super) renew: bool,
     next_offsets: u64,
+    pub(super) planted: Planted,
     pub(super) events: VecDeque<TransactionEvent>,
 }
 
@@ -155,6 +157,7 @@ impl Transactional {
             last_failure: None,
             renew: false,
             next_offsets: 0,
+            planted: Planted::default(),
             events: VecDeque::new(),
         }
     }
@@ -497,7 +500,14 @@ impl Transactional {
         }
         let had_traffic = self.state.traffic() == Traffic::Flows;
         let end_timeout = self.settings.end_timeout;
-        if let Some(error) = self.state.expire(now, end_timeout, self.last_failure.as_ref()) {
+        let mut expired = self.state.expire(now, end_timeout, self.last_failure.as_ref());
+        if self.planted.has(PlantedBug::AbortsUnknownCommit)
+            && matches!(self.state, Transaction::CommitUnknown(_))
+        {
+            self.state = Transaction::Abortable(TransactionFailure::TimedOut);
+            expired = Some(self.state.refusal());
+        }
+        if let Some(error) = expired {
             self.events.push_back(TransactionEvent::Ended(Err(error)));
         }
         if had_traffic && self.state.traffic() != Traffic::Flows {

@@ -7,6 +7,8 @@ use std::{
     fmt,
 };
 
+use super::ledger::Breach;
+
 /// Names a record: who sent it, and the how-manieth of theirs it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordId {
@@ -98,6 +100,8 @@ pub enum Violation {
     Unknown(RecordId, Place),
     /// Nothing was ever told of it.
     Unsettled(Sent),
+    /// A promise to the group.
+    Group(Breach),
     /// Something that the run saw and that must not be.
     Misbehaved(String),
 }
@@ -106,6 +110,7 @@ impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Misbehaved(what) => f.write_str(what),
+            Self::Group(breach) => breach.fmt(f),
             other => fmt::Debug::fmt(other, f),
         }
     }

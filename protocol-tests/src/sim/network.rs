@@ -1,8 +1,8 @@
-//! The network between producers and brokers: connections that keep their order, delay, break and lie.
+//! The network between clients and brokers: connections that keep their order, delay and break.
 //!
 //! It does what `milena-connection` does, without sockets: versions are asked for on connecting, requests are
-//! pipelined, the oldest one that waits too long ends the connection. What it tells a machine is true: `NotSent` only
-//! for a request of which no broker will ever see a byte.
+//! pipelined, the oldest one that waits too long ends the connection, and a coordinator is spoken to over a connection
+//! of its own. What it tells a machine is true: `NotSent` only for a request of which no broker will ever see a byte.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -10,20 +10,24 @@ use bytes::Bytes;
 use milena_cluster::{Failure, FailureKind, Outgoing, RequestId, Target, shape};
 use milena_embedded_broker::core::{BrokerId, Cluster, ConnectionId};
 use milena_protocol::{
-    ApiKey, ErrorCode,
+    ApiKey,
     frame::{LENGTH_PREFIX, correlation_id, decode_response, encode_request, frame_len},
     messages::{ApiVersionsRequest, Request, Response},
 };
 
 use super::{
-    plan::NetworkPlan,
+    schedule::What,
+    tamper,
     timeline::{Event, Timeline},
+    weather::Weather,
     wiretap,
 };
 
 /// The version every broker of the simulation answers ApiVersions in.
 const API_VERSIONS: i16 = 3;
 const LARGEST_FRAME: usize = 1 << 20;
+/// How long a client waits for the answer to ApiVersions, in µs.
+const CONNECT_TIMEOUT: u64 = 1_000_000;
 
 /// An answer to a machine.
 pub(super) type Answered = (usize, RequestId, Result<Response, Failure>);
@@ -31,23 +35,26 @@ pub(super) type Answered = (usize, RequestId, Result<Response, Failure>);
 #[derive(Debug)]
 pub(super) struct Network {
     connections: BTreeMap<ConnectionId, Connection>,
-    current: BTreeMap<(usize, BrokerId), ConnectionId>,
+    current: BTreeMap<Line, ConnectionId>,
     /// Connections that carry nothing to the broker any more.
     severed: BTreeSet<ConnectionId>,
     made: u64,
     lives: BTreeMap<BrokerId, u32>,
-    plan: NetworkPlan,
-    healed: bool,
-    random: fastrand::Rng,
+    pub(super) weather: Weather,
+    /// Where records were changed already: twice in a row would be taken for a damaged log.
+    corrupted: BTreeSet<tamper::Spot>,
     pub(super) counts: Counts,
 }
+
+/// From whom to whom, and whether as to a coordinator.
+type Line = (usize, BrokerId, bool);
 
 /// What the network has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Requests that were sent.
     pub requests: u64,
-    /// Connections that broke, messages that were held up, replies that were altered.
+    /// What was broken, held up, altered, stopped or moved.
     pub faults: u64,
     /// Requests that reached a broker after the client had given up on them.
     pub late: u64,
@@ -55,8 +62,9 @@ pub struct Counts {
 
 #[derive(Debug)]
 struct Connection {
-    producer: usize,
+    seat: usize,
     broker: BrokerId,
+    line: Line,
     versions: Option<BTreeMap<ApiKey, (i16, i16)>>,
     /// Requests that wait for the versions.
     queued: Vec<Outgoing>,
@@ -77,23 +85,17 @@ struct Outstanding {
 }
 
 impl Network {
-    pub(super) fn new(plan: NetworkPlan, random: fastrand::Rng) -> Self {
+    pub(super) fn new(weather: Weather) -> Self {
         Self {
             connections: BTreeMap::new(),
             current: BTreeMap::new(),
             severed: BTreeSet::new(),
             made: 0,
             lives: BTreeMap::new(),
-            plan,
-            healed: false,
-            random,
+            weather,
+            corrupted: BTreeSet::new(),
             counts: Counts::default(),
         }
-    }
-
-    /// From here on nothing breaks. What is broken already stays so.
-    pub(super) fn heal(&mut self) {
-        self.healed = true;
     }
 
     /// Sends a request, or answers it with a failure by and by.
@@ -101,51 +103,51 @@ impl Network {
         &mut self,
         timeline: &mut Timeline,
         cluster: &Cluster,
-        producer: usize,
+        (seat, life): (usize, u32),
         outgoing: Outgoing,
     ) {
-        let broker = self.target(cluster, producer, outgoing.target);
-        let current = self.current.get(&(producer, broker)).copied();
-        let Some(id) = current.or_else(|| self.connect(timeline, cluster, producer, broker)) else {
-            timeline.note(format_args!("p{producer} can't connect to {broker}"));
+        let line = self.line(cluster, seat, outgoing.target);
+        let current = self.current.get(&line).copied();
+        let Some(id) = current.or_else(|| self.connect(timeline, cluster, line)) else {
+            let broker = line.1;
+            timeline.note(format_args!("s{seat} can't connect to {broker}"));
             let failure = Failure::new(FailureKind::NotSent, format!("broker {broker} refuses connections"));
-            let at = timeline.micros() + self.latency();
-            return timeline.schedule(at, Event::Unsent { producer, id: outgoing.id, failure });
+            let at = timeline.micros() + self.weather.latency(seat);
+            return timeline.schedule(at, Event::Unsent { seat, life, id: outgoing.id, failure });
         };
         match self.connections.get_mut(&id) {
             Some(connection) if connection.versions.is_none() => connection.queued.push(outgoing),
-            _ => self.write(timeline, id, outgoing),
+            _ => self.write(timeline, id, life, outgoing),
         }
     }
 
-    fn target(&mut self, cluster: &Cluster, producer: usize, target: Target) -> BrokerId {
+    fn line(&mut self, cluster: &Cluster, seat: usize, target: Target) -> Line {
         match target {
-            Target::Broker(broker) | Target::Coordinator(broker) => BrokerId(broker.0),
+            Target::Broker(broker) => (seat, BrokerId(broker.0), false),
+            Target::Coordinator(broker) => (seat, BrokerId(broker.0), true),
             Target::AnyBroker => {
-                let connected = self.current.keys().filter(|(owner, _)| *owner == producer);
-                let connected: Vec<_> = connected.map(|(_, broker)| *broker).collect();
+                let connected =
+                    self.current.keys().filter(|(of, _, as_coordinator)| *of == seat && !as_coordinator);
+                let connected: Vec<_> = connected.map(|(_, broker, _)| *broker).collect();
                 let known = if connected.is_empty() { cluster.brokers().collect() } else { connected };
-                self.random.choice(known).unwrap_or(BrokerId(1))
+                let at = self.weather.choice(seat, known.len());
+                (seat, known.get(at).copied().unwrap_or(BrokerId(1)), false)
             }
         }
     }
 
-    fn connect(
-        &mut self,
-        timeline: &mut Timeline,
-        cluster: &Cluster,
-        producer: usize,
-        broker: BrokerId,
-    ) -> Option<ConnectionId> {
-        if !cluster.is_up(broker) || self.happens(self.plan.refuse) {
+    fn connect(&mut self, timeline: &mut Timeline, cluster: &Cluster, line: Line) -> Option<ConnectionId> {
+        let (seat, broker, _) = line;
+        if !cluster.is_up(broker) || self.weather.is_unreachable(seat, timeline.micros()) {
             return None;
         }
         self.made += 1;
         let id = ConnectionId(self.made);
-        timeline.note(format_args!("p{producer} connects to {broker} (c{})", id.0));
+        timeline.note(format_args!("s{seat} connects to {broker} (c{})", id.0));
         let connection = Connection {
-            producer,
+            seat,
             broker,
+            line,
             versions: None,
             queued: Vec::new(),
             outstanding: VecDeque::new(),
@@ -154,29 +156,29 @@ impl Network {
             last_reply: timeline.micros(),
         };
         self.connections.insert(id, connection);
-        self.current.insert((producer, broker), id);
+        self.current.insert(line, id);
         let request = Request::from(ApiVersionsRequest {
             client_software_name: "milena".into(),
             client_software_version: "1".into(),
             ..Default::default()
         });
-        self.put_on_wire(timeline, id, None, &request, API_VERSIONS, 1_000_000);
+        self.put_on_wire(timeline, id, None, &request, API_VERSIONS, CONNECT_TIMEOUT);
         Some(id)
     }
 
     /// Words a request as the broker understands it and sends it.
-    fn write(&mut self, timeline: &mut Timeline, id: ConnectionId, outgoing: Outgoing) {
+    fn write(&mut self, timeline: &mut Timeline, id: ConnectionId, life: u32, outgoing: Outgoing) {
         let Some(connection) = self.connections.get(&id) else { return };
-        let (producer, api) = (connection.producer, outgoing.api());
+        let (seat, api) = (connection.seat, outgoing.api());
         let theirs = connection.versions.as_ref().and_then(|versions| versions.get(&api));
         let ours = api.stable_versions();
         let version = theirs.and_then(|(first, last)| {
             let version = (*last).min(*ours.end()).min(outgoing.max_version);
-            (version >= *first.max(ours.start())).then_some(version)
+            (version >= *first.max(ours.start()) && version >= outgoing.min_version).then_some(version)
         });
         let Some(version) = version else {
             let failure = Failure::new(FailureKind::Unsupported, format!("no common version of {api}"));
-            let event = Event::Unsent { producer, id: outgoing.id, failure };
+            let event = Event::Unsent { seat, life, id: outgoing.id, failure };
             return timeline.schedule(timeline.micros(), event);
         };
         let timeout = u64::try_from(outgoing.timeout.as_micros()).unwrap_or(u64::MAX);
@@ -193,39 +195,41 @@ impl Network {
         version: i16,
         timeout: u64,
     ) {
-        let delay = self.delay();
-        let (cut_before, cut_late) = (self.happens(self.plan.cut_before), self.happens(self.plan.cut_late));
-        let notices = timeline.micros() + self.latency();
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let (producer, broker, api) = (connection.producer, connection.broker, request.api_key());
+        let (seat, broker, api) = (connection.seat, connection.broker, request.api_key());
         let correlation = connection.next_correlation;
         connection.next_correlation += 1;
         connection.outstanding.push_back(Outstanding { id: request_id, api, version, correlation });
         let frame = match encode_request(request, version, correlation, Some("sim".into())) {
             Ok(frame) => without_length(&frame.to_bytes()),
             Err(error) => {
-                timeline.note(format_args!("p{producer} can't encode {api} {version}: {error}"));
+                timeline.note(format_args!("s{seat} can't encode {api} {version}: {error}"));
                 return timeline.schedule(timeline.micros(), Event::Closed { connection: id });
             }
         };
         self.counts.requests += 1;
-        let arrives = connection.last_arrival.max(timeline.micros() + delay);
-        connection.last_arrival = arrives;
-        let said = wiretap::request(request, version);
-        timeline.note(format_args!("p{producer} → {broker} c{} #{correlation} {said}", id.0));
-        if cut_before {
-            self.counts.faults += 1;
-            self.severed.insert(id);
-            timeline.note(format_args!("c{} breaks on the way to the broker", id.0));
-            timeline.schedule(notices, Event::Closed { connection: id });
-        } else if cut_late {
-            self.counts.faults += 1;
-            timeline.note(format_args!("c{} breaks for the client only", id.0));
-            timeline.schedule(notices, Event::Closed { connection: id });
+        wiretap::request(timeline, (seat, broker, id, correlation), request, version);
+        let now = timeline.micros();
+        let mut arrives = now + self.weather.latency(seat);
+        let notices = now + self.weather.latency(seat);
+        match self.weather.meets_request(seat) {
+            Some(What::HoldRequest { micros, .. }) => arrives += micros,
+            Some(What::CutBefore { .. }) => {
+                self.severed.insert(id);
+                timeline.note(format_args!("c{} breaks on the way to the broker", id.0));
+                timeline.schedule(notices, Event::Closed { connection: id });
+            }
+            Some(_) => {
+                timeline.note(format_args!("c{} breaks for the client only", id.0));
+                timeline.schedule(notices, Event::Closed { connection: id });
+            }
+            None => {}
         }
+        let arrives = self.weather.gets_through(seat, broker, arrives.max(connection.last_arrival));
+        connection.last_arrival = arrives;
         let life = self.lives.get(&broker).copied().unwrap_or_default();
         timeline.schedule(arrives, Event::Arrival { connection: id, broker, life, frame });
-        let timeout = timeline.micros().saturating_add(timeout);
+        let timeout = now.saturating_add(timeout);
         timeline.schedule(timeout, Event::RequestTimeout { connection: id, correlation });
     }
 
@@ -241,22 +245,24 @@ impl Network {
     pub(super) fn broker_stops(&mut self, timeline: &mut Timeline, broker: BrokerId) {
         *self.lives.entry(broker).or_default() += 1;
         let there: Vec<_> = self.connections.iter().filter(|(_, known)| known.broker == broker).collect();
-        let closed: Vec<_> = there.iter().map(|(id, known)| (**id, known.last_reply)).collect();
-        for (connection, last_reply) in closed {
-            let notices = last_reply.max(timeline.micros() + self.latency());
+        let closed: Vec<_> = there.iter().map(|(id, known)| (**id, known.seat, known.last_reply)).collect();
+        for (connection, seat, last_reply) in closed {
+            let notices = last_reply.max(timeline.micros() + self.weather.latency(seat));
             timeline.schedule(notices, Event::Closed { connection });
         }
     }
 
     /// The broker replies.
     pub(super) fn carry_reply(&mut self, timeline: &mut Timeline, id: ConnectionId, frame: &Bytes) {
-        let delay = self.delay();
-        let cut = self.happens(self.plan.cut_after);
         let Some(connection) = self.connections.get_mut(&id) else { return };
-        let arrives = connection.last_reply.max(timeline.micros() + delay);
+        let seat = connection.seat;
+        let arrives = timeline.micros() + self.weather.latency(seat);
+        let fault = self.weather.meets_reply(seat);
+        let held = if let Some(What::HoldReply { micros, .. }) = fault { micros } else { 0 };
+        let arrives = connection.last_reply.max(arrives + held);
+        let arrives = self.weather.gets_through(seat, connection.broker, arrives);
         connection.last_reply = arrives;
-        if cut {
-            self.counts.faults += 1;
+        if matches!(fault, Some(What::CutAfter { .. })) {
             self.severed.insert(id);
             timeline.note(format_args!("c{} breaks on the way back", id.0));
             return timeline.schedule(arrives, Event::Closed { connection: id });
@@ -266,22 +272,31 @@ impl Network {
 
     /// The broker ends a connection.
     pub(super) fn carry_close(&mut self, timeline: &mut Timeline, id: ConnectionId) {
-        let latency = self.latency();
         let Some(connection) = self.connections.get(&id) else { return };
+        let latency = self.weather.latency(connection.seat);
         let arrives = connection.last_reply.max(timeline.micros() + latency);
         self.severed.insert(id);
         timeline.schedule(arrives, Event::Closed { connection: id });
     }
 
-    /// A reply reaches the client: the answer it brings to a machine.
+    /// A client has died: its connections end, and nobody hears of it but the brokers.
+    pub(super) fn forget(&mut self, timeline: &mut Timeline, seat: usize) {
+        let its = self.connections.iter().filter(|(_, connection)| connection.seat == seat);
+        for id in its.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.cut(timeline, id, "it died");
+        }
+    }
+
+    /// A reply reaches the client: the answer it brings to a machine. `life` is the client's.
     pub(super) fn handle_reply(
         &mut self,
         timeline: &mut Timeline,
         id: ConnectionId,
+        life: u32,
         frame: &Bytes,
     ) -> Vec<Answered> {
         let Some(connection) = self.connections.get_mut(&id) else { return Vec::new() };
-        let producer = connection.producer;
+        let seat = connection.seat;
         let next = connection.outstanding.front();
         let decoded = next.and_then(|next| {
             (correlation_id(frame) == Ok(next.correlation))
@@ -289,12 +304,11 @@ impl Network {
                 .flatten()
                 .map(|response| (next.id, next.correlation, shape::from_version(response, next.version)))
         });
-        let Some((request, correlation, response)) = decoded else {
+        let Some((request, correlation, mut response)) = decoded else {
             return self.cut(timeline, id, "a reply that can't be read");
         };
         connection.outstanding.pop_front();
-        let said = wiretap::response(&response);
-        timeline.note(format_args!("p{producer} ← c{} #{correlation} {said}", id.0));
+        wiretap::response(timeline, (seat, connection.broker, id, correlation), &response);
         let Some(request) = request else {
             if let Response::ApiVersions(answer) = &response {
                 let ranges = answer.api_keys.iter().filter_map(|range| {
@@ -303,10 +317,16 @@ impl Network {
                 connection.versions = Some(ranges.collect());
             }
             let queued = std::mem::take(&mut connection.queued);
-            queued.into_iter().for_each(|outgoing| self.write(timeline, id, outgoing));
+            queued.into_iter().for_each(|outgoing| self.write(timeline, id, life, outgoing));
             return Vec::new();
         };
-        vec![(producer, request, Ok(self.garbled(timeline, response)))]
+        tamper::tamper(timeline, &mut self.weather, &mut self.corrupted, seat, &mut response);
+        vec![(seat, request, Ok(response))]
+    }
+
+    /// Whose connection it is.
+    pub(super) fn owner(&self, id: ConnectionId) -> Option<usize> {
+        self.connections.get(&id).map(|connection| connection.seat)
     }
 
     /// A request has waited long enough.
@@ -325,73 +345,22 @@ impl Network {
     /// The client's end of a connection is gone: the failures of what was sent or queued there.
     pub(super) fn cut(&mut self, timeline: &mut Timeline, id: ConnectionId, cause: &str) -> Vec<Answered> {
         let Some(connection) = self.connections.remove(&id) else { return Vec::new() };
-        let Connection { producer, broker, queued, outstanding, last_arrival, .. } = connection;
-        if self.current.get(&(producer, broker)) == Some(&id) {
-            self.current.remove(&(producer, broker));
+        let Connection { seat, broker, line, queued, outstanding, last_arrival, .. } = connection;
+        if self.current.get(&line) == Some(&id) {
+            self.current.remove(&line);
         }
-        timeline.note(format_args!("p{producer} loses c{}: {cause}", id.0));
+        timeline.note(format_args!("s{seat} loses c{}: {cause}", id.0));
         // A broker still reads what came before the end of the stream.
         timeline.schedule(last_arrival, Event::Disconnect { connection: id });
         let unanswered = outstanding.into_iter().filter_map(|request| {
             let failure = Failure::new(FailureKind::Unanswered, format!("broker {broker}: {cause}"));
-            Some((producer, request.id?, Err(failure)))
+            Some((seat, request.id?, Err(failure)))
         });
         let unsent = queued.into_iter().map(|outgoing| {
             let failure = Failure::new(FailureKind::NotSent, format!("broker {broker}: {cause}"));
-            (producer, outgoing.id, Err(failure))
+            (seat, outgoing.id, Err(failure))
         });
         unanswered.chain(unsent).collect()
-    }
-
-    /// A reply to a Produce request as a leader words it that has written and steps down, has too few replicas, or
-    /// knows a batch again and not where it is. Some leave a partition out.
-    fn garbled(&mut self, timeline: &mut Timeline, mut response: Response) -> Response {
-        let Response::Produce(answer) = &mut response else { return response };
-        if !self.happens(self.plan.garble) {
-            return response;
-        }
-        let topic = self.random.choice(&mut answer.responses);
-        let Some(topic) = topic else { return response };
-        if self.random.u8(0..8) == 0 {
-            topic.partition_responses.pop();
-            timeline.note(format_args!("the reply leaves a partition out"));
-        } else if let Some(partition) = self.random.choice(&mut topic.partition_responses) {
-            let written = partition.error_code == ErrorCode::NONE.0;
-            let choices = [
-                ErrorCode::NOT_LEADER_OR_FOLLOWER,
-                ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND,
-                ErrorCode::REQUEST_TIMED_OUT,
-                ErrorCode::DUPLICATE_SEQUENCE_NUMBER,
-            ];
-            let code = self.random.choice(choices).unwrap_or(ErrorCode::REQUEST_TIMED_OUT);
-            if code == ErrorCode::DUPLICATE_SEQUENCE_NUMBER && !written {
-                return response;
-            }
-            partition.error_code = code.0;
-            partition.base_offset = -1;
-            timeline.note(format_args!("the reply says {code} of partition {}", partition.index));
-        }
-        self.counts.faults += 1;
-        response
-    }
-
-    fn latency(&mut self) -> u64 {
-        let longest = if self.healed { self.plan.latency.min(2_000) } else { self.plan.latency };
-        self.random.u64(longest / 10..=longest)
-    }
-
-    fn delay(&mut self) -> u64 {
-        if self.happens(self.plan.stall) {
-            self.counts.faults += 1;
-            return self.random.u64(self.plan.longest_stall / 20..=self.plan.longest_stall);
-        }
-        self.latency()
-    }
-
-    fn happens(&mut self, of_a_million: u32) -> bool {
-        // Drawn even when nothing can happen, so that a plan that differs in one fault differs in that one only.
-        let drawn = self.random.u32(0..1_000_000);
-        !self.healed && drawn < of_a_million
     }
 }
 

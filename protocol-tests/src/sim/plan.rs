@@ -1,79 +1,59 @@
-//! What a seed decides before a run starts: how it goes, and how badly.
-//!
-//! Every run draws the faults it has and how often they come, so that some runs are all cuts and others all elections
-//! (swarm testing): a mixture of everything finds less.
+//! What a seed decides before a run starts, besides its faults: who takes part, how they are set up, and when much
+//! happens.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ops::Range, time::Duration};
 
-use milena_cluster::{Backoff, MetadataConfig};
+use milena_cluster::{Backoff, MetadataConfig, TopicPartition};
+use milena_consumer_group::{Assignor, AutoOffsetReset, ConsumerConfig, GroupProtocol, IsolationLevel};
+use milena_embedded_broker::core::ClusterConfig;
 use milena_producer::ProducerConfig;
 use milena_protocol::{
     messages::ApiKey,
     records::{Codec, Compression},
 };
 
+use super::history::Place;
+
 /// Topics in a run.
 pub(super) const TOPICS: [(&str, i32); 2] = [("letters", 3), ("replies", 2)];
-
-/// How likely each fault is for a message, of a million.
-#[derive(Clone, Debug)]
-pub(super) struct NetworkPlan {
-    /// The longest a message usually takes, in µs.
-    pub(super) latency: u64,
-    /// A message takes much longer, and what is behind it too.
-    pub(super) stall: u32,
-    /// The longest of these, in µs.
-    pub(super) longest_stall: u64,
-    /// The connection ends before the request arrives.
-    pub(super) cut_before: u32,
-    /// The connection ends for the client, and the request arrives all the same.
-    pub(super) cut_late: u32,
-    /// The connection ends after the request was carried out.
-    pub(super) cut_after: u32,
-    /// A connection can't be made.
-    pub(super) refuse: u32,
-    /// A reply to a Produce request says something else than the broker meant.
-    pub(super) garble: u32,
-}
+/// The group that reads them.
+pub(super) const GROUP: &str = "readers";
+pub(super) const BROKERS: u16 = 3;
+/// When faults end, in µs.
+pub(super) const HEAL: u64 = 480_000_000;
 
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    pub(super) producers: usize,
-    /// Records of each producer while there are faults.
+    seed: u64,
+    senders: usize,
+    members: usize,
+    /// Members from the start; the others come later.
+    first_members: usize,
+    /// Start and length, in µs, of the times at which producers work and most faults happen.
+    pub(super) storms: Vec<(u64, u64)>,
+    /// The most faults in a storm.
+    pub(super) gusts: u32,
+    /// Records of each producer in a storm.
     pub(super) records: u32,
     /// The longest a user waits before it sends more, in µs.
     pub(super) pause: u64,
-    pub(super) network: NetworkPlan,
-    /// When faults end, in µs.
-    pub(super) heal: u64,
-    /// The longest time between two things that befall the brokers, in µs.
-    pub(super) nemesis: u64,
-    /// Brokers stop and start.
-    pub(super) bounces: bool,
-    /// Leaders move.
-    pub(super) elections: bool,
-    /// Requests are answered with error codes, dropped or delayed by the brokers.
-    pub(super) refusals: bool,
+    /// The longest a message usually takes, in µs.
+    pub(super) latency: u64,
+    /// The longest a message is held up in a storm, in µs.
+    pub(super) longest_hold: u64,
     /// Brokers say that they miss records they had acknowledged.
     pub(super) desynchronizes: bool,
     /// What older brokers speak: names for topics, no hints where a leader is.
-    pub(super) max_versions: BTreeMap<ApiKey, i16>,
+    max_versions: BTreeMap<ApiKey, i16>,
+    protocol: GroupProtocol,
+    assignors: Vec<Assignor>,
+    session_timeout: Duration,
+    heartbeat_interval: Duration,
+    rebalance_timeout: Duration,
 }
 
 impl Plan {
-    pub(super) fn new(random: &mut fastrand::Rng) -> Self {
-        let often =
-            |random: &mut fastrand::Rng, most: u32| if random.bool() { random.u32(0..most) } else { 0 };
-        let network = NetworkPlan {
-            latency: *random.choice(&[300, 2_000, 20_000]).unwrap_or(&300),
-            stall: often(random, 30_000),
-            longest_stall: *random.choice(&[200_000, 2_000_000, 12_000_000]).unwrap_or(&200_000),
-            cut_before: often(random, 40_000),
-            cut_late: often(random, 40_000),
-            cut_after: often(random, 40_000),
-            refuse: often(random, 200_000),
-            garble: often(random, 50_000),
-        };
+    pub(super) fn new(seed: u64, random: &mut fastrand::Rng) -> Self {
         let max_versions = match random.u8(0..4) {
             0 => {
                 BTreeMap::from([(ApiKey::Produce, random.i16(3..13)), (ApiKey::Metadata, random.i16(1..13))])
@@ -84,18 +64,96 @@ impl Plan {
             ]),
             _ => BTreeMap::new(),
         };
+        let mut storms: Vec<_> = (0..random.usize(4..10))
+            .map(|_| {
+                let len = random.u64(1_000_000..8_000_000);
+                (random.u64(100_000..HEAL - len), len)
+            })
+            .collect();
+        storms.sort_unstable();
+        let members = random.usize(1..=3);
+        let assignors = match random.u8(..3) {
+            0 => vec![Assignor::Range],
+            1 => vec![Assignor::RoundRobin, Assignor::Range],
+            _ => vec![Assignor::CooperativeSticky],
+        };
+        // KIP-848 asks for topics by their ids.
+        let protocol = if max_versions.is_empty() && random.bool() {
+            GroupProtocol::Consumer
+        } else {
+            GroupProtocol::Classic
+        };
         Self {
-            producers: random.usize(1..=2),
-            records: random.u32(40..160),
+            seed,
+            senders: random.usize(1..=2),
+            members,
+            first_members: random.usize(1..=members),
+            storms,
+            gusts: *random.choice(&[10, 40, 120]).unwrap_or(&40),
+            records: random.u32(30..160),
             pause: *random.choice(&[2_000, 20_000, 200_000]).unwrap_or(&2_000),
-            network,
-            heal: random.u64(1_000_000..8_000_000),
-            nemesis: *random.choice(&[30_000, 100_000, 1_000_000]).unwrap_or(&100_000),
-            bounces: random.bool(),
-            elections: random.bool(),
-            refusals: random.bool(),
+            latency: *random.choice(&[300, 2_000, 20_000]).unwrap_or(&300),
+            longest_hold: *random.choice(&[200_000, 2_000_000, 12_000_000]).unwrap_or(&200_000),
             desynchronizes: random.u8(0..8) == 0,
             max_versions,
+            protocol,
+            assignors,
+            session_timeout: Duration::from_millis(random.u64(6_000..20_000)),
+            heartbeat_interval: Duration::from_millis(random.u64(1_000..3_000)),
+            rebalance_timeout: Duration::from_millis(random.u64(20_000..40_000)),
+        }
+    }
+
+    /// Everybody who takes part, producers first.
+    pub(super) const fn seats(&self) -> usize {
+        self.senders + self.members
+    }
+
+    pub(super) const fn sender_seats(&self) -> Range<usize> {
+        0..self.senders
+    }
+
+    pub(super) const fn member_seats(&self) -> Range<usize> {
+        self.senders..self.seats()
+    }
+
+    /// Members that are not there from the start.
+    pub(super) const fn late_seats(&self) -> Range<usize> {
+        self.senders + self.first_members..self.seats()
+    }
+
+    /// What is asked for in this run, what matters most more than once.
+    pub(super) fn apis(&self) -> Vec<ApiKey> {
+        let mut apis = vec![
+            ApiKey::Produce,
+            ApiKey::Produce,
+            ApiKey::Produce,
+            ApiKey::Metadata,
+            ApiKey::InitProducerId,
+            ApiKey::Fetch,
+            ApiKey::ListOffsets,
+            ApiKey::FindCoordinator,
+            ApiKey::OffsetCommit,
+            ApiKey::OffsetFetch,
+        ];
+        apis.extend_from_slice(match self.protocol {
+            GroupProtocol::Classic => {
+                &[ApiKey::Heartbeat, ApiKey::JoinGroup, ApiKey::SyncGroup, ApiKey::LeaveGroup][..]
+            }
+            _ => &[ApiKey::ConsumerGroupHeartbeat, ApiKey::ConsumerGroupHeartbeat],
+        });
+        apis
+    }
+
+    pub(super) fn cluster_config(&self) -> ClusterConfig {
+        ClusterConfig {
+            brokers: BROKERS,
+            seed: self.seed,
+            retention_bytes: None,
+            max_versions: self.max_versions.clone(),
+            consumer_session_timeout: self.session_timeout,
+            consumer_heartbeat_interval: self.heartbeat_interval,
+            ..ClusterConfig::default()
         }
     }
 
@@ -105,8 +163,7 @@ impl Plan {
         let linger = Duration::from_millis(*random.choice(&[0, 1, 5, 50]).unwrap_or(&0));
         let batch_size = random.usize(130..700);
         let longest_retries = *random.choice(&[50, 5_000]).unwrap_or(&50);
-        let backoff =
-            Backoff { initial: Duration::from_millis(random.u64(1..60)), max: Duration::from_millis(300) };
+        let backoff = backoff(random);
         ProducerConfig {
             linger,
             batch_size,
@@ -120,7 +177,7 @@ impl Plan {
                 + Duration::from_millis(random.u64(1..longest_retries)),
             retry_backoff: backoff,
             metadata: MetadataConfig {
-                max_age: Duration::from_secs(random.u64(1..20)),
+                max_age: Duration::from_secs(random.u64(2..60)),
                 backoff,
                 request_timeout,
             },
@@ -128,4 +185,54 @@ impl Plan {
             ..ProducerConfig::default()
         }
     }
+
+    /// Small answers and buffers, timeouts as short as brokers allow.
+    pub(super) fn member_config(&self, random: &mut fastrand::Rng) -> ConsumerConfig {
+        ConsumerConfig {
+            group_id: Some(GROUP.into()),
+            group_protocol: self.protocol,
+            assignors: self.assignors.clone(),
+            auto_offset_reset: AutoOffsetReset::Earliest,
+            isolation_level: if random.bool() {
+                IsolationLevel::ReadCommitted
+            } else {
+                IsolationLevel::ReadUncommitted
+            },
+            fetch_max_bytes: random.i32(500..10_000),
+            fetch_max_wait: Duration::from_millis(random.u64(500..10_000)),
+            max_partition_fetch_bytes: random.i32(300..3_000),
+            max_buffered_bytes: random.usize(1_000..20_000),
+            session_timeout: self.session_timeout,
+            heartbeat_interval: self.heartbeat_interval,
+            rebalance_timeout: self.rebalance_timeout,
+            max_poll_interval: Duration::from_millis(random.u64(8_000..40_000)),
+            retry_backoff: backoff(random),
+            request_timeout: Duration::from_millis(random.u64(1_000..6_000)),
+            commit_timeout: Duration::from_millis(random.u64(2_000..10_000)),
+            metadata_max_age: Duration::from_secs(random.u64(5..120)),
+            seed: random.u64(..),
+            ..ConsumerConfig::default()
+        }
+    }
+}
+
+fn backoff(random: &mut fastrand::Rng) -> Backoff {
+    Backoff { initial: Duration::from_millis(random.u64(1..60)), max: Duration::from_millis(300) }
+}
+
+/// Every partition of the run.
+pub(super) fn places() -> impl Iterator<Item = Place> {
+    (0..)
+        .zip(TOPICS)
+        .flat_map(|(topic, (_, partitions))| (0..partitions).map(move |partition| Place { topic, partition }))
+}
+
+/// The topic of a place.
+pub(super) fn topic_of(place: Place) -> &'static str {
+    TOPICS.get(place.topic as usize).map_or("", |(name, _)| *name)
+}
+
+pub(super) fn place_of(partition: &TopicPartition) -> Option<Place> {
+    let topic = TOPICS.iter().position(|(name, _)| *name == &*partition.topic)?;
+    Some(Place { topic: topic as u32, partition: partition.partition })
 }

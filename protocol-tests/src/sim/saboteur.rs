@@ -20,7 +20,7 @@ use milena_protocol::{
 
 /// A bug to plant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
+pub enum WireBug {
     /// A batch is not sent and counts as acknowledged.
     DropsBatch,
     /// A batch sent again has the next free sequence number.
@@ -43,11 +43,13 @@ pub enum Bug {
     KeepsProducerId,
     /// One answer in a hundred is never heard.
     MissesAnswers,
+    /// The memory of a batch is used for the next one before it is settled: sent again it has other records.
+    RecyclesBuffers,
 }
 
-impl Bug {
+impl WireBug {
     /// Every bug that can be planted.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::DropsBatch,
         Self::RetriesWithNewSequence,
         Self::RetriesWithoutIdentity,
@@ -59,6 +61,7 @@ impl Bug {
         Self::CountsOffsetsFromOne,
         Self::KeepsProducerId,
         Self::MissesAnswers,
+        Self::RecyclesBuffers,
     ];
 }
 
@@ -68,7 +71,7 @@ type Partition = (ByteString, Uuid, i32);
 #[derive(Debug)]
 pub(super) struct Saboteur {
     pub(super) producer: Producer,
-    bug: Option<Bug>,
+    bug: Option<WireBug>,
     requests: u64,
     answers: u64,
     /// The numbers of every batch that was sent, and what went out in their place.
@@ -78,10 +81,12 @@ pub(super) struct Saboteur {
     /// Partitions whose batches were left out of a request.
     dropped: BTreeMap<RequestId, TopicProduceResponse>,
     first_id: Option<(i64, i16)>,
+    /// The batch of each partition that was last sent for the first time.
+    latest: BTreeMap<Partition, Bytes>,
 }
 
 impl Saboteur {
-    pub(super) fn new(producer: Producer, bug: Option<Bug>) -> Self {
+    pub(super) fn new(producer: Producer, bug: Option<WireBug>) -> Self {
         Self {
             producer,
             bug,
@@ -91,13 +96,14 @@ impl Saboteur {
             next: BTreeMap::new(),
             dropped: BTreeMap::new(),
             first_id: None,
+            latest: BTreeMap::new(),
         }
     }
 
-    fn spoil_request(&mut self, bug: Bug, id: RequestId, request: &mut ProduceRequest) {
+    fn spoil_request(&mut self, bug: WireBug, id: RequestId, request: &mut ProduceRequest) {
         self.requests += 1;
         match bug {
-            Bug::DropsBatch if self.requests.is_multiple_of(10) => {
+            WireBug::DropsBatch if self.requests.is_multiple_of(10) => {
                 let popped = request.topic_data.edit(|topics| {
                     let topic = topics.first_mut()?;
                     let data = topic.partition_data.edit(Vec::pop)?;
@@ -114,14 +120,17 @@ impl Saboteur {
                 };
                 self.dropped.insert(id, told);
             }
-            Bug::SwapsPartitions if self.requests.is_multiple_of(5) => {
+            WireBug::SwapsPartitions if self.requests.is_multiple_of(5) => {
                 each_topic(request, |_, partitions| {
                     if let [first, second, ..] = partitions {
                         std::mem::swap(&mut first.records, &mut second.records);
                     }
                 });
             }
-            Bug::RetriesWithNewSequence | Bug::RetriesWithoutIdentity | Bug::KeepsProducerId => {
+            WireBug::RetriesWithNewSequence
+            | WireBug::RetriesWithoutIdentity
+            | WireBug::KeepsProducerId
+            | WireBug::RecyclesBuffers => {
                 each_topic(request, |(name, id), partitions| {
                     for data in partitions {
                         let partition = (name.clone(), id, data.index);
@@ -133,7 +142,7 @@ impl Saboteur {
         }
     }
 
-    fn restamped(&mut self, bug: Bug, partition: Partition, bytes: Bytes) -> Bytes {
+    fn restamped(&mut self, bug: WireBug, partition: Partition, mut bytes: Bytes) -> Bytes {
         let Some(Ok(batch)) = Batches::new(bytes.clone()).next() else { return bytes };
         let header = *batch.header();
         let key = (partition.clone(), header.producer_id, header.base_sequence);
@@ -145,13 +154,17 @@ impl Saboteur {
             transactional: false,
         };
         match bug {
-            Bug::RetriesWithoutIdentity if again => stamp = ProducerStamp::NONE,
-            Bug::RetriesWithNewSequence => {
+            WireBug::RetriesWithoutIdentity if again => stamp = ProducerStamp::NONE,
+            WireBug::RecyclesBuffers if again => {
+                bytes = self.latest.get(&partition).cloned().unwrap_or(bytes);
+            }
+            WireBug::RecyclesBuffers => _ = self.latest.insert(partition, bytes.clone()),
+            WireBug::RetriesWithNewSequence => {
                 let next = self.next.entry((partition, header.producer_id)).or_default();
                 stamp.base_sequence = *next;
                 *next += header.record_count;
             }
-            Bug::KeepsProducerId => {
+            WireBug::KeepsProducerId => {
                 let (id, epoch) = *self.first_id.get_or_insert((header.producer_id, header.producer_epoch));
                 (stamp.producer_id, stamp.producer_epoch) = (id, epoch);
             }
@@ -161,22 +174,22 @@ impl Saboteur {
         restamp(bytes, stamp)
     }
 
-    fn spoil_response(&mut self, bug: Bug, id: RequestId, response: &mut ProduceResponse) {
+    fn spoil_response(&mut self, bug: WireBug, id: RequestId, response: &mut ProduceResponse) {
         response.responses.extend(self.dropped.remove(&id));
         for answer in response.responses.iter_mut().flat_map(|topic| &mut topic.partition_responses) {
             let code = ErrorCode(answer.error_code);
             match bug {
-                Bug::TakesGapForSuccess if code == ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => {
+                WireBug::TakesGapForSuccess if code == ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => {
                     answer.error_code = ErrorCode::NONE.0;
                 }
-                Bug::TakesErrorForSuccess if code.is_retriable() => answer.error_code = ErrorCode::NONE.0,
-                Bug::TakesUnclearForRefused
+                WireBug::TakesErrorForSuccess if code.is_retriable() => answer.error_code = ErrorCode::NONE.0,
+                WireBug::TakesUnclearForRefused
                     if code == ErrorCode::REQUEST_TIMED_OUT
                         || code == ErrorCode::NOT_ENOUGH_REPLICAS_AFTER_APPEND =>
                 {
                     answer.error_code = ErrorCode::INVALID_RECORD.0;
                 }
-                Bug::CountsOffsetsFromOne if code == ErrorCode::NONE && answer.base_offset >= 0 => {
+                WireBug::CountsOffsetsFromOne if code == ErrorCode::NONE && answer.base_offset >= 0 => {
                     answer.base_offset += 1;
                 }
                 _ => {}
@@ -191,10 +204,10 @@ impl Machine for Saboteur {
     fn handle_response(&mut self, now: Instant, id: RequestId, mut result: Result<Response, Failure>) {
         self.answers += 1;
         match (self.bug, &mut result) {
-            (Some(Bug::MissesAnswers), Ok(Response::Produce(_))) if self.answers.is_multiple_of(100) => {
+            (Some(WireBug::MissesAnswers), Ok(Response::Produce(_))) if self.answers.is_multiple_of(100) => {
                 return;
             }
-            (Some(Bug::TakesUnansweredForUnsent), Err(failure))
+            (Some(WireBug::TakesUnansweredForUnsent), Err(failure))
                 if failure.kind == FailureKind::Unanswered =>
             {
                 failure.kind = FailureKind::NotSent;

@@ -27,17 +27,27 @@ pub(super) enum Event {
     /// The client has waited for the reply long enough.
     RequestTimeout { connection: ConnectionId, correlation: i32 },
     /// A request could not be sent.
-    Unsent { producer: usize, id: RequestId, failure: Failure },
+    Unsent { seat: usize, life: u32, id: RequestId, failure: Failure },
+    /// Users have something to send.
+    Storm,
     /// A user sends records.
-    Work { producer: usize },
-    /// Something bad befalls the brokers.
-    Nemesis,
+    Work { seat: usize },
+    /// A fault befalls something.
+    Fault { number: usize },
+    /// A broker starts again.
+    BrokerStarts { broker: BrokerId },
+    /// A process that stood still goes on.
+    Resume { seat: usize, life: u32 },
+    /// A process takes an empty seat.
+    Start { seat: usize },
     /// Faults end.
     Heal,
     /// A producer sends a record to every partition, which the second time has to be acknowledged.
-    Probe { producer: usize, is_second: bool },
+    Probe { seat: usize, is_second: bool },
     /// A user closes its producer.
-    Finish { producer: usize },
+    Finish { seat: usize },
+    /// The group has had the time to come to rest, and everybody leaves.
+    Settled,
 }
 
 /// Time in microseconds since the start, the events to come, and the trace of those that were.
@@ -61,6 +71,10 @@ impl Timeline {
 
     pub(super) fn now(&self) -> Instant {
         self.start + Duration::from_micros(self.micros)
+    }
+
+    pub(super) fn at(&self, micros: u64) -> Instant {
+        self.start + Duration::from_micros(micros)
     }
 
     /// The first microsecond at which `at` has come.

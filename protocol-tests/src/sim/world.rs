@@ -1,28 +1,26 @@
-//! The run: producers, the network and the brokers on one clock, and the bad things that befall them.
+//! The run: clients, the network and the brokers on one clock, and the bad things that befall them.
 
 use std::{
-    fmt::Write,
+    collections::BTreeSet,
     time::{Duration, Instant},
 };
 
-use milena_embedded_broker::core::{Action, BrokerId, Cluster, ClusterConfig, Output, Rule};
-use milena_protocol::{
-    ErrorCode,
-    messages::ApiKey,
-    records::{Batches, ReadOptions},
-};
+use milena_embedded_broker::core::{Cluster, Output};
 
 use super::{
-    actor::{Actor, Tally, found},
-    history::{Logs, Place, Sent, Violation, check},
-    network::{Answered, Counts, Network},
-    plan::{Plan, TOPICS},
-    saboteur::Bug,
+    history::Violation,
+    ledger::Ledger,
+    network::{Answered, Network},
+    plan::{GROUP, HEAL, Plan, TOPICS, places, topic_of},
+    report::{Options, Report},
+    schedule::{self, Fault},
+    seat::{Actor, Seat},
+    sender::Sender,
     timeline::{Event, Timeline},
     trace::Trace,
+    weather::Weather,
 };
 
-const BROKERS: u16 = 3;
 /// The time the clock of the brokers starts at, in ms since 1970.
 const START: i64 = 1_700_000_000_000;
 /// How long after the faults the producers may take to find their way again, in µs: the longest request timeout and a
@@ -31,120 +29,83 @@ const RECOVERY: u64 = 4_000_000;
 /// How long a probe and everything before it may take, in µs: more than the longest delivery timeout.
 const SETTLED: u64 = 10_000_000;
 /// How long a producer may take to close, of which it needs little.
-const CLOSING: Duration = Duration::from_secs(20);
-/// When a run ends at the latest, in µs: the last fault, recovery, settling, closing, and a stalled message.
-const END: u64 = 80_000_000;
-/// Events of a run; there are a hundred times fewer.
+pub(super) const CLOSING: Duration = Duration::from_secs(20);
+/// How long after the faults the group may take until everything is read and committed, in µs: a session of a member
+/// that has died, a rebalance that waits for one, requests that are given up, and a margin.
+const GROUP_SETTLES: u64 = 100_000_000;
+/// When a run ends at the latest, in µs. Leaving takes a few requests.
+const END: u64 = 600_000_000;
+/// Events of a run; there are ten times fewer.
 const MOST_EVENTS: u64 = 2_000_000;
-
-/// How a run is to go, besides what its seed says.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
-    /// A bug to plant in every producer.
-    pub bug: Option<Bug>,
-    /// Whether the trace is kept as text.
-    pub keep_trace: bool,
-}
-
-/// What came of a run.
-#[derive(Debug)]
-pub struct Report {
-    /// The seed.
-    pub seed: u64,
-    /// What went wrong.
-    pub violations: Vec<Violation>,
-    /// What happened.
-    pub trace: Trace,
-    /// The producers' records.
-    pub tally: Tally,
-    /// What the network and the brokers did.
-    pub counts: Counts,
-    /// Simulated time.
-    pub simulated: Duration,
-}
-
-impl Report {
-    /// Everything a person needs to look into a failure. The trace is there if it was kept.
-    #[must_use]
-    pub fn explain(&self) -> String {
-        let mut text = format!("seed {} breaks promises:\n", self.seed);
-        for violation in &self.violations {
-            // Writing to a string does not fail.
-            let _ = writeln!(text, "  {violation}");
-        }
-        for line in self.trace.lines() {
-            let _ = writeln!(text, "{line}");
-        }
-        text
-    }
-}
 
 /// Runs one simulation. The same seed and options give the same run.
 #[must_use]
-pub fn run(seed: u64, options: Options) -> Report {
+pub fn run(seed: u64, options: &Options) -> Report {
     let mut world = World::new(seed, options);
     world.run();
     world.report(seed)
 }
 
 #[derive(Debug)]
-struct World {
-    plan: Plan,
-    timeline: Timeline,
-    cluster: Cluster,
-    network: Network,
-    actors: Vec<Actor>,
-    random: fastrand::Rng,
-    violations: Vec<Violation>,
-    /// Faults that befell the brokers.
-    faults: u64,
+pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) faults: Vec<Fault>,
+    /// Faults that took effect when their time had come.
+    pub(super) took_effect: u64,
+    pub(super) timeline: Timeline,
+    pub(super) cluster: Cluster,
+    pub(super) network: Network,
+    pub(super) seats: Vec<Seat>,
+    pub(super) ledger: Ledger,
+    /// For what is set up while the run goes on.
+    pub(super) random: fastrand::Rng,
+    pub(super) options: Options,
+    pub(super) violations: Vec<Violation>,
+    has_settled: bool,
 }
 
 impl World {
-    fn new(seed: u64, options: Options) -> Self {
+    fn new(seed: u64, options: &Options) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let plan = Plan::new(&mut random);
+        let plan = Plan::new(seed, &mut random);
+        let faults = schedule::draw(&plan, &mut random.fork());
         let timeline = Timeline::new(Instant::now(), Trace::new(options.keep_trace));
-        let config = ClusterConfig {
-            brokers: BROKERS,
-            seed,
-            retention_bytes: None,
-            max_versions: plan.max_versions.clone(),
-            ..ClusterConfig::default()
-        };
-        let mut cluster = Cluster::new(config, timeline.now(), START);
+        let mut cluster = Cluster::new(plan.cluster_config(), timeline.now(), START);
         let mut violations = Vec::new();
         for (name, partitions) in TOPICS {
             let created = cluster.create_topic_with(name, partitions, &[("min.insync.replicas", "2")]);
             violations.extend(created.err().map(|error| Violation::Misbehaved(error.to_string())));
         }
-        let network = Network::new(plan.network.clone(), random.fork());
-        let actors = (0..plan.producers).filter_map(|index| {
-            let config = Plan::producer_config(&mut random);
-            let actor = Actor::new(index, config, options.bug, plan.records, random.fork());
-            actor.map_err(|error| violations.push(Violation::Misbehaved(error.to_string()))).ok()
-        });
-        let actors = actors.collect();
-        Self { plan, timeline, cluster, network, actors, random, violations, faults: 0 }
+        let network = Network::new(Weather::new(&plan, &mut random));
+        let seats = (0..plan.seats()).map(|_| Seat::new(random.fork())).collect();
+        Self {
+            plan,
+            faults,
+            took_effect: 0,
+            timeline,
+            cluster,
+            network,
+            seats,
+            ledger: Ledger::default(),
+            random,
+            options: options.clone(),
+            violations,
+            has_settled: false,
+        }
     }
 
     fn run(&mut self) {
-        for producer in 0..self.actors.len() {
-            let at = self.random.u64(0..100_000);
-            self.timeline.schedule(at, Event::Work { producer });
-            for (is_second, at) in [(false, RECOVERY), (true, 2 * RECOVERY)] {
-                self.timeline.schedule(self.plan.heal + at, Event::Probe { producer, is_second });
-            }
-            self.timeline.schedule(self.plan.heal + 2 * RECOVERY + SETTLED, Event::Finish { producer });
-        }
-        self.timeline.schedule(self.plan.nemesis, Event::Nemesis);
-        self.timeline.schedule(self.plan.heal, Event::Heal);
+        self.schedule();
         let mut events = 0;
         while let Some(next) = self.next_moment() {
             events += 1;
+            if self.is_over() {
+                return;
+            }
             if next > END || events > MOST_EVENTS {
                 let what = format!("the run does not end: {events} events, {next} µs");
-                return self.violations.push(Violation::Misbehaved(what));
+                self.violations.push(Violation::Misbehaved(what));
+                return self.name_who_hangs();
             }
             self.timeline.advance(next);
             if let Some(event) = self.timeline.take_due() {
@@ -156,24 +117,52 @@ impl World {
                 self.cluster.handle_timeout(now);
                 self.drain_cluster();
             }
-            for producer in 0..self.actors.len() {
-                if self.deadline(producer).is_some_and(|at| at <= self.timeline.micros()) {
-                    self.drain(producer);
+            for seat in 0..self.seats.len() {
+                if self.seats.get(seat).and_then(Seat::due).is_some_and(|at| at <= next) {
+                    self.drain(seat);
                 }
             }
         }
     }
 
-    /// When something happens next. After everything is closed only messages on their way are of interest.
-    fn next_moment(&mut self) -> Option<u64> {
-        let cluster = self.cluster.poll_timeout().map(|deadline| self.timeline.micros_of(deadline.at));
-        let deadlines = (0..self.actors.len()).filter_map(|producer| self.deadline(producer)).min();
-        [self.timeline.next(), cluster, deadlines].into_iter().flatten().min()
+    fn schedule(&mut self) {
+        for seat in self.plan.sender_seats() {
+            match Sender::new(
+                seat,
+                Plan::producer_config(&mut self.random),
+                self.options.bug,
+                self.random.fork(),
+            ) {
+                Ok(sender) => self.sit_down(seat, Actor::Sender(Box::new(sender))),
+                Err(error) => self.violations.push(Violation::Misbehaved(error.to_string())),
+            }
+            for (is_second, at) in [(false, RECOVERY), (true, 2 * RECOVERY)] {
+                self.timeline.schedule(HEAL + at, Event::Probe { seat, is_second });
+            }
+            self.timeline.schedule(HEAL + 2 * RECOVERY + SETTLED, Event::Finish { seat });
+        }
+        for seat in self.plan.member_seats().start..self.plan.late_seats().start {
+            let at = self.random.u64(0..1_000_000);
+            self.timeline.schedule(at, Event::Start { seat });
+        }
+        for (start, _) in self.plan.storms.clone() {
+            self.timeline.schedule(start, Event::Storm);
+        }
+        let only: Option<BTreeSet<usize>> = self.options.only_faults.clone();
+        for Fault { number, at, .. } in &self.faults {
+            if only.as_ref().is_none_or(|only| only.contains(number)) {
+                self.timeline.schedule(*at, Event::Fault { number: *number });
+            }
+        }
+        self.timeline.schedule(HEAL, Event::Heal);
+        self.timeline.schedule(HEAL + GROUP_SETTLES, Event::Settled);
     }
 
-    fn deadline(&mut self, producer: usize) -> Option<u64> {
-        let actor = self.actors.get_mut(producer)?;
-        if actor.closed { None } else { actor.deadline(&self.timeline) }
+    /// When something happens next.
+    fn next_moment(&mut self) -> Option<u64> {
+        let cluster = self.cluster.poll_timeout().map(|deadline| self.timeline.micros_of(deadline.at));
+        let due = self.seats.iter().filter_map(Seat::due).min();
+        [self.timeline.next(), cluster, due].into_iter().flatten().min()
     }
 
     fn happen(&mut self, event: Event) {
@@ -189,7 +178,8 @@ impl World {
                 self.drain_cluster();
             }
             Event::Reply { connection, frame } => {
-                let answers = self.network.handle_reply(&mut self.timeline, connection, &frame);
+                let life = self.network.owner(connection).map_or(0, |seat| self.life(seat));
+                let answers = self.network.handle_reply(&mut self.timeline, connection, life, &frame);
                 self.answer(answers);
             }
             Event::Closed { connection } => {
@@ -200,64 +190,98 @@ impl World {
                 let answers = self.network.handle_timeout(&mut self.timeline, connection, correlation);
                 self.answer(answers);
             }
-            Event::Unsent { producer, id, failure } => self.answer(vec![(producer, id, Err(failure))]),
-            Event::Work { producer } => self.work(producer),
-            Event::Nemesis => self.befall(),
+            Event::Unsent { seat, life, id, failure } => {
+                if self.life(seat) == life {
+                    self.answer(vec![(seat, id, Err(failure))]);
+                }
+            }
+            Event::Storm => self.storm(),
+            Event::Work { seat } => self.work(seat),
+            Event::Fault { number } => self.befall(number),
+            Event::BrokerStarts { broker } => self.start_broker(broker),
+            Event::Resume { seat, life } => self.resume(seat, life),
+            Event::Start { seat } => self.start(seat),
             Event::Heal => self.heal(),
-            Event::Probe { producer, is_second } => {
-                self.with_actor(producer, |actor, timeline| actor.probe(timeline, is_second));
+            Event::Probe { seat, is_second } => {
+                self.with_sender(seat, |sender, timeline| sender.probe(timeline, is_second));
             }
-            Event::Finish { producer } => {
-                self.with_actor(producer, |actor, timeline| actor.close(timeline, CLOSING));
+            Event::Finish { seat } => {
+                self.with_sender(seat, |sender, timeline| sender.close(timeline, CLOSING));
+            }
+            Event::Settled => self.settled(),
+        }
+    }
+
+    fn life(&self, seat: usize) -> u32 {
+        self.seats.get(seat).map_or(0, |seat| seat.life)
+    }
+
+    fn with_sender(&mut self, seat: usize, change: impl FnOnce(&mut Sender, &mut Timeline)) {
+        if let Some(sender) = self.seats.get_mut(seat).and_then(Seat::sender) {
+            change(sender, &mut self.timeline);
+            self.drain(seat);
+        }
+    }
+
+    /// Every producer gets something to send.
+    fn storm(&mut self) {
+        for seat in self.plan.sender_seats() {
+            let records = self.random.u32(1..=self.plan.records);
+            let Some(sender) = self.seats.get_mut(seat).and_then(Seat::sender) else { continue };
+            let is_idle = sender.left == 0;
+            sender.left = records;
+            if is_idle {
+                let at = self.timeline.micros() + self.random.u64(0..100_000);
+                self.timeline.schedule(at, Event::Work { seat });
             }
         }
     }
 
-    fn with_actor(&mut self, producer: usize, change: impl FnOnce(&mut Actor, &mut Timeline)) {
-        if let Some(actor) = self.actors.get_mut(producer) {
-            change(actor, &mut self.timeline);
-            self.drain(producer);
+    fn work(&mut self, seat: usize) {
+        if !self.seats.get(seat).is_some_and(Seat::is_paused) {
+            self.with_sender(seat, Sender::work);
         }
-    }
-
-    fn work(&mut self, producer: usize) {
-        self.with_actor(producer, Actor::work);
-        let left = self.actors.get(producer).is_some_and(|actor| actor.left > 0);
-        if left && self.timeline.micros() < self.plan.heal {
+        let Some(sender) = self.seats.get_mut(seat).and_then(Seat::sender) else { return };
+        if sender.left > 0 && self.timeline.micros() < HEAL {
             let at = self.timeline.micros() + self.random.u64(1..self.plan.pause);
-            self.timeline.schedule(at, Event::Work { producer });
+            self.timeline.schedule(at, Event::Work { seat });
         }
     }
 
     fn answer(&mut self, answers: Vec<Answered>) {
-        for (producer, id, result) in answers {
-            let Some(actor) = self.actors.get_mut(producer) else { continue };
+        for (seat, id, result) in answers {
             if let Err(failure) = &result {
-                self.timeline.note(format_args!("p{producer} hears of {id:?}: {failure:?}"));
+                self.timeline.note(format_args!("s{seat} hears of {id:?}: {failure:?}"));
             }
-            actor.answer(&self.timeline, id, result);
-            // Whoever drives a machine may have several answers for it before the next turn.
-            if self.random.bool() {
-                self.drain(producer);
-            }
-        }
-        for producer in 0..self.actors.len() {
-            self.drain(producer);
+            let Some(sits) = self.seats.get_mut(seat) else { continue };
+            let requests = sits.answer(&mut self.timeline, &mut self.ledger, id, result);
+            self.send(seat, requests);
         }
     }
 
-    /// Follows the drain rule, and passes on what the machine wants to send.
-    fn drain(&mut self, producer: usize) {
-        let Some(actor) = self.actors.get_mut(producer) else { return };
-        if actor.closed {
-            return;
-        }
-        for outgoing in actor.wake(&mut self.timeline) {
-            self.network.send(&mut self.timeline, &self.cluster, producer, outgoing);
+    /// Lets a process act, and passes on what it wants to send.
+    pub(super) fn drain(&mut self, seat: usize) {
+        if let Some(sits) = self.seats.get_mut(seat) {
+            let requests = sits.drain(&mut self.timeline, &mut self.ledger);
+            self.send(seat, requests);
         }
     }
 
-    fn drain_cluster(&mut self) {
+    pub(super) fn send(&mut self, seat: usize, requests: Vec<milena_cluster::Outgoing>) {
+        let life = self.life(seat);
+        for outgoing in requests {
+            self.network.send(&mut self.timeline, &self.cluster, (seat, life), outgoing);
+        }
+    }
+
+    pub(super) fn sit_down(&mut self, seat: usize, actor: Actor) {
+        if let Some(sits) = self.seats.get_mut(seat) {
+            sits.sit_down(actor);
+            self.drain(seat);
+        }
+    }
+
+    pub(super) fn drain_cluster(&mut self) {
         while let Some(reply) = self.cluster.poll_reply() {
             match reply.output {
                 Output::Frame(frame) => {
@@ -266,144 +290,53 @@ impl World {
                 Output::Close => self.network.carry_close(&mut self.timeline, reply.connection),
             }
         }
-    }
-
-    /// Something bad happens to the brokers.
-    fn befall(&mut self) {
-        if self.timeline.micros() >= self.plan.heal {
-            return;
-        }
-        let broker = BrokerId(self.random.i32(1..=BROKERS.into()));
-        match self.random.u8(0..3) {
-            0 if self.plan.bounces => self.bounce(broker),
-            1 if self.plan.elections => self.elect(broker),
-            2 if self.plan.refusals => self.refuse(broker),
-            _ => {}
-        }
-        self.drain_cluster();
-        let at = self.timeline.micros() + self.random.u64(1..self.plan.nemesis);
-        self.timeline.schedule(at, Event::Nemesis);
-    }
-
-    fn bounce(&mut self, broker: BrokerId) {
-        self.faults += 1;
-        if self.cluster.is_up(broker) {
-            self.timeline.note(format_args!("broker {broker} stops"));
-            self.network.broker_stops(&mut self.timeline, broker);
-            self.cluster.stop_broker(self.timeline.now(), broker);
-        } else {
-            self.timeline.note(format_args!("broker {broker} starts"));
-            self.cluster.start_broker(broker);
-        }
-    }
-
-    fn elect(&mut self, broker: BrokerId) {
-        let Some((name, partitions)) = self.random.choice(TOPICS) else { return };
-        let partition = self.random.i32(0..partitions);
-        if self.cluster.move_leader(self.timeline.now(), name, partition, broker).is_ok() {
-            self.faults += 1;
-            self.timeline.note(format_args!("broker {broker} leads {name}-{partition}"));
-        }
-    }
-
-    /// The next requests to a broker meet a fault there.
-    fn refuse(&mut self, broker: BrokerId) {
-        let api =
-            self.random.choice([ApiKey::Produce, ApiKey::Produce, ApiKey::Metadata, ApiKey::InitProducerId]);
-        let api = api.unwrap_or(ApiKey::Produce);
-        let action = match self.random.u8(0..9) {
-            0 => Action::CloseBefore,
-            1 => Action::CloseAfter,
-            2 => Action::DropReply,
-            3 => Action::Ignore,
-            4 => Action::Delay(Duration::from_millis(self.random.u64(1..2_000))),
-            _ => Action::Answer(self.code()),
-        };
-        self.faults += 1;
-        self.timeline.note(format_args!("broker {broker} will meet {api} with {action:?}"));
-        let times = self.random.u32(1..4);
-        self.cluster.faults().add(Rule::new(api, action).at(broker).times(times));
-    }
-
-    fn code(&mut self) -> ErrorCode {
-        if self.plan.desynchronizes && self.random.bool() {
-            return ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER;
-        }
-        let codes = [
-            ErrorCode::NOT_LEADER_OR_FOLLOWER,
-            ErrorCode::NOT_ENOUGH_REPLICAS,
-            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-            ErrorCode::CORRUPT_MESSAGE,
-            ErrorCode::KAFKA_STORAGE_ERROR,
-            ErrorCode::UNKNOWN_SERVER_ERROR,
-            ErrorCode::MESSAGE_TOO_LARGE,
-            ErrorCode::INVALID_RECORD,
-            ErrorCode::TOPIC_AUTHORIZATION_FAILED,
-            ErrorCode::INVALID_PRODUCER_EPOCH,
-            ErrorCode::UNKNOWN_PRODUCER_ID,
-            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
-        ];
-        self.random.choice(codes).unwrap_or(ErrorCode::NOT_LEADER_OR_FOLLOWER)
-    }
-
-    fn heal(&mut self) {
-        self.timeline.note(format_args!("faults end"));
-        self.network.heal();
-        self.cluster.faults().clear();
-        for broker in (1..=i32::from(BROKERS)).map(BrokerId) {
-            self.cluster.start_broker(broker);
-        }
-        self.drain_cluster();
-    }
-
-    fn report(mut self, seed: u64) -> Report {
-        let (logs, unreadable) = self.read_logs();
-        let mut history: Vec<Sent> = Vec::new();
-        let mut tally = Tally::default();
-        let mut violations = self.violations;
-        violations.extend(unreadable);
-        for actor in &mut self.actors {
-            let (sent, numbers) = actor.finish(self.plan.desynchronizes);
-            history.extend(sent);
-            tally.add(&numbers);
-            violations.append(&mut actor.violations);
-        }
-        violations.extend(check(&history, &logs));
-        let mut counts = self.network.counts;
-        counts.faults += self.faults;
-        let simulated = Duration::from_micros(self.timeline.micros());
-        Report { seed, violations, trace: self.timeline.trace, tally, counts, simulated }
-    }
-
-    /// What the brokers have, and what of it can't be read.
-    fn read_logs(&mut self) -> (Logs, Vec<Violation>) {
-        let mut logs = Logs::new();
-        let mut unreadable = Vec::new();
-        for (topic, (name, partitions)) in (0..).zip(TOPICS) {
-            for partition in 0..partitions {
-                let mut log = Vec::new();
-                for bytes in self.cluster.batches(name, partition) {
-                    for batch in Batches::new(bytes) {
-                        let decoded = batch.and_then(|batch| batch.decode(&ReadOptions::default()));
-                        let found = decoded.ok().and_then(|batch| {
-                            let records = batch.records().map(|record| {
-                                let record = record.ok()?;
-                                found(record.offset(), record.value()?)
-                            });
-                            records.collect::<Option<Vec<_>>>()
-                        });
-                        match found {
-                            Some(found) => log.extend(found),
-                            None => {
-                                let what = format!("{name}-{partition} holds a batch that can't be read");
-                                unreadable.push(Violation::Misbehaved(what));
-                            }
-                        }
-                    }
-                }
-                logs.insert(Place { topic, partition }, log);
+        for place in places() {
+            if let Some(committed) = self.cluster.committed(GROUP, topic_of(place), place.partition) {
+                self.ledger.committed(self.timeline.micros(), place, committed.offset);
             }
         }
-        (logs, unreadable)
+    }
+
+    /// The group has had all the time it needs: whoever is not at rest hangs. Then everybody leaves.
+    fn settled(&mut self) {
+        self.has_settled = true;
+        let before = self.violations.len();
+        for place in places() {
+            let end = self.cluster.offsets(topic_of(place), place.partition).map_or(0, |range| range.end);
+            if let Some(unrest) = self.ledger.unrest(place, end) {
+                let what = format!("{}-{} {unrest}", topic_of(place), place.partition);
+                self.violations.push(Violation::Misbehaved(what));
+            }
+        }
+        let senders: Vec<_> = self.plan.sender_seats().filter(|seat| !self.is_closed(*seat)).collect();
+        if self.violations.len() > before || !senders.is_empty() {
+            self.name_who_hangs();
+        }
+        for seat in self.plan.member_seats() {
+            if let Some(member) = self.seats.get_mut(seat).and_then(Seat::member) {
+                member.close(&mut self.timeline);
+                self.drain(seat);
+            }
+        }
+    }
+
+    fn is_closed(&self, seat: usize) -> bool {
+        self.seats.get(seat).is_none_or(|sits| sits.actor.as_ref().is_none_or(Actor::is_closed))
+    }
+
+    fn is_over(&self) -> bool {
+        self.has_settled && (0..self.seats.len()).all(|seat| self.is_closed(seat))
+    }
+
+    fn name_who_hangs(&mut self) {
+        for (number, seat) in self.seats.iter_mut().enumerate() {
+            if seat.actor.as_ref().is_none_or(Actor::is_closed) {
+                continue;
+            }
+            let why = seat.why();
+            let more = seat.member().map(|member| member.explain(&self.timeline)).unwrap_or_default();
+            let what = format!("s{number} has not come to an end; {why}; {more}");
+            self.violations.push(Violation::Misbehaved(what));
+        }
     }
 }

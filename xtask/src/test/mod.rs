@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test there is, with one line at the end that says what ran.
 //!
-//! First `cargo test --workspace`, which needs nothing but Rust. Then the tests that are ignored there:
+//! First `cargo test --workspace`, which needs nothing but Rust. Then the simulation again, optimised: 2,000 seeds instead
+//! of a few, and for as many each planted bug is looked for. Then the tests that are ignored there:
 //!
 //! - with the cluster up, those that need it or Java: they are marked `#[ignore = "needs the cluster"]` and live in a
 //!   file `tests/cluster_*.rs`;
@@ -27,6 +28,19 @@ mod report;
 /// A part that takes longer is stuck: it is ended and counts as failed.
 const PART_LIMIT: Duration = Duration::from_secs(25 * 60);
 
+/// Its two tests choose the number of seeds by how they are built.
+const SIMULATION: [&str; 9] = [
+    "--release",
+    "--package",
+    "protocol-tests",
+    "--test",
+    "simulation",
+    "--test",
+    "planted_bugs",
+    "--",
+    "--nocapture",
+];
+
 const POLL: Duration = Duration::from_millis(100);
 
 /// How long the rest of the output may take after the command itself has ended.
@@ -43,6 +57,10 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let interrupt = Interrupt::install()?;
     let mut parts = vec![cargo_test(&["--workspace", "--no-fail-fast"], &[], &interrupt)?];
+    if !interrupt.is_set() {
+        println!("\nthe simulation, optimised");
+        parts.push(cargo_test(&SIMULATION, &[], &interrupt)?);
+    }
     if arguments.no_cluster {
         println!("\nthe tests that need the cluster are left out");
     } else if !interrupt.is_set() {

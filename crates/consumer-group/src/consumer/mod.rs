@@ -14,12 +14,15 @@ use milena_cluster::{
 };
 use milena_protocol::{ApiKey, messages::Response, wire::ByteString};
 
+#[cfg(feature = "planted-bugs")]
+use crate::planted_bug::Planted;
 use crate::{
     AutoOffsetReset, ConfigError, ConsumerConfig, ConsumerError, Event, GroupProtocol, Position,
     cursors::{CursorState, Cursors, EARLIEST, LATEST},
     fetcher::Fetcher,
     membership::{Change, ChosenProtocol, Identity, Membership},
     offsets::{Commits, CommittedOffsets, Lookup, Queries},
+    planted_bug::PlantedBug,
     shared::{Answer, Shared},
 };
 
@@ -104,6 +107,12 @@ impl Consumer {
         })
     }
 
+    /// Plants a bug, before anything is sent.
+    #[cfg(feature = "planted-bugs")]
+    pub fn plant(&mut self, bug: PlantedBug) {
+        self.shared.planted = Planted::new(bug);
+    }
+
     /// Who the consumer is to its coordinator; nobody when partitions are assigned by hand.
     fn identity(&self) -> Option<Identity> {
         match self.source {
@@ -155,7 +164,8 @@ impl Consumer {
                 self.shared.events.push_back(Event::Assigned(partitions));
             }
             Change::Revoking(partitions) => {
-                for partition in &partitions {
+                let keeps = self.shared.planted.has(PlantedBug::KeepsRevokedPartitions);
+                for partition in partitions.iter().filter(|_| !keeps) {
                     self.fetcher.discard(partition);
                     if let Some(cursor) = self.cursors.get_mut(partition) {
                         cursor.revoking = true;
@@ -165,11 +175,15 @@ impl Consumer {
                 self.shared.events.push_back(Event::RevokePending(partitions));
             }
             Change::Revoked(partitions) => {
-                self.forget(&partitions);
+                if !self.shared.planted.has(PlantedBug::KeepsRevokedPartitions) {
+                    self.forget(&partitions);
+                }
                 self.shared.events.push_back(Event::Revoked(partitions));
             }
             Change::Lost(partitions) => {
-                self.forget(&partitions);
+                if !self.shared.planted.has(PlantedBug::HandsOutAfterLoss) {
+                    self.forget(&partitions);
+                }
                 self.shared.events.push_back(Event::Lost(partitions));
             }
             Change::Unsupported(cause) => self.unsupported(now, cause),

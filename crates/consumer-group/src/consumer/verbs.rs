@@ -13,6 +13,7 @@ use crate::{
     CommitError, CommitId, CommitMode, Event, GroupMembership, NotAssigned, OffsetAndMetadata,
     PartitionRecords, Position, QueryId, SeekTo, SubscribeError,
     cursors::{CursorState, EARLIEST, LATEST},
+    planted_bug::PlantedBug,
 };
 
 /// Where partitions come from.
@@ -312,7 +313,10 @@ impl Consumer {
     /// As [`commit`](Self::commit).
     pub fn commit_positions(&mut self, now: Instant, mode: CommitMode) -> Result<CommitId, CommitError> {
         let positions = self.cursors.iter().filter_map(|(partition, cursor)| {
-            let position = cursor.position().filter(|position| position.offset >= 0)?;
+            let mut position = cursor.position().filter(|position| position.offset >= 0)?;
+            if self.shared.planted.has(PlantedBug::CommitsWhatWasFetched) {
+                position = self.fetcher.fetched_to(partition).unwrap_or(position);
+            }
             Some((partition.clone(), position.into()))
         });
         let offsets = positions.collect();

@@ -13,6 +13,7 @@ use super::{Fetcher, Question, Wanted, isolation::Isolation};
 use crate::{
     AutoOffsetReset, ConsumerError, Event, IsolationLevel, Position,
     cursors::{Cursor, CursorState, Cursors, EARLIEST, LATEST},
+    planted_bug::PlantedBug,
     shared::{Answer, Asked, Shared},
 };
 
@@ -30,6 +31,10 @@ impl Fetcher {
             return false;
         };
         let Some(asked) = self.asked.remove(&broker) else { return false };
+        if answer.is_err() && shared.planted.has(PlantedBug::HangsAfterDisconnect) {
+            self.asked.insert(broker, asked);
+            return true;
+        }
         match answer {
             Ok(Response::Fetch(response)) if ErrorCode(response.error_code).is_none() => {
                 self.troubled.remove(&broker);
@@ -130,8 +135,10 @@ impl Fetcher {
         cursor.served = self.answers;
         let mut batches = Batches::new(records);
         let mut isolation = Isolation::new(match shared.config.isolation_level {
-            IsolationLevel::ReadCommitted => data.aborted_transactions.as_ref(),
-            IsolationLevel::ReadUncommitted => None,
+            IsolationLevel::ReadCommitted if !shared.planted.has(PlantedBug::IgnoresAbortedList) => {
+                data.aborted_transactions.as_ref()
+            }
+            IsolationLevel::ReadCommitted | IsolationLevel::ReadUncommitted => None,
         });
         let mut got_some = false;
         for batch in &mut batches {

@@ -89,6 +89,7 @@ impl Buffer {
         cursors: &mut Cursors,
         options: &ReadOptions,
         max: usize,
+        skips_corrupt: bool,
     ) -> (Vec<PartitionRecords>, Vec<Unreadable>) {
         let mut taken = Vec::new();
         let mut unreadable = Vec::new();
@@ -118,7 +119,7 @@ impl Buffer {
                 next: position,
                 end_offset: cursor.end_offset,
             };
-            let error = buffered.take(&mut records, options, left);
+            let error = buffered.take(&mut records, options, left, skips_corrupt);
             if records.next != position {
                 cursor.advance(records.next);
             }
@@ -153,6 +154,7 @@ impl Buffered {
         records: &mut PartitionRecords,
         options: &ReadOptions,
         max: usize,
+        skips_corrupt: bool,
     ) -> Option<BatchError> {
         while records.count < max {
             let (batch, place, len) = match self.entries.pop_front()? {
@@ -170,6 +172,10 @@ impl Buffered {
                     let len = batch.bytes().len();
                     match batch.into_decoded(options) {
                         Ok(decoded) => (decoded, RecordPlace::default(), len),
+                        Err(_) if skips_corrupt => {
+                            records.next.offset += 1;
+                            continue;
+                        }
                         Err(error) => return Some(error),
                     }
                 }

@@ -25,7 +25,9 @@ use milena_protocol::{
 };
 
 use crate::{
+    Position,
     cursors::{Cursor, Cursors},
+    planted_bug::PlantedBug,
     retry::Retry,
     shared::{Asked, Shared},
 };
@@ -84,11 +86,17 @@ impl Fetcher {
         max_records: usize,
     ) -> Vec<PartitionRecords> {
         let options = ReadOptions { check_crc: shared.config.check_crcs, ..Default::default() };
-        let (taken, unreadable) = self.buffer.take(cursors, &options, max_records);
+        let skips = shared.planted.has(PlantedBug::SkipsCorruptBatches);
+        let (taken, unreadable) = self.buffer.take(cursors, &options, max_records, skips);
         for broken in unreadable {
             self.unreadable(shared, cursors, &broken.partition, broken.error);
         }
         taken
+    }
+
+    /// Where fetching stands in a partition, if something of it is here.
+    pub(crate) fn fetched_to(&self, partition: &TopicPartition) -> Option<Position> {
+        self.buffer.next(partition)
     }
 
     pub(crate) fn is_ready(&self, cursors: &Cursors) -> bool {

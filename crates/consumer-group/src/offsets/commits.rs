@@ -27,6 +27,7 @@ use crate::{
     CommitError, Event, Position,
     cursors::Cursors,
     membership::{Identity, Membership},
+    planted_bug::PlantedBug,
     retry::Retry,
     shared::{Answer, Asked, Shared},
 };
@@ -313,10 +314,11 @@ impl Commits {
 fn request(shared: &Shared, offsets: &Offsets, identity: Option<&Identity>) -> OffsetCommitRequest {
     let metadata = shared.metadata();
     let mut topics: BTreeMap<&ByteString, Vec<OffsetCommitRequestPartition>> = BTreeMap::new();
+    let one_too_many = i64::from(shared.planted.has(PlantedBug::CommitsOneTooMany));
     for (partition, commit) in offsets {
         topics.entry(&partition.topic).or_default().push(OffsetCommitRequestPartition {
             partition_index: partition.partition,
-            committed_offset: commit.position.offset,
+            committed_offset: commit.position.offset + one_too_many,
             committed_leader_epoch: commit.position.leader_epoch.unwrap_or(-1),
             committed_metadata: Some(commit.metadata.clone()),
             ..Default::default()

@@ -273,6 +273,25 @@ fn a_cooperative_member_gives_up_only_the_difference() {
     assert_eq!(script.position(0), Some(12));
 }
 
+/// G9: a coordinator that never tells the assignment may have gone on without the member: what it kept through the round
+/// is another's when the session ends. As long as the JoinGroup is under way the others are waited for.
+#[test]
+fn what_is_kept_through_a_round_is_lost_when_the_assignment_never_comes() {
+    let mut script = Script::member(cooperative(), &[0, 1]);
+    script.beat(ErrorCode::REBALANCE_IN_PROGRESS);
+    let (id, _) = asked_for!(script, JoinGroup);
+    script.pass_until(200_000);
+    assert_eq!(script.news(), []);
+    script.answer(id, joined(2, "cooperative-sticky", "leader"));
+    asked_for!(script, SyncGroup);
+    script.pass_until(244_999);
+    assert_eq!(script.news(), []);
+    script.pass_until(245_000);
+    assert_eq!(script.news(), [Event::Lost(all(&[0, 1]))]);
+    let (_, request) = asked_for!(script, JoinGroup);
+    assert_eq!((&*request.member_id, owned_in(&request)), ("me", vec![]));
+}
+
 /// G2: the group rebalances: the commit can be repeated after the round, and the generation is kept until then.
 #[test]
 fn a_commit_during_a_rebalance_fails_and_the_member_joins_again() {

@@ -29,6 +29,7 @@ use super::{
 use crate::{
     Assignor, ConsumerError,
     assignors::{Members, PartitionCounts},
+    planted_bug::PlantedBug,
     retry::Retry,
     shared::{Answer, Asked, Shared},
 };
@@ -360,7 +361,7 @@ impl ClassicMember {
                             self.last_success = asked.with;
                             self.retry.succeeded();
                         }
-                        code => self.heartbeat_refused(now, shared, asked.broker, code),
+                        code => self.heartbeat_refused(now, shared, &asked, code),
                     },
                     _ => self.heartbeat_unanswered(now, shared, asked.broker, answer),
                 }
@@ -407,10 +408,16 @@ impl ClassicMember {
         }
     }
 
-    fn heartbeat_refused(&mut self, now: Instant, shared: &mut Shared, broker: BrokerId, code: ErrorCode) {
+    fn heartbeat_refused(
+        &mut self,
+        now: Instant,
+        shared: &mut Shared,
+        asked: &Asked<Instant>,
+        code: ErrorCode,
+    ) {
         match verdict(ApiKey::Heartbeat, code) {
             Verdict::Rejoin if code == ErrorCode::REBALANCE_IN_PROGRESS => {
-                self.last_success = now;
+                self.last_success = asked.with;
                 if matches!(self.state, State::Stable { .. }) {
                     self.rejoin(now, shared);
                 }
@@ -420,7 +427,7 @@ impl ClassicMember {
             Verdict::MemberLost => self.lost(true),
             Verdict::Fenced => self.fail(fenced_instance(shared)),
             Verdict::FindCoordinator => {
-                shared.lost_coordinator(broker);
+                shared.lost_coordinator(asked.broker);
                 shared.failed(now, &mut self.retry);
                 self.heartbeat_at(now);
             }
@@ -453,10 +460,18 @@ impl ClassicMember {
         }
     }
 
-    /// When the group must be assumed to have given the member's partitions away (G9). While it joins, the coordinator
-    /// has its request and waits for the others.
+    /// When the group must be assumed to have given the member's partitions away (G9). While a JoinGroup is under way the
+    /// coordinator is taken to have it, and to wait for the others however long they need. In the rest of a round the
+    /// session runs for whoever keeps partitions: a coordinator that does not answer may have gone on without the member.
     fn session_end(&self, shared: &Shared) -> Option<Instant> {
-        let in_group = matches!(self.state, State::Preparing(_) | State::Stable { .. } | State::Departing(_));
+        let in_group = match self.state {
+            State::Preparing(_) | State::Stable { .. } | State::Departing(_) => true,
+            State::Joining(None) | State::Assigning { .. } | State::Syncing { .. } => {
+                !self.ownership.owned().is_empty()
+            }
+            State::Joining(Some(_)) | State::Out | State::Silent | State::Leaving(_) => false,
+        };
+        let in_group = in_group && !shared.planted.has(PlantedBug::IgnoresSessionEnd);
         in_group.then(|| self.last_success + shared.config.session_timeout)
     }
 

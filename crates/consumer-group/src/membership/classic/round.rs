@@ -174,7 +174,7 @@ impl ClassicMember {
             return shared.failed(now, &mut self.retry);
         };
         self.retry.succeeded();
-        self.last_success = now;
+        self.last_success = asked.with;
         self.ownership.changes.push_back(Change::Joined);
         let surplus: BTreeSet<TopicPartition> =
             self.ownership.owned().difference(&assigned).cloned().collect();

@@ -28,6 +28,7 @@ use super::{
 };
 use crate::{
     ConsumerError,
+    planted_bug::PlantedBug,
     retry::Retry,
     shared::{Asked, Shared},
 };
@@ -319,7 +320,8 @@ impl ConsumerMember {
 
     /// When the group must be assumed to have given the member's partitions away (G9).
     fn session_end(&self, shared: &Shared) -> Option<Instant> {
-        let in_group = matches!(self.state, State::Member { .. } | State::Departing { .. });
+        let in_group = matches!(self.state, State::Member { .. } | State::Departing { .. })
+            && !shared.planted.has(PlantedBug::IgnoresSessionEnd);
         in_group.then(|| self.heartbeats.last_success + shared.config.session_timeout)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use milena_cluster::{Failure, Machine, Outgoing, RequestId};
+use milena_cluster::{Deadline, Failure, Machine, Outgoing, RequestId};
 use milena_producer::{
     Certainty, Delivery, EnqueueError, FlushId, InvalidConfig, NewRecord, ProduceFailure, Producer,
     ProducerConfig, ProducerEvent,
@@ -10,29 +10,26 @@ use milena_producer::{
 use milena_protocol::{messages::Response, wire::ByteString};
 
 use super::{
+    bug::Bug,
     history::{Found, Place, RecordId, Sent, Told, Violation},
     plan::TOPICS,
     rules::Rules,
-    saboteur::{Bug, Saboteur},
+    saboteur::Saboteur,
     timeline::Timeline,
 };
 
-/// Wakes at one moment that are no reason to suspect a machine of spinning.
-const PATIENCE: u32 = 32;
-
 #[derive(Debug)]
-pub(super) struct Actor {
-    pub(super) index: usize,
-    pub(super) machine: Saboteur,
+pub(super) struct Sender {
+    seat: usize,
+    machine: Saboteur,
     rules: Rules,
     topics: Vec<ByteString>,
     records: Vec<Tracked>,
     next_number: u64,
+    /// Records that the user still wants to send.
     pub(super) left: u32,
     flushes: Vec<(FlushId, usize)>,
     pub(super) closed: bool,
-    /// When and how often in a row the machine was woken.
-    woken: (u64, u32),
     random: fastrand::Rng,
     pub(super) violations: Vec<Violation>,
 }
@@ -60,25 +57,25 @@ pub struct Tally {
     pub maybe_written: u64,
 }
 
-impl Actor {
+impl Sender {
     pub(super) fn new(
-        index: usize,
+        seat: usize,
         config: ProducerConfig,
         bug: Option<Bug>,
-        records: u32,
         random: fastrand::Rng,
     ) -> Result<Self, InvalidConfig> {
+        let mut machine = Producer::new(config)?;
+        plant(&mut machine, bug);
         Ok(Self {
-            index,
-            machine: Saboteur::new(Producer::new(config)?, bug),
+            seat,
+            machine: Saboteur::new(machine, bug.and_then(Bug::on_the_wire)),
             rules: Rules::default(),
             topics: TOPICS.iter().map(|(name, _)| (*name).into()).collect(),
             records: Vec::new(),
             next_number: 0,
-            left: records,
+            left: 0,
             flushes: Vec::new(),
             closed: false,
-            woken: (0, 0),
             random,
             violations: Vec::new(),
         })
@@ -100,7 +97,7 @@ impl Actor {
         }
         if self.random.u8(0..16) == 0 {
             let id = self.machine.producer.flush();
-            timeline.note(format_args!("p{} flushes", self.index));
+            timeline.note(format_args!("s{} flushes", self.seat));
             self.flushes.push((id, self.records.len()));
         }
     }
@@ -111,7 +108,7 @@ impl Actor {
         for (topic, (name, partitions)) in TOPICS.iter().enumerate() {
             for partition in 0..*partitions {
                 if !self.enqueue(timeline, topic, Some(partition), is_second) && is_second {
-                    let what = format!("p{} takes no record for {name}-{partition}", self.index);
+                    let what = format!("s{} takes no record for {name}-{partition}", self.seat);
                     self.violations.push(Violation::Misbehaved(what));
                 }
             }
@@ -127,7 +124,7 @@ impl Actor {
         probe: bool,
     ) -> bool {
         let Some(name) = self.topics.get(topic) else { return false };
-        let id = RecordId { producer: self.index as u32, number: self.next_number };
+        let id = RecordId { producer: self.seat as u32, number: self.next_number };
         let meant_for = partition.unwrap_or(-1);
         let padding = "x".repeat(self.random.usize(0..60));
         let value = format!("{} {} {topic} {meant_for} {padding}", id.producer, id.number);
@@ -144,7 +141,7 @@ impl Actor {
                 self.next_number += 1;
                 let place = Place { topic: topic as u32, partition: enqueued.delivery.partition() };
                 timeline
-                    .note(format_args!("p{} takes {} for {name}-{}", self.index, id.number, place.partition));
+                    .note(format_args!("s{} takes {} for {name}-{}", self.seat, id.number, place.partition));
                 self.records.push(Tracked { id, place, delivery: enqueued.delivery, probe });
                 true
             }
@@ -155,7 +152,7 @@ impl Actor {
 
     pub(super) fn close(&mut self, timeline: &mut Timeline, patience: Duration) {
         let deadline = timeline.now() + patience;
-        timeline.note(format_args!("p{} closes", self.index));
+        timeline.note(format_args!("s{} closes", self.seat));
         self.machine.producer.close(deadline);
     }
 
@@ -184,15 +181,13 @@ impl Actor {
             self.violations.extend(broken);
             requests.push(outgoing);
             if requests.len() > 1_000 {
-                self.misbehaves(format!("p{} never stops sending", self.index));
+                self.misbehaves(format!("s{} never stops sending", self.seat));
                 break;
             }
         }
         while let Some(event) = self.machine.poll_event() {
             self.hear(timeline, event);
         }
-        let (at, times) = self.woken;
-        self.woken = if at == timeline.micros() { (at, times + 1) } else { (timeline.micros(), 1) };
         requests
     }
 
@@ -200,34 +195,23 @@ impl Actor {
         match event {
             ProducerEvent::Room | ProducerEvent::Transaction(_) => {}
             ProducerEvent::Closed => {
-                timeline.note(format_args!("p{} is closed", self.index));
+                timeline.note(format_args!("s{} is closed", self.seat));
                 self.closed = true;
             }
             ProducerEvent::Flushed(id) => {
-                timeline.note(format_args!("p{} is flushed", self.index));
+                timeline.note(format_args!("s{} is flushed", self.seat));
                 let Some(at) = self.flushes.iter().position(|(flush, _)| *flush == id) else { return };
                 let (_, before) = self.flushes.remove(at);
                 let open = self.records.iter().take(before).any(|record| record.delivery.result().is_none());
                 if open {
-                    self.misbehaves(format!("p{} is flushed before everything is settled", self.index));
+                    self.misbehaves(format!("s{} is flushed before everything is settled", self.seat));
                 }
             }
         }
     }
 
-    /// When to wake the machine next. A deadline that is not in the future, again and again, is a machine that spins.
-    pub(super) fn deadline(&mut self, timeline: &Timeline) -> Option<u64> {
-        let deadline = self.machine.poll_timeout()?;
-        let at = timeline.micros_of(deadline.at);
-        if at > timeline.micros() {
-            return Some(at);
-        }
-        let (_, times) = self.woken;
-        if times > PATIENCE {
-            self.misbehaves(format!("p{} spins: {}", self.index, deadline.why));
-            return None;
-        }
-        Some(timeline.micros())
+    pub(super) fn deadline(&self) -> Option<Deadline> {
+        self.machine.poll_timeout()
     }
 
     fn misbehaves(&mut self, what: String) {
@@ -239,11 +223,8 @@ impl Actor {
     /// What was sent and what was told, and what else went wrong. `may_stop` says that a broker claimed to have lost
     /// acknowledged records, so that partitions may have stopped.
     pub(super) fn finish(&mut self, may_stop: bool) -> (Vec<Sent>, Tally) {
-        if !self.closed {
-            self.misbehaves(format!("p{} does not end", self.index));
-        }
         if !self.flushes.is_empty() {
-            self.misbehaves(format!("p{} owes a flush", self.index));
+            self.misbehaves(format!("s{} owes a flush", self.seat));
         }
         let mut history = Vec::new();
         let mut tally = Tally::default();
@@ -260,9 +241,9 @@ impl Actor {
             if let Some(Err(error)) = &result {
                 let stopped = error.cause == ProduceFailure::Desynchronized;
                 if stopped && !may_stop {
-                    self.misbehaves(format!("p{} stopped without cause: {error}", self.index));
+                    self.misbehaves(format!("s{} stopped without cause: {error}", self.seat));
                 } else if record.probe && !stopped {
-                    self.misbehaves(format!("p{} can't send after the faults: {error}", self.index));
+                    self.misbehaves(format!("s{} can't send after the faults: {error}", self.seat));
                 }
             }
             tally.count(told);
@@ -270,7 +251,7 @@ impl Actor {
         }
         let used = self.machine.producer.accumulator().used();
         if used != 0 && self.closed {
-            self.misbehaves(format!("p{} still holds {used} bytes", self.index));
+            self.misbehaves(format!("s{} still holds {used} bytes", self.seat));
         }
         (history, tally)
     }
@@ -300,7 +281,17 @@ impl Tally {
     }
 }
 
-/// Reads what [`Actor::enqueue`] writes into a value.
+#[cfg(feature = "planted-bugs")]
+fn plant(machine: &mut Producer, bug: Option<Bug>) {
+    if let Some(Bug::Producer(bug)) = bug {
+        machine.plant(bug);
+    }
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn plant(_: &mut Producer, _: Option<Bug>) {}
+
+/// Reads what [`Sender::enqueue`] writes into a value.
 pub(super) fn found(offset: i64, value: &[u8]) -> Option<Found> {
     let mut words = std::str::from_utf8(value).ok()?.split(' ');
     let id = RecordId { producer: words.next()?.parse().ok()?, number: words.next()?.parse().ok()? };
