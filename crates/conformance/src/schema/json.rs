@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::{Field, Schema, Structure, Type, Value};
+use super::{Field, Schema, Structure, Type, Value, base64};
 
 impl Structure {
     /// Every field of the version by its name, a tagged one only if it holds something; unknown tagged fields are not
@@ -24,7 +24,9 @@ impl Structure {
 }
 
 impl Value {
-    fn to_json(&self, schema: &Schema, field: &Field, version: i16) -> Json {
+    /// The value of a field, or of an element of it.
+    #[must_use]
+    pub fn to_json(&self, schema: &Schema, field: &Field, version: i16) -> Json {
         match self {
             Self::Null => Json::Null,
             Self::Bool(value) => (*value).into(),
@@ -41,35 +43,5 @@ impl Value {
                 other => format!("a structure in a field of {other:?}").into(),
             },
         }
-    }
-}
-
-/// Base64 with these two letters for the last digits.
-fn base64(bytes: &[u8], last: &str) -> String {
-    let digits: Vec<char> = ('A'..='Z').chain('a'..='z').chain('0'..='9').chain(last.chars()).collect();
-    let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
-    let mut text: String = bits
-        .as_bytes()
-        .chunks(6)
-        .filter_map(|six| {
-            let index = (0..6).fold(0, |index, bit| index * 2 + usize::from(six.get(bit) == Some(&b'1')));
-            digits.get(index)
-        })
-        .collect();
-    while !text.len().is_multiple_of(4) {
-        text.push('=');
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn base64_of_every_remainder() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
-        {
-            assert_eq!(super::base64(bytes.as_bytes(), "+/"), text);
-        }
-        assert_eq!(super::base64(&[0xff; 3], "-_"), "____");
     }
 }

@@ -8,7 +8,8 @@ pub struct Versions {
 }
 
 impl Versions {
-    pub(super) const NONE: Self = Self { first: 0, last: -1 };
+    /// No version.
+    pub const NONE: Self = Self { first: 0, last: -1 };
 
     pub(super) fn parse(text: &str) -> Option<Self> {
         if text == "none" {

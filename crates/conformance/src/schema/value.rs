@@ -46,7 +46,8 @@ impl Schema {
     }
 
     /// What a field holds when nobody sets it.
-    pub(super) fn default_of(&self, field: &Field) -> Value {
+    #[must_use]
+    pub fn default_of(&self, field: &Field) -> Value {
         let default = field.default.as_deref().filter(|text| !text.is_empty());
         if default == Some("null") {
             return Value::Null;
