@@ -80,9 +80,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let bootstrap = arguments.bootstrap.as_deref().unwrap_or_default();
-    let cluster = Cluster::discover(bootstrap)
-        .await
-        .map_err(|error| advised(error, "start a broker with `milena broker`, and name it with --bootstrap"))?;
+    let cluster = Cluster::discover(bootstrap).await.map_err(|error| {
+        advised(error, "start a broker with `milena broker`, and name it with --bootstrap")
+    })?;
     let offered = cluster.offered().clone();
     let suite = Suite::new(cluster, options(&arguments));
     let progress = Progress::new(scripts.len(), arguments.json);

@@ -61,7 +61,8 @@ pub(super) fn report(outcomes: &[Outcome], offered: &Offered, json: bool) -> any
     let skipped = outcomes.iter().filter(|outcome| outcome.skipped.is_some()).count();
     let checks: usize = outcomes.iter().map(|outcome| outcome.checks.len()).sum();
     let passed = outcomes.len() - outcomes.iter().filter(|o| !o.has_passed() || o.skipped.is_some()).count();
-    text += &format!("\n{passed} scripts passed, {failed} failed, {skipped} skipped; {checks} answers checked\n");
+    text +=
+        &format!("\n{passed} scripts passed, {failed} failed, {skipped} skipped; {checks} answers checked\n");
     Ok(text)
 }
 

@@ -36,7 +36,11 @@ pub(super) fn show(json: &Json, place: Option<Place<'_>>, variables: &BTreeMap<S
 }
 
 /// The same as a pattern that also fits next time: times and the epochs of coordinators are only told from nothing.
-pub(super) fn show_lasting(json: &Json, place: Option<Place<'_>>, variables: &BTreeMap<String, Json>) -> String {
+pub(super) fn show_lasting(
+    json: &Json,
+    place: Option<Place<'_>>,
+    variables: &BTreeMap<String, Json>,
+) -> String {
     let mut text = String::new();
     let name = place.map(|place| place.field.name.clone()).unwrap_or_default();
     Show { variables, text: &mut text, lasting: true }.value(json, place, &name);
@@ -112,7 +116,8 @@ impl Show<'_> {
             return self.text.push_str(name);
         }
         let is_id = value >= 0 && (name == "pid" || name.ends_with("roducerId"));
-        let same = self.variable(json, |variable| if is_id { variable.ends_with(".id") } else { value >= SMALL });
+        let same =
+            self.variable(json, |variable| if is_id { variable.ends_with(".id") } else { value >= SMALL });
         let is_passing = value > MANY_MS || name == "coordinatorEpoch" && (0..SMALL).contains(&value);
         match same {
             Some(name) => {
@@ -147,7 +152,8 @@ impl Show<'_> {
 
     /// The variable with this value, of those that fit, that has the shortest name.
     fn variable(&self, json: &Json, fits: impl Fn(&str) -> bool) -> Option<String> {
-        let same = self.variables.iter().filter(|(name, value)| *value == json && fits(name)).map(|(name, _)| name);
+        let same =
+            self.variables.iter().filter(|(name, value)| *value == json && fits(name)).map(|(name, _)| name);
         same.min_by_key(|name| name.len()).cloned()
     }
 }

@@ -74,7 +74,13 @@ pub fn parse(source: &Source, shared: &BTreeMap<String, String>, holes: bool) ->
     let text = if holes { numbered_holes(&source.text) } else { source.text.clone() };
     expansion.text(&file, &text)?;
     if let Some(name) = expansion.under_way.keys().next() {
-        let place = super::Place { file, line: source.text.lines().count(), column: 1, called_at: None, in_loop: false };
+        let place = super::Place {
+            file,
+            line: source.text.lines().count(),
+            column: 1,
+            called_at: None,
+            in_loop: false,
+        };
         return Err(ScriptError::new(place, format!("the answer to `{name}` is never awaited")));
     }
     let mut script = expansion.script;
@@ -113,7 +119,9 @@ fn numbered_holes(text: &str) -> String {
             numbered.push(letter);
             let (before, rest) = text.split_at(at + letter.len_utf8());
             let is_whole = before.ends_with("__")
-                && !before.trim_end_matches('_').ends_with(|letter: char| letter.is_alphanumeric() || letter == '"')
+                && !before
+                    .trim_end_matches('_')
+                    .ends_with(|letter: char| letter.is_alphanumeric() || letter == '"')
                 && !rest.starts_with(|letter: char| letter.is_alphanumeric() || letter == '_');
             if is_whole {
                 numbered += &format!("{}_{}", line + 1, before.len() - 1);

@@ -30,7 +30,13 @@ pub(super) fn split(file: &Arc<str>, text: &str) -> Vec<Line> {
         let text = without_comment(full).trim_end();
         let indent = text.len() - text.trim_start().len();
         if !text.trim().is_empty() {
-            let place = Place { file: Arc::clone(file), line: at + 1, column: indent + 1, called_at: None, in_loop: false };
+            let place = Place {
+                file: Arc::clone(file),
+                line: at + 1,
+                column: indent + 1,
+                called_at: None,
+                in_loop: false,
+            };
             lines.push(Line { place, indent, text: text.to_owned() });
         }
     }

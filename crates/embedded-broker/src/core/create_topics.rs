@@ -7,6 +7,8 @@
 //! Leaves out: settings that have no effect here are taken and shown, but their values are not checked; the answer lists
 //! only the settings that were set; one name twice in a request is created once and refused once.
 
+use std::collections::BTreeSet;
+
 use milena_protocol::{
     ErrorCode,
     messages::{
@@ -35,7 +37,18 @@ type Refusal = (ErrorCode, String);
 
 impl Cluster {
     pub(super) fn create_topics(&mut self, request: CreateTopicsRequest) -> Answer {
-        let topics = request.topics.iter().map(|wanted| match self.plan_topic(wanted) {
+        let named = |name: &str| request.topics.iter().filter(|topic| *topic.name == *name).count();
+        // A name that is there twice is answered once.
+        let (once, twice): (Vec<_>, Vec<_>) =
+            request.topics.iter().partition(|topic| named(&topic.name) == 1);
+        let twice: BTreeSet<_> = twice.into_iter().map(|topic| &topic.name).collect();
+        let twice = twice.into_iter().map(|name| CreatableTopicResult {
+            name: name.clone(),
+            error_code: ErrorCode::INVALID_REQUEST.0,
+            error_message: Some("Duplicate topic name.".into()),
+            ..CreatableTopicResult::default()
+        });
+        let topics = once.into_iter().map(|wanted| match self.plan_topic(wanted) {
             Ok(topic) => {
                 let result = created(&topic);
                 if !request.validate_only {
@@ -50,7 +63,8 @@ impl Cluster {
                 ..CreatableTopicResult::default()
             },
         });
-        CreateTopicsResponse { topics: topics.collect(), ..CreateTopicsResponse::default() }.into()
+        CreateTopicsResponse { topics: topics.chain(twice).collect(), ..CreateTopicsResponse::default() }
+            .into()
     }
 
     /// The topic that `wanted` asks for, not yet in the cluster.
@@ -153,6 +167,7 @@ fn created(topic: &Topic) -> CreatableTopicResult {
         num_partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
         replication_factor: i16::try_from(replicas).unwrap_or(i16::MAX),
         configs: Some(configs.collect()),
+        error_message: None,
         ..CreatableTopicResult::default()
     }
 }
