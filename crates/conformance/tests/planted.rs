@@ -1,5 +1,6 @@
 //! Brokers that answer wrongly, and scripts that expect the wrong thing: both must be found out, and said so that one sees
 //! what is wrong.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests state their expectations by unwrapping")]
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -106,12 +106,14 @@ fn unhex(digits: &str) -> Result<Vec<u8>, String> {
     digits.chunks(2).map(byte).collect()
 }
 
+type KeyAndValue = (Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// What `batch(…)` says.
 struct Batch {
     stamp: ProducerStamp,
     codec: Compression,
     first_timestamp: i64,
-    records: Vec<(Option<Vec<u8>>, Option<Vec<u8>>)>,
+    records: Vec<KeyAndValue>,
 }
 
 impl Batch {

@@ -243,7 +243,7 @@ impl Performance {
             }
             (Reply::Closed, _) => judged.other = Some("the broker closed the connection".into()),
             (Reply::Nothing, _) => {
-                judged.other = Some("expected the connection to be closed; it is open".into())
+                judged.other = Some("expected the connection to be closed; it is open".into());
             }
         }
         judged

@@ -56,6 +56,13 @@ impl Cursor {
         }
     }
 
+    /// Passes over spaces in the line.
+    pub(super) fn skip_spaces(&mut self) {
+        while self.peek() == Some(' ') {
+            self.at += 1;
+        }
+    }
+
     pub(super) fn is_done(&mut self) -> bool {
         self.skip_blank();
         self.peek().is_none()

@@ -44,7 +44,7 @@ impl Expansion<'_> {
     ) -> Result<(), ScriptError> {
         let word =
             cursor.word().ok_or_else(|| cursor.error(format!("expected a statement{}", cursor.found())))?;
-        cursor.skip_blank();
+        cursor.skip_spaces();
         let action = match &*word {
             "needs" => return self.needs(cursor),
             "topic" => self.topic(cursor)?,

@@ -90,8 +90,8 @@ impl Expansion<'_> {
 }
 
 fn version(cursor: &mut Cursor) -> Result<i16, ScriptError> {
-    cursor.skip_blank();
     let place = cursor.place();
+    cursor.skip_blank();
     cursor.take("v");
     let number = cursor.integer()?.and_then(|number| i16::try_from(number).ok());
     number.ok_or_else(|| ScriptError::new(place, "expected a version, such as `v9`"))
@@ -99,13 +99,13 @@ fn version(cursor: &mut Cursor) -> Result<i16, ScriptError> {
 
 /// `v9`, `v3..13`
 fn versions(cursor: &mut Cursor, schema: &Schema) -> Result<Vec<i16>, ScriptError> {
-    cursor.skip_blank();
     let place = cursor.place();
     let first = version(cursor)?;
     let last = if cursor.take("..") { version(cursor)? } else { first };
     let known = schema.valid;
     if first > last || !known.contain(first) || !known.contain(last) {
-        let error = ScriptError::new(place, format!("{} has no version {first}..{last}", schema.name));
+        let asked = if first == last { first.to_string() } else { format!("{first}..{last}") };
+        let error = ScriptError::new(place, format!("{} has no version {asked}", schema.name));
         return Err(error.advise(format!("it has {} to {}", known.first, known.last)));
     }
     Ok((first..=last).collect())
