@@ -8,6 +8,7 @@ pub mod fuzz;
 pub mod golden;
 pub mod java;
 pub mod refusal;
+pub mod scenarios;
 pub mod schema;
 pub mod sim;
 pub mod subject;

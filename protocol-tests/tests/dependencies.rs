@@ -37,6 +37,10 @@ fn lower_crates_know_no_higher_ones() {
         ("milena-producer", &["milena-consumer-group", "milena-connection", "milena"]),
         ("milena-consumer-group", &["milena-producer", "milena-connection", "milena"]),
         ("milena-embedded-broker", &["milena-cluster", "milena-connection", "milena"]),
+        (
+            "milena-conformance",
+            &["milena-cluster", "milena-connection", "milena-embedded-broker", "milena", "milena-producer"],
+        ),
         ("milena-connection", &["milena-producer", "milena-consumer-group", "milena"]),
     ] {
         let names = tree(package);

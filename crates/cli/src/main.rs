@@ -9,6 +9,7 @@ use advised::Advised;
 
 mod advised;
 mod broker;
+mod conformance;
 mod decode;
 mod demo;
 
@@ -29,6 +30,8 @@ struct Arguments {
 enum Command {
     /// Runs a Kafka broker in this process, in memory, for local development
     Broker(broker::Arguments),
+    /// Runs scripts of requests against a cluster and shows where it answers otherwise than Kafka
+    Conformance(conformance::Arguments),
     /// Shows what is in a frame, a message or a record batch, as JSON
     Decode(decode::Arguments),
     /// Runs an order service and three consumer groups, and checks what they saw
@@ -43,6 +46,7 @@ async fn main() -> ExitCode {
         .init();
     let result = match Arguments::parse().command {
         Command::Broker(arguments) => broker::run(arguments).await,
+        Command::Conformance(arguments) => conformance::run(arguments).await,
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Demo(arguments) => demo::run(arguments).await,
     };

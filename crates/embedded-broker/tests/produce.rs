@@ -99,7 +99,7 @@ fn broken_batches_are_refused_with_the_code_that_says_why() {
     let cases = [
         ("flipped bit", with(good.len() - 1, 0x55), ErrorCode::CORRUPT_MESSAGE),
         ("magic 1", with(16, 1), ErrorCode::INVALID_RECORD),
-        ("magic 9", with(16, 9), ErrorCode::INVALID_RECORD),
+        ("magic 9", with(16, 9), ErrorCode::CORRUPT_MESSAGE),
         ("length below a header", with(11, 20), ErrorCode::CORRUPT_MESSAGE),
         ("cut off", good.slice(..good.len() - 3), ErrorCode::INVALID_RECORD),
         ("nothing", Bytes::new(), ErrorCode::INVALID_RECORD),

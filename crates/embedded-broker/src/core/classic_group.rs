@@ -385,12 +385,12 @@ impl ClassicGroup {
         if self.leader == *old_id {
             self.leader = member_id.clone();
         }
-        let same = old.protocols == join.protocols;
         let can_skip = join.waiter.version >= 9;
         let mut member = Member { assignment: old.assignment, ..Member::new(now, join) };
         let parked = member.joining.take();
         self.members.insert(member_id.clone(), member);
-        if same && matches!(self.state, State::Stable) {
+        // What its subscription says is for the leader to know, next time.
+        if matches!(self.state, State::Stable) && self.elect_protocol() == self.protocol {
             let leads = self.leader == member_id;
             return JoinAnswer::Joined(Joined {
                 skip_assignment: leads && can_skip,

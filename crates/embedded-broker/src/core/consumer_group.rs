@@ -224,6 +224,7 @@ impl ConsumerGroup {
                 Some((id, _)) if id == beat.member_id => {}
                 Some(_) if beat.epoch == JOINING => return Err(ErrorCode::UNRELEASED_INSTANCE_ID),
                 Some(_) => return Err(ErrorCode::FENCED_INSTANCE_ID),
+                None if beat.epoch != JOINING => return Err(ErrorCode::UNKNOWN_MEMBER_ID),
                 None => {}
             }
         }

@@ -55,6 +55,9 @@ impl Cluster {
         cx: &Context,
         mut request: ConsumerGroupHeartbeatRequest,
     ) -> Result<ConsumerGroupHeartbeatResponse, Refusal> {
+        if request.group_id.is_empty() {
+            return Err((ErrorCode::INVALID_REQUEST, "GroupId can't be empty."));
+        }
         self.check_group_coordinator(cx.broker, &request.group_id).map_err(wordless)?;
         if cx.version == 0 && request.member_epoch == 0 && request.member_id.is_empty() {
             request.member_id = self.random.uuid().to_string().into();

@@ -4,7 +4,9 @@
 //! no more, version 5 and later tell what was created. Every broker takes the request, as Kafka's brokers forward it.
 //! Replicas and leaders go round the brokers that are up.
 //!
-//! Leaves out: settings that have no effect here are checked and shown; one name twice in a request is created once and refused once.
+//! Leaves out: settings that have no effect here are checked and shown.
+
+use std::collections::BTreeSet;
 
 use milena_protocol::{
     ErrorCode,
@@ -33,7 +35,18 @@ pub(super) const MAX_PARTITIONS: usize = 100_000;
 
 impl Cluster {
     pub(super) fn create_topics(&mut self, cx: &Context, request: CreateTopicsRequest) -> Answer {
-        let topics = request.topics.iter().map(|wanted| match self.plan_topic(wanted) {
+        let named = |name: &str| request.topics.iter().filter(|topic| *topic.name == *name).count();
+        // A name that is there twice is answered once.
+        let (once, twice): (Vec<_>, Vec<_>) =
+            request.topics.iter().partition(|topic| named(&topic.name) == 1);
+        let twice: BTreeSet<_> = twice.into_iter().map(|topic| &topic.name).collect();
+        let twice = twice.into_iter().map(|name| CreatableTopicResult {
+            name: name.clone(),
+            error_code: ErrorCode::INVALID_REQUEST.0,
+            error_message: Some("Duplicate topic name.".into()),
+            ..CreatableTopicResult::default()
+        });
+        let topics = once.into_iter().map(|wanted| match self.plan_topic(wanted) {
             Ok(topic) => {
                 let result = created(&topic, &self.topic_settings(cx.broker, &topic));
                 if !request.validate_only {
@@ -48,7 +61,8 @@ impl Cluster {
                 ..CreatableTopicResult::default()
             },
         });
-        CreateTopicsResponse { topics: topics.collect(), ..CreateTopicsResponse::default() }.into()
+        CreateTopicsResponse { topics: topics.chain(twice).collect(), ..CreateTopicsResponse::default() }
+            .into()
     }
 
     /// The topic that `wanted` asks for, not yet in the cluster.
@@ -160,6 +174,7 @@ fn created(topic: &Topic, settings: &[Described]) -> CreatableTopicResult {
         num_partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
         replication_factor: i16::try_from(replicas).unwrap_or(i16::MAX),
         configs: Some(configs.collect()),
+        error_message: None,
         ..CreatableTopicResult::default()
     }
 }

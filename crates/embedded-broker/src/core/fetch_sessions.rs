@@ -156,7 +156,7 @@ impl FetchSessions {
             next_place: 0,
         };
         session.update(request);
-        if session.partitions.is_empty() || session.partitions.len() > MAX_PARTITIONS {
+        if session.partitions.len() > MAX_PARTITIONS {
             return None;
         }
         for (key, data) in keyed(response) {

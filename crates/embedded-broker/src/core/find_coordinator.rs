@@ -52,7 +52,7 @@ impl Cluster {
             error_message: error.meaning().map(ByteString::from_static),
             ..Coordinator::default()
         };
-        if key_type != GROUP && key_type != TRANSACTION || key.is_empty() && key_type == TRANSACTION {
+        if key_type != GROUP && key_type != TRANSACTION {
             return refused(ErrorCode::INVALID_REQUEST, key);
         }
         let kind = if key_type == TRANSACTION { Kind::Transaction } else { Kind::Group };

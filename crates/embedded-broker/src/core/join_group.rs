@@ -1,7 +1,7 @@
 //! JoinGroup.
 //!
 //! Imitates Kafka 4.3.1: a new member is first given its id (KIP-394, from version 4), static members come back without a
-//! rebalance if they bring the same protocols (KIP-345), the reply waits for every known member or the rebalance
+//! rebalance if the protocol stays the same (KIP-345), the reply waits for every known member or the rebalance
 //! timeout, the protocol is voted for, and only the leader is told the members. A leader that comes back unchanged skips
 //! the assignment (KIP-814, version 9).
 //!

@@ -7,6 +7,8 @@
 //! Leaves out: tiered offsets (-5 and -6 find none); the largest timestamp of a segment whose record was deleted, which
 //! Kafka still finds.
 
+use std::collections::BTreeMap;
+
 use milena_protocol::{
     ErrorCode,
     messages::{
@@ -29,13 +31,27 @@ const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+const EARLIEST_PENDING_UPLOAD: i64 = -6;
 
 impl Cluster {
     pub(super) fn list_offsets(&mut self, cx: &Context, request: ListOffsetsRequest) -> Answer {
         let isolation = Isolation::from_wire(request.isolation_level);
         let topics = request.topics.into_iter().map(|ListOffsetsTopic { name, partitions, .. }| {
-            let found =
-                partitions.iter().map(|wanted| self.list_offset(cx, &name, isolation, wanted)).collect();
+            let mut seen = BTreeMap::new();
+            for wanted in &partitions {
+                *seen.entry(wanted.partition_index).or_insert(0) += 1;
+            }
+            let mut found = Vec::new();
+            for wanted in &partitions {
+                match seen.get(&wanted.partition_index) {
+                    Some(1) => found.push(self.list_offset(cx, &name, isolation, wanted)),
+                    // One that is asked for several times is refused once.
+                    Some(_) => found.push(answer(cx, wanted, Err(ErrorCode::INVALID_REQUEST))),
+                    None => continue,
+                }
+                seen.remove(&wanted.partition_index);
+            }
             ListOffsetsTopicResponse { name, partitions: found, ..ListOffsetsTopicResponse::default() }
         });
         ListOffsetsResponse { topics: topics.collect(), ..ListOffsetsResponse::default() }.into()
@@ -52,20 +68,42 @@ impl Cluster {
         let found = topic.and_then(|topic| {
             let partition = topic.partition_mut(wanted.partition_index)?;
             partition.check_leader(cx.broker, wanted.current_leader_epoch)?;
+            if cx.version < first_version(wanted.timestamp) {
+                return Err(ErrorCode::UNSUPPORTED_VERSION);
+            }
             offset_of(partition, isolation, wanted.timestamp)
         });
-        let (error, found) = match found {
-            Ok(found) => (ErrorCode::NONE, found),
-            Err(error) => (error, Found::NONE),
-        };
-        ListOffsetsPartitionResponse {
-            partition_index: wanted.partition_index,
-            error_code: error.0,
-            timestamp: found.timestamp,
-            offset: found.offset,
-            leader_epoch: if cx.version >= 4 { found.leader_epoch } else { -1 },
-            ..ListOffsetsPartitionResponse::default()
-        }
+        answer(cx, wanted, found)
+    }
+}
+
+/// The first version that knows what a timestamp stands for.
+const fn first_version(timestamp: i64) -> i16 {
+    match timestamp {
+        MAX_TIMESTAMP => 7,
+        EARLIEST_LOCAL => 8,
+        LATEST_TIERED => 9,
+        EARLIEST_PENDING_UPLOAD => 11,
+        _ => 0,
+    }
+}
+
+fn answer(
+    cx: &Context,
+    wanted: &ListOffsetsPartition,
+    found: Result<Found, ErrorCode>,
+) -> ListOffsetsPartitionResponse {
+    let (error, found) = match found {
+        Ok(found) => (ErrorCode::NONE, found),
+        Err(error) => (error, Found::NONE),
+    };
+    ListOffsetsPartitionResponse {
+        partition_index: wanted.partition_index,
+        error_code: error.0,
+        timestamp: found.timestamp,
+        offset: found.offset,
+        leader_epoch: if cx.version >= 4 { found.leader_epoch } else { -1 },
+        ..ListOffsetsPartitionResponse::default()
     }
 }
 
@@ -101,7 +139,7 @@ fn offset_of(partition: &mut Partition, isolation: Isolation, timestamp: i64) ->
             let found = batch.and_then(|entry| first_record_at(log, entry, timestamp));
             Ok(found.map_or(Found::NONE, readable))
         }
-        -6 | -5 => Ok(Found::NONE),
+        LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(Found::NONE),
         _ => Err(ErrorCode::UNSUPPORTED_VERSION),
     }
 }

@@ -80,11 +80,10 @@ impl Cluster {
                 group.check_commit(cx.now, &request.member_id, request.group_instance_id.as_ref(), generation)
             }
             Kind::Consumer(group) if generation < 0 && group.is_empty() => Ok(()),
-            Kind::Consumer(group) => match group.check_epoch(&request.member_id, generation) {
-                // Clients know this code from version 9 on.
-                Err(ErrorCode::STALE_MEMBER_EPOCH) if cx.version < 9 => Err(ErrorCode::UNSUPPORTED_VERSION),
-                checked => checked,
-            },
+            Kind::Consumer(group) if !group.has(&request.member_id) => Err(ErrorCode::UNKNOWN_MEMBER_ID),
+            // Clients know the code of a stale epoch from version 9 on.
+            Kind::Consumer(_) if cx.version < 9 => Err(ErrorCode::UNSUPPORTED_VERSION),
+            Kind::Consumer(group) => group.check_epoch(&request.member_id, generation),
         }
     }
 }

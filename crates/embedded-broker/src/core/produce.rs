@@ -20,7 +20,7 @@ use milena_protocol::{
             TopicProduceResponse,
         },
     },
-    records::{Batch, BatchError, Batches, ReadOptions},
+    records::{Batch, BatchError, Batches, Compression, ReadOptions},
     wire::ByteString,
 };
 
@@ -88,6 +88,9 @@ impl Cluster {
                     (response.current_leader.leader_id >= 0).then_some(response.current_leader.leader_id),
                 );
                 partition_responses.push(response);
+            }
+            if partition_responses.is_empty() {
+                continue;
             }
             responses.push(TopicProduceResponse {
                 name: data.name,
@@ -166,6 +169,10 @@ fn append(
         return Err(ErrorCode::NOT_ENOUGH_REPLICAS.into());
     }
     let batch = only_batch(data.records)?;
+    if cx.version < 7 && batch.compression() == Ok(Compression::Zstd) {
+        let message = "Produce requests take zstd from version 7 on.";
+        return Err(refusal(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, message));
+    }
     check_batch(&batch, &limits)?;
     let header = batch.header();
     let last_offset_delta = header.last_offset_delta;
@@ -214,8 +221,8 @@ const MAGIC: u8 = 2;
 /// The one batch that the records field of a request holds.
 pub(super) fn only_batch(records: Option<Bytes>) -> Result<Batch, Refusal> {
     let records = records.unwrap_or_default();
-    // Kafka looks at the magic byte before it looks at what else that magic demands.
-    if records.get(MAGIC_AT).is_some_and(|&magic| magic != MAGIC) {
+    // Kafka looks at the magic byte before it looks at what else that magic demands. One that does not exist is no batch.
+    if records.get(MAGIC_AT).is_some_and(|&magic| magic < MAGIC) {
         let message = "Produce requests take record batches of magic 2 only.";
         return Err(refusal(ErrorCode::INVALID_RECORD, message));
     }
@@ -244,9 +251,7 @@ fn check_batch(batch: &Batch, limits: &Limits) -> Result<(), Refusal> {
         return Err(refusal(ErrorCode::RECORD_LIST_TOO_LARGE, message));
     }
     batch.verify_crc().map_err(|error| refusal(ErrorCode::CORRUPT_MESSAGE, error.to_string()))?;
-    batch
-        .compression()
-        .map_err(|error| refusal(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, error.to_string()))?;
+    batch.compression().map_err(|error| refusal(ErrorCode::UNKNOWN_SERVER_ERROR, error.to_string()))?;
     let invalid =
         |message: &'static str| Err(refusal(ErrorCode::INVALID_RECORD, ByteString::from_static(message)));
     if header.base_offset != 0 {
