@@ -32,11 +32,20 @@ pub fn kcat(bootstrap: &str) -> Command {
 /// When the variable is not set.
 #[must_use]
 pub fn java(tool: &str) -> Command {
+    java_class(&format!("org.apache.kafka.tools.{tool}"))
+}
+
+/// As [`java`], by the whole name of the class.
+///
+/// # Panics
+/// When the variable is not set.
+#[must_use]
+pub fn java_class(class: &str) -> Command {
     let libs = env::var("MILENA_KAFKA_LIBS").expect("MILENA_KAFKA_LIBS must name the folder of Kafka's jars");
     let mut command = Command::new("java");
     command.args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
     command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=error");
-    command.args(["-cp", &format!("{libs}/*"), &format!("org.apache.kafka.tools.{tool}")]);
+    command.args(["-cp", &format!("{libs}/*"), class]);
     command
 }
 

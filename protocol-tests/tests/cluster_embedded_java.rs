@@ -24,7 +24,7 @@ use milena_protocol::{
     },
     records::{BatchBuilder, Compression, ProducerStamp},
 };
-use protocol_tests::external::{PATIENCE, java, lines, numbers, run, sorted, spawn};
+use protocol_tests::external::{PATIENCE, java, java_class, lines, numbers, run, sorted, spawn};
 use tokio::time::timeout;
 
 async fn orders(partitions: i32) -> EmbeddedBroker {
@@ -60,27 +60,28 @@ async fn java_creates_and_deletes_topics() {
 async fn java_describes_topics_and_changes_them() {
     let broker = orders(1).await;
     let tool = |class: &str, arguments: &[&str]| {
-        let mut command = java(class);
+        let mut command = java_class(class);
         command.args(["--bootstrap-server", &broker.bootstrap()]).args(arguments);
         command
     };
+    let (topics, configs) = ("org.apache.kafka.tools.TopicCommand", "kafka.admin.ConfigCommand");
     let describe = ["--describe", "--topic", "orders"];
-    let described = run(&mut tool("TopicCommand", &describe), "").await;
+    let described = run(&mut tool(topics, &describe), "").await;
     assert!(described.contains("PartitionCount: 1\tReplicationFactor: 3"), "{described}");
     assert!(described.contains("Leader: 1\tReplicas: 1,2,3\tIsr: 1,2,3"), "{described}");
-    run(&mut tool("TopicCommand", &["--alter", "--topic", "orders", "--partitions", "3"]), "").await;
+    run(&mut tool(topics, &["--alter", "--topic", "orders", "--partitions", "3"]), "").await;
     let config =
         ["--alter", "--topic", "orders", "--add-config", "retention.ms=1000,cleanup.policy=[compact,delete]"];
-    run(&mut tool("ConfigCommand", &config), "").await;
-    let described = run(&mut tool("TopicCommand", &describe), "").await;
+    run(&mut tool(configs, &config), "").await;
+    let described = run(&mut tool(topics, &describe), "").await;
     assert!(described.contains("PartitionCount: 3"), "{described}");
     assert!(described.contains("cleanup.policy=compact,delete"), "{described}");
     assert!(described.contains("retention.ms=1000"), "{described}");
     let config = ["--alter", "--topic", "orders", "--delete-config", "retention.ms"];
-    run(&mut tool("ConfigCommand", &config), "").await;
-    let shown = run(&mut tool("ConfigCommand", &["--describe", "--topic", "orders"]), "").await;
+    run(&mut tool(configs, &config), "").await;
+    let shown = run(&mut tool(configs, &["--describe", "--topic", "orders"]), "").await;
     assert!(shown.contains("cleanup.policy=compact,delete") && !shown.contains("retention.ms="), "{shown}");
-    let all = run(&mut tool("ConfigCommand", &["--describe", "--all", "--broker", "1"]), "").await;
+    let all = run(&mut tool(configs, &["--describe", "--all", "--broker", "1"]), "").await;
     assert!(all.contains("message.max.bytes=1048588"), "{all}");
 }
 
@@ -113,7 +114,7 @@ async fn java_deletes_records_and_looks_after_groups() {
     listed.sort_unstable();
     assert_eq!(listed, ["classic", "consumer"]);
     run(&mut tool(groups, &["--delete-offsets", "--group", "classic", "--topic", "orders"]), "").await;
-    assert_eq!(broker.with_cluster(|cluster, _| cluster.committed("classic", "orders", 0).is_none()), true);
+    assert!(broker.with_cluster(|cluster, _| cluster.committed("classic", "orders", 0).is_none()));
     run(&mut tool(groups, &["--delete", "--group", "consumer"]), "").await;
     let listed = run(&mut tool(groups, &["--list"]), "").await;
     assert_eq!(listed.split_whitespace().collect::<Vec<_>>(), ["classic"]);

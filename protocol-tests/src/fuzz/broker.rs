@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use milena_embedded_broker::core::{BrokerId, Cluster, ClusterConfig, ConnectionId, Output};
+use milena_embedded_broker::core::{BrokerId, Cluster, ClusterConfig, ConnectionId, Output, Quota};
 use milena_protocol::{
     ApiKey,
     frame::{LENGTH_PREFIX, decode_response, frame_len},
@@ -19,6 +19,8 @@ use super::{
     script::Script,
 };
 
+/// The topic that can be compacted.
+const COMPACTED: &str = "notes";
 /// Connections that a script talks over.
 const CONNECTIONS: u8 = 4;
 /// More replies than this to one frame are an endless loop.
@@ -30,8 +32,11 @@ pub(super) const REQUEST: u8 = 0;
 
 pub(super) fn broker(input: &[u8]) {
     let now = Instant::now();
-    let config = ClusterConfig { auto_create_topics: true, ..Default::default() };
-    let mut server = Server { cluster: lab::cluster(now, config), now, asked: BTreeMap::new() };
+    let replication_interval = Duration::from_millis(3);
+    let config = ClusterConfig { auto_create_topics: true, replication_interval, ..Default::default() };
+    let mut cluster = lab::cluster(now, config);
+    cluster.create_topic_with(COMPACTED, 1, &[("cleanup.policy", "compact")]).unwrap();
+    let mut server = Server { cluster, now, asked: BTreeMap::new() };
     let mut script = Script::new(input);
     while !script.has_ended() {
         server.step(&mut script);
@@ -79,7 +84,40 @@ impl Server {
                 self.answer();
                 self.cluster.start_broker(broker);
             }
+            13 => self.accident(script),
             _ => self.pass(Duration::from_millis(script.short().into())),
+        }
+    }
+
+    /// What happens to a cluster from outside.
+    fn accident(&mut self, script: &mut Script<'_>) {
+        let what = script.byte();
+        let (topic, _) = lab::TOPICS[usize::from(what >> 4) % lab::TOPICS.len()];
+        match what & 3 {
+            0 => {
+                let left = self.cluster.offsets(topic, 0).map_or(0, |offsets| offsets.end);
+                let offset = left - i64::from(script.byte());
+                self.cluster.truncate(self.now, topic, 0, offset).unwrap();
+                assert!(self.cluster.offsets(topic, 0).unwrap().end <= left);
+            }
+            1 => {
+                self.cluster.compact(self.now, COMPACTED, 0).unwrap();
+            }
+            2 => {
+                let broker = BrokerId(i32::from(script.byte()) % i32::from(BROKERS) + 1);
+                self.cluster.kill_broker(self.now, broker);
+                self.answer();
+                self.cluster.start_broker(broker);
+            }
+            _ => {
+                let rate = (what & 4 == 0).then_some(u64::from(script.short()));
+                let quota = Quota {
+                    produce_bytes_per_second: rate,
+                    fetch_bytes_per_second: rate,
+                    requests_per_second: rate,
+                };
+                self.cluster.set_quota(None, quota);
+            }
         }
     }
 

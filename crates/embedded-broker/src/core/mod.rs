@@ -5,8 +5,12 @@
 //! [`Cluster::handle_timeout`]. The same calls with the same seed give the same replies.
 //!
 //! # What it is not
-//! Nothing is written to disk, replicas are the same memory (a record is replicated when it is appended), there are no
-//! quotas, ACLs, share groups, two-phase commits or tiered storage. Each API's file opens with what it leaves out.
+//! Nothing is written to disk, and a partition has one log for all its replicas: how far the followers lag behind the leader
+//! is one number ([`ClusterConfig::replication_interval`]), and what a crash loses is what lies beyond it
+//! ([`Cluster::kill_broker`], [`Cluster::truncate`]). Compaction happens when it is told to ([`Cluster::compact`]), quotas
+//! are set from outside ([`Cluster::set_quota`]), an older broker is one whose APIs end earlier
+//! ([`ClusterConfig::imitate`]). There are no ACLs, share groups, two-phase commits, tiered storage, partition
+//! reassignments or retention by time. Each API's file opens with what it leaves out.
 
 mod aborted_transactions;
 mod add_offsets_to_txn;

@@ -7,7 +7,7 @@
 //!
 //! Leaves out: quotas of users; Kafka's request quota, a share of the threads' time, is a number of requests a second here;
 //! the samples by which Kafka measures a rate, which let a client in sooner or later by a second; quotas of the controller;
-//! the APIs for quotas. A Produce or fetch with `acks` 0 or a fault's delay is muted like any other, after its answer.
+//! the APIs for quotas; the pause after an answer that a fault delays.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -46,7 +46,7 @@ pub(super) struct Quotas {
 }
 
 /// A request, as far as quotas look at it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Received {
     broker: BrokerId,
     client_id: ByteString,
@@ -80,7 +80,8 @@ impl Cluster {
     /// For how long a fetch of so many bytes goes over the quotas. It counts if it does not.
     pub(super) fn throttle_fetch(&mut self, now: Instant, id: ConnectionId, bytes: usize) -> Duration {
         let window = self.config.quota_window;
-        let Some((usage, quota, _)) = self.quotas.usage(now, id) else { return Duration::ZERO };
+        let Some(received) = self.quotas.requests.get(&id).cloned() else { return Duration::ZERO };
+        let Some((usage, quota)) = self.quotas.usage(now, received) else { return Duration::ZERO };
         let requests = charge(&mut usage.requests, now, 1, quota.requests_per_second, window);
         let before = usage.fetch.max(now);
         let fetch = charge(&mut usage.fetch, now, bytes, quota.fetch_bytes_per_second, window);
@@ -100,21 +101,17 @@ impl Cluster {
         is_produce: bool,
         response: Option<&mut Response>,
     ) -> Duration {
-        if self.quotas.requests.is_empty() {
-            return Duration::ZERO;
-        }
+        let Some(received) = self.quotas.requests.remove(&id) else { return Duration::ZERO };
         if let Some(Response::Fetch(fetch)) = &response {
-            self.quotas.requests.remove(&id);
             return Duration::from_millis(fetch.throttle_time_ms.try_into().unwrap_or(0));
         }
-        let window = self.config.quota_window;
-        let Some((usage, quota, bytes)) = self.quotas.usage(now, id) else { return Duration::ZERO };
+        let (window, bytes) = (self.config.quota_window, received.bytes);
+        let Some((usage, quota)) = self.quotas.usage(now, received) else { return Duration::ZERO };
         let mut throttle = charge(&mut usage.requests, now, 1, quota.requests_per_second, window);
         if is_produce {
             let produce = charge(&mut usage.produce, now, bytes, quota.produce_bytes_per_second, window);
             throttle = throttle.max(produce);
         }
-        self.quotas.requests.remove(&id);
         let ms = throttle_ms(throttle);
         if let Some(response) = response.filter(|_| ms > 0) {
             tell(response, ms);
@@ -159,11 +156,11 @@ impl Quotas {
         self.muted.retain(|(_, muted)| *muted != id);
     }
 
-    /// What the client of a request has used and may use, and the bytes of the request.
-    fn usage(&mut self, now: Instant, id: ConnectionId) -> Option<(&mut Usage, Quota, usize)> {
-        let Received { broker, client_id, bytes } = self.requests.get(&id)?;
-        let quota = self.quotas.get(&Some(client_id.clone())).or_else(|| self.quotas.get(&None))?;
-        let key = (*broker, client_id.clone());
+    /// What the client of a request has used and may use, if it has a quota.
+    fn usage(&mut self, now: Instant, received: Received) -> Option<(&mut Usage, Quota)> {
+        let Received { broker, client_id, .. } = received;
+        let quota = *self.quotas.get(&Some(client_id.clone())).or_else(|| self.quotas.get(&None))?;
+        let key = (broker, client_id);
         if self.usage.len() >= MAX_CLIENTS && !self.usage.contains_key(&key) {
             let silent =
                 self.usage.iter().min_by_key(|(_, usage)| usage.produce.max(usage.fetch).max(usage.requests));
@@ -171,7 +168,7 @@ impl Quotas {
             silent.and_then(|key| self.usage.remove(&key));
         }
         let usage = self.usage.entry(key).or_insert(Usage { produce: now, fetch: now, requests: now });
-        Some((usage, *quota, *bytes))
+        Some((usage, quota))
     }
 }
 

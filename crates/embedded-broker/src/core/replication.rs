@@ -105,8 +105,12 @@ impl Cluster {
         self.acknowledge(now);
     }
 
-    /// Something was appended that the followers get at the next tick.
+    /// Something was appended that the followers get at the next tick, if they do not have it already and only too few of
+    /// them are in sync.
     pub(super) fn replicate_later(&mut self, now: Instant) {
+        if self.config.replication_interval.is_zero() {
+            return;
+        }
         self.replication_due.get_or_insert(now + self.config.replication_interval);
     }
 
