@@ -20,7 +20,8 @@ use crate::{
     partition_queue::{Aftermath, Pace, PartitionQueue},
     request::{self, BatchToSend},
     sent_batch::Unsent,
-    transactional::{TransactionEvent, Transactional},
+    transaction_event::TransactionEvent,
+    transactional::Transactional,
 };
 
 /// What the producer tells its owner.
