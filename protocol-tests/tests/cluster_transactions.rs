@@ -65,18 +65,15 @@ async fn we_see(client: &Client, topic: &str, partitions: i32, count: usize) -> 
     seen
 }
 
-/// Two hundred transactions over three partitions, every third aborted: every committed record is read once and in order,
-/// and no other, by Java and by us alike.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the cluster"]
-async fn java_reads_of_our_transactions_what_was_committed() {
-    let cluster = Cluster::from_env().unwrap();
+/// Transactions over three partitions, every third aborted: every committed record is read once and in order, and no
+/// other, by Java and by us alike.
+async fn java_reads_what_was_committed(cluster: &Cluster, name: &str, transactions: usize) {
     let client = Client::connect(cluster.bootstrap.as_str()).await.unwrap();
-    let topic = topic(&client, "transactions", PARTITIONS).await;
-    let id = format!("transactions-{}", std::process::id());
+    let topic = topic(&client, name, PARTITIONS).await;
+    let id = format!("{name}-{}", std::process::id());
     let mut producer = within(client.transactional_producer(id).build()).await.unwrap();
     let (mut kept, mut written) = (Vec::new(), 0);
-    for number in 0..200 {
+    for number in 0..transactions {
         let transaction = producer.begin().unwrap();
         for partition in 0..PARTITIONS {
             let value = format!("{number:03}");
@@ -97,9 +94,43 @@ async fn java_reads_of_our_transactions_what_was_committed() {
     kept.sort();
     assert_eq!(we_see(&client, &topic, PARTITIONS, kept.len()).await, kept);
     // One more than there are, so that it reads to the end.
-    assert_eq!(java_sees(&cluster, &topic, java::Isolation::Committed, kept.len() + 1), kept);
-    assert_eq!(java_sees(&cluster, &topic, java::Isolation::All, written + 1).len(), written);
+    assert_eq!(java_sees(cluster, &topic, java::Isolation::Committed, kept.len() + 1), kept);
+    assert_eq!(java_sees(cluster, &topic, java::Isolation::All, written).len(), written);
     client.admin().delete_topic(topic.as_str()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster"]
+async fn java_reads_of_our_transactions_what_was_committed() {
+    java_reads_what_was_committed(&Cluster::from_env().unwrap(), "transactions", 200).await;
+}
+
+/// A cluster that has finalized version 1 of transactions, until it is dropped.
+struct VersionOne(Cluster);
+
+impl VersionOne {
+    fn finalize(&self, verb: &str, level: u8) -> Result<String, java::ToolError> {
+        let feature = format!("transaction.version={level}");
+        let arguments = ["--bootstrap-server", &self.0.bootstrap, verb, "--feature", &feature];
+        java::run(&self.0.kafka_libs, "org.apache.kafka.tools.FeatureCommand", &arguments, "")
+    }
+}
+
+impl Drop for VersionOne {
+    fn drop(&mut self) {
+        if let Err(error) = self.finalize("upgrade", 2) {
+            println!("the cluster stays at version 1 of transactions: {error}");
+        }
+    }
+}
+
+/// T1: as clusters of before 4.0 are, and those that were upgraded and not finalized.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster"]
+async fn java_reads_what_was_committed_in_version_1() {
+    let cluster = VersionOne(Cluster::from_env().unwrap());
+    cluster.finalize("downgrade", 1).unwrap();
+    java_reads_what_was_committed(&cluster.0, "transactions-v1", 60).await;
 }
 
 /// T17: the coordinator fences the older one.

@@ -21,7 +21,8 @@ use crate::{
     planted_bug::{Planted, PlantedBug},
     request::{self, BatchToSend},
     sent_batch::Unsent,
-    transactional::{TransactionEvent, Transactional},
+    transaction_event::TransactionEvent,
+    transactional::Transactional,
 };
 
 /// What the producer tells its owner.

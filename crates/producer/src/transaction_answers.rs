@@ -8,9 +8,22 @@ use milena_protocol::{ApiKey, ErrorCode, messages::Response, wire::ByteString};
 use crate::{
     transaction::Transaction,
     transaction_error::{FatalCause, TransactionError, TransactionFailure},
+    transaction_event::TransactionEvent,
     transaction_requests::{self as requests, Version},
-    transactional::{Ask, TransactionEvent, Transactional},
+    transactional::Transactional,
 };
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ask {
+    Features,
+    Initialize,
+    AddPartitions,
+    AddOffsets,
+    CommitOffsets,
+    Commit,
+    Abort,
+}
 
 /// A code other than none, and of what.
 struct Bad {
@@ -36,7 +49,7 @@ impl Transactional {
     pub(super) fn handle_coordinator(
         &mut self,
         found: CoordinatorAnswer,
-        result: &Result<milena_protocol::messages::Response, Failure>,
+        result: &Result<Response, Failure>,
         is_group: bool,
     ) {
         let api = ApiKey::FindCoordinator;

@@ -30,22 +30,11 @@ use crate::{
     identity::ProducerId,
     planted_bug::{Planted, PlantedBug},
     transaction::{Initialization, Traffic, Transaction},
-    transaction_error::{FatalCause, FatalTransaction, TransactionError, TransactionFailure},
+    transaction_answers::Ask,
+    transaction_error::{FatalCause, TransactionError, TransactionFailure},
+    transaction_event::TransactionEvent,
     transaction_requests::{self as requests, Version},
 };
-
-/// What a transactional producer tells its owner.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TransactionEvent {
-    /// The producer has its epoch: a transaction may begin.
-    Ready,
-    /// Offsets are part of the transaction, or are not.
-    OffsetsSent(OffsetsId, Result<(), TransactionError>),
-    /// The commit or the abort that was asked for is done, or is not.
-    Ended(Result<(), TransactionError>),
-    /// The producer can't go on.
-    Fatal(FatalTransaction),
-}
 
 /// How soon to ask again while the transaction before is being ended: that takes milliseconds.
 const CONCURRENT: Duration = Duration::from_millis(20);
@@ -100,7 +89,7 @@ pub(super) struct Scope {
     pub(super) added: BTreeSet<TopicPartition>,
     /// Groups that were added (version 1).
     pub(super) groups: BTreeSet<ByteString>,
-    /// In the order they were sent.
+    /// In the order they were sent; as many as there are callers that wait.
     pub(super) offsets: VecDeque<PendingOffsets>,
 }
 
@@ -110,18 +99,6 @@ struct Asking {
     id: RequestId,
     broker: BrokerId,
     what: Ask,
-}
-
-/// What is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ask {
-    Features,
-    Initialize,
-    AddPartitions,
-    AddOffsets,
-    CommitOffsets,
-    Commit,
-    Abort,
 }
 
 impl Transactional {
