@@ -3,6 +3,7 @@
 //!
 //! The seed of a failure is printed. `MILENA_SCRIPT_SEED` begins elsewhere.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
+#![expect(clippy::print_stderr, reason = "it is shown when the test fails: which script it was")]
 
 use std::env;
 
