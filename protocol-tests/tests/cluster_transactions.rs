@@ -1,5 +1,6 @@
 //! Our transactional producer on the real cluster, read back by Java's consumer and ours.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test states its expectations by unwrapping")]
+#![allow(clippy::print_stdout, reason = "what a run met is of interest when it fails")]
 
 use std::{future::Future, time::Duration};
 
@@ -200,7 +201,7 @@ async fn a_copier_copies_each_record_once_though_nodes_die() {
 
     let breaker = {
         let cluster = cluster.clone();
-        tokio::task::spawn_blocking(move || {
+        std::thread::spawn(move || {
             for node in ["kafka2", "kafka3", "kafka1"] {
                 cluster.xtask(&["kill", node]).unwrap();
                 cluster.xtask(&["start", node]).unwrap();
@@ -214,7 +215,7 @@ async fn a_copier_copies_each_record_once_though_nodes_die() {
         assert!(lives < 200, "no progress");
         done = copy(&client, &input, &output, lives, RECORDS).await;
     }
-    breaker.await.unwrap();
+    breaker.join().unwrap();
     let all: Vec<_> = (0..RECORDS).map(|number| format!("{number:05}")).collect();
     let copies = we_see(&client, &output, 1, RECORDS).await;
     let values: Vec<_> = copies.iter().map(|(.., value)| value.clone()).collect();
@@ -258,7 +259,7 @@ async fn copy(client: &Client, input: &str, output: &str, life: usize, records: 
         copied += 1;
         // So that it lasts as long as what is done to the nodes.
         tokio::time::sleep(Duration::from_millis(200)).await;
-        if copied == 8 && life % 3 != 0 {
+        if copied == 8 && !life.is_multiple_of(3) {
             // As if it were killed.
             std::mem::forget(transaction);
             break false;
