@@ -1,6 +1,6 @@
 //! Our transactional producer on the real cluster, read back by Java's consumer and ours.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test states its expectations by unwrapping")]
-#![expect(clippy::print_stdout, reason = "it is shown when the test fails: what went on before")]
+#![allow(clippy::print_stdout, reason = "what a run met is of interest when it fails")]
 
 use std::{future::Future, time::Duration};
 
