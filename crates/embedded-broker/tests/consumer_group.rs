@@ -178,6 +178,33 @@ fn a_partition_changes_hands_only_when_its_owner_has_let_go() {
     assert_eq!(new.epoch, old.epoch);
 }
 
+/// Kafka 4.3.1 looks at what the heartbeat says is owned: a member that has none of what it is to give up is not asked to.
+#[test]
+fn who_says_that_it_has_not_what_it_is_to_let_go_of_is_not_waited_for() {
+    let settled = || {
+        let mut group = Group::new(&[("orders", 4)]);
+        let first = group.join("a");
+        let second = group.join("b");
+        (group, first, second)
+    };
+    let (mut group, mut first, _) = settled();
+    group.beat(&mut first);
+    let kept = first.owned;
+    assert_eq!(kept.len(), 2);
+
+    let (mut group, mut first, mut second) = settled();
+    first.owned = kept.clone();
+    assert_eq!(group.acknowledge(&mut first), ErrorCode::NONE);
+    assert_eq!((first.epoch, &first.owned), (second.epoch, &kept));
+    group.beat(&mut second);
+    assert_eq!(second.owned.len(), 2);
+    // Longer than it would have had to let go.
+    for _ in 0..3 {
+        group.script.advance_ms(30_000);
+        assert_eq!(group.beat(&mut first), ErrorCode::NONE);
+    }
+}
+
 #[test]
 fn no_partition_ever_has_two_owners() {
     let mut group = Group::new(&[("orders", 7), ("payments", 5)]);

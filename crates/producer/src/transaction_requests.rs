@@ -32,6 +32,8 @@ pub(crate) enum Version {
     V2,
 }
 
+/// The first InitProducerId that can say who the producer was (KIP-360).
+pub(crate) const INIT_PRODUCER_ID_RENEWS: i16 = 3;
 /// The newest InitProducerId that is stable; the one behind it is for two-phase commits (KIP-939).
 pub(crate) const INIT_PRODUCER_ID: i16 = 5;
 /// The newest AddPartitionsToTxn for clients; brokers ask each other in the ones behind it.

@@ -388,7 +388,8 @@ impl Transactional {
                 let is_renewal = matches!(self.state, Transaction::Initializing(Initialization::Renew));
                 let current = self.producer.filter(|_| is_renewal);
                 let request = requests::initialize(id, self.settings.transaction_timeout, current);
-                (request.into(), (0, requests::INIT_PRODUCER_ID))
+                let oldest = if current.is_some() { requests::INIT_PRODUCER_ID_RENEWS } else { 0 };
+                (request.into(), (oldest, requests::INIT_PRODUCER_ID))
             }
             Ask::AddPartitions => {
                 let request = requests::add_partitions(id, self.producer?, &scope.wanted);

@@ -3,10 +3,11 @@
 use milena_embedded_broker::core::{BrokerId, Rule};
 
 use super::{
+    copier::Copier,
     history::Violation,
     ledger::Who,
     member::Member,
-    plan::{BROKERS, HEAL, TOPICS},
+    plan::{BROKERS, COPIERS, GROUPS, HEAL, Plan, TOPICS},
     schedule::What,
     seat::{Actor, Seat},
     timeline::Event,
@@ -32,18 +33,18 @@ impl World {
             What::Pause { seat, micros } => self.pause(seat, micros),
             What::Busy { seat, micros } => {
                 let until = self.timeline.micros() + micros;
-                if let Some(member) = self.seats.get_mut(seat).and_then(Seat::member) {
+                if let Some(actor) = self.seats.get_mut(seat).and_then(|sits| sits.actor.as_mut()) {
                     self.took_effect += 1;
-                    member.stay_busy(until);
+                    actor.stay_busy(until);
                     self.drain(seat);
                 }
             }
             What::Leave { seat, micros } => {
                 let again = self.timeline.micros() + micros;
                 let Some(sits) = self.seats.get_mut(seat).filter(|sits| !sits.is_paused()) else { return };
-                if let Some(member) = sits.member() {
+                if let Some(actor) = &mut sits.actor {
                     self.took_effect += 1;
-                    member.close(&mut self.timeline);
+                    actor.leave(&mut self.timeline);
                     self.timeline.schedule(again, Event::Start { seat });
                     self.drain(seat);
                 }
@@ -79,15 +80,25 @@ impl World {
         }
     }
 
-    fn crash(&mut self, seat: usize, micros: u64) {
-        let Some(sits) = self.seats.get_mut(seat) else { return };
-        let Some(Actor::Member(mut member)) = sits.stand_up() else { return };
+    pub(super) fn crash(&mut self, seat: usize, micros: u64) {
+        if !self.empty(seat) {
+            return;
+        }
         self.took_effect += 1;
-        self.violations.append(&mut member.violations);
-        self.ledger.died(member.who());
-        self.network.forget(&mut self.timeline, seat);
         let at = self.timeline.micros() + micros;
         self.timeline.schedule(at, Event::Start { seat });
+    }
+
+    /// The process on a seat is gone. True if there was one.
+    fn empty(&mut self, seat: usize) -> bool {
+        let Some(mut actor) = self.seats.get_mut(seat).and_then(Seat::stand_up) else { return false };
+        self.violations.append(actor.violations());
+        let group = self.plan.group_of(seat);
+        if let (Some(who), Some(ledger)) = (actor.who(), self.ledgers.get_mut(group)) {
+            ledger.died(who);
+        }
+        self.network.forget(&mut self.timeline, seat);
+        true
     }
 
     fn pause(&mut self, seat: usize, micros: u64) {
@@ -98,9 +109,7 @@ impl World {
         self.took_effect += 1;
         sits.pause();
         let life = sits.life;
-        if sits.member().is_some() {
-            self.ledger.sleeps(Who { seat, life }, true);
-        }
+        self.sleeps(seat, life, true);
         let at = self.timeline.micros() + micros;
         self.timeline.schedule(at, Event::Resume { seat, life });
     }
@@ -108,34 +117,47 @@ impl World {
     pub(super) fn resume(&mut self, seat: usize, life: u32) {
         let Some(sits) = self.seats.get_mut(seat).filter(|sits| sits.life == life) else { return };
         self.timeline.note(format_args!("s{seat} goes on"));
-        let requests = sits.resume(&mut self.timeline, &mut self.ledger);
-        self.ledger.sleeps(Who { seat, life }, false);
+        let Some(ledger) = self.ledgers.get_mut(self.plan.group_of(seat)) else { return };
+        let requests = sits.resume(&mut self.timeline, ledger);
+        self.sleeps(seat, life, false);
         self.send(seat, requests);
     }
 
-    /// A member joins, unless one sits there already.
-    pub(super) fn start(&mut self, seat: usize) {
-        let Some(sits) = self.seats.get_mut(seat) else { return };
-        if let Some(Actor::Member(member)) = &mut sits.actor {
-            if !member.closed {
-                if member.is_leaving() {
-                    let at = self.timeline.micros() + STILL_LEAVING;
-                    self.timeline.schedule(at, Event::Start { seat });
-                }
-                return;
-            }
-            self.violations.append(&mut member.violations);
-            self.ledger.died(member.who());
-            sits.stand_up();
-            self.network.forget(&mut self.timeline, seat);
+    fn sleeps(&mut self, seat: usize, life: u32, asleep: bool) {
+        if let Some(ledger) = self.ledgers.get_mut(self.plan.group_of(seat)) {
+            ledger.sleeps(Who { seat, life }, asleep);
         }
-        let who = Who { seat, life: sits.life };
-        self.timeline.note(format_args!("{who} starts"));
-        let config = self.plan.member_config(&mut self.random);
-        match Member::new(&self.timeline, who, config, self.options.bug, self.random.fork()) {
-            Ok(member) => self.sit_down(seat, Actor::Member(Box::new(member))),
+    }
+
+    /// A member or a copier joins, unless one sits there already.
+    pub(super) fn start(&mut self, seat: usize) {
+        let Some(sits) = self.seats.get(seat) else { return };
+        if let Some(actor) = sits.actor.as_ref().filter(|actor| !actor.is_closed()) {
+            if actor.is_leaving() {
+                let at = self.timeline.micros() + STILL_LEAVING;
+                self.timeline.schedule(at, Event::Start { seat });
+            }
+            return;
+        }
+        self.empty(seat);
+        match self.process(seat) {
+            Ok(actor) => self.sit_down(seat, actor),
             Err(error) => self.violations.push(Violation::Misbehaved(error)),
         }
+    }
+
+    fn process(&mut self, seat: usize) -> Result<Actor, String> {
+        let who = Who { seat, life: self.seats.get(seat).map_or(0, |sits| sits.life) };
+        self.timeline.note(format_args!("{who} starts"));
+        let number = self.plan.group_of(seat);
+        let config = self.plan.member_config(number, &mut self.random);
+        let (bug, random) = (self.options.bug, self.random.fork());
+        if number == COPIERS {
+            let configs = (config, Plan::copier_config(seat, &mut self.random));
+            return Ok(Actor::Copier(Box::new(Copier::new(&self.timeline, who, configs, bug, random)?)));
+        }
+        let group = GROUPS.get(number).copied().ok_or("there is no such group")?;
+        Ok(Actor::Member(Box::new(Member::new(&self.timeline, who, group, config, bug, random)?)))
     }
 
     /// Faults end: who is gone comes back, and nothing breaks any more.
@@ -148,7 +170,7 @@ impl World {
         }
         self.drain_cluster();
         debug_assert_eq!(self.timeline.micros(), HEAL, "faults end when they are to end");
-        for seat in self.plan.member_seats() {
+        for seat in self.plan.reader_seats() {
             self.start(seat);
         }
     }

@@ -7,7 +7,7 @@ use std::{
     fmt,
 };
 
-use super::ledger::Breach;
+use super::{copies::Miscopy, ledger::Breach};
 
 /// Names a record: who sent it, and the how-manieth of theirs it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,8 +100,10 @@ pub enum Violation {
     Unknown(RecordId, Place),
     /// Nothing was ever told of it.
     Unsettled(Sent),
-    /// A promise to the group.
+    /// A promise to a group.
     Group(Breach),
+    /// A promise to who copies in transactions.
+    Copies(Miscopy),
     /// Something that the run saw and that must not be.
     Misbehaved(String),
 }
@@ -111,6 +113,7 @@ impl fmt::Display for Violation {
         match self {
             Self::Misbehaved(what) => f.write_str(what),
             Self::Group(breach) => breach.fmt(f),
+            Self::Copies(miscopy) => miscopy.fmt(f),
             other => fmt::Debug::fmt(other, f),
         }
     }

@@ -205,6 +205,14 @@ impl Ledger {
         }
     }
 
+    /// A member reads again from `offset` on, because what it did with the records was undone.
+    pub fn went_back(&mut self, who: Who, place: Place, offset: i64) {
+        let partition = self.places.entry(place).or_default();
+        if let Some(ownership) = partition.owners.get_mut(&who) {
+            ownership.next = Some(offset);
+        }
+    }
+
     /// A record was handled.
     pub fn handled(&mut self, place: Place, offset: i64) {
         let partition = self.places.entry(place).or_default();
@@ -233,7 +241,7 @@ impl Ledger {
         }
     }
 
-    /// Why the group is not at rest with a log that ends at `end`, if it is not.
+    /// Why the group is not at rest with a log of which the last record is before `end`, if it is not.
     #[must_use]
     pub fn unrest(&self, place: Place, end: i64) -> Option<String> {
         let none = Partition::default();
@@ -243,7 +251,7 @@ impl Ledger {
         if owners.len() != 1 {
             return Some(format!("has {} owners: {owners:?}", owners.len()));
         }
-        (committed != end).then(|| format!("is committed up to {committed} of {end}, by {owners:?}"))
+        (committed < end).then(|| format!("is committed up to {committed} of {end}, by {owners:?}"))
     }
 
     /// Everything that was broken. `ends` are the ends of the logs.

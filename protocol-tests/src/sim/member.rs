@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use milena_cluster::{Deadline, Failure, Machine, Outgoing, RequestId, TopicPartition};
 use milena_consumer_group::{CommitId, CommitMode, Consumer, ConsumerConfig, Event, Position};
-use milena_protocol::{ApiKey, messages::Response};
+use milena_protocol::messages::Response;
 
 use super::{
     bug::Bug,
     history::{Place, Violation},
+    joining::Joining,
     ledger::{Ledger, Who},
-    plan::{TOPICS, place_of},
+    plan::{Group, HEAL, place_of},
     sender::found,
     timeline::Timeline,
 };
@@ -36,10 +37,9 @@ pub(super) struct Member {
     /// Until when the batch under way, or the next one, takes.
     busy_until: u64,
     commits: BTreeMap<CommitId, BTreeMap<TopicPartition, Position>>,
-    /// Requests to join that are not answered.
-    joins: BTreeSet<RequestId>,
-    /// In µs.
-    session_timeout: u64,
+    joining: Joining,
+    /// The newest offset that was committed, or that it was tried for.
+    newest: BTreeMap<TopicPartition, i64>,
     /// When what could not be committed is committed once more.
     commits_again_at: Option<u64>,
     closing: bool,
@@ -74,15 +74,16 @@ impl Member {
     pub(super) fn new(
         timeline: &Timeline,
         who: Who,
+        group: Group,
         config: ConsumerConfig,
         bug: Option<Bug>,
         mut random: fastrand::Rng,
     ) -> Result<Self, String> {
         let now = timeline.now();
-        let session_timeout = u64::try_from(config.session_timeout.as_micros()).unwrap_or(u64::MAX);
+        let joining = Joining::new(who, &config);
         let mut machine = Consumer::new(now, config).map_err(|error| error.to_string())?;
         plant(&mut machine, bug);
-        let topics = TOPICS.iter().map(|(name, _)| (*name).into());
+        let topics = group.topics().map(Into::into);
         machine.subscribe(now, topics).map_err(|error| error.to_string())?;
         let habits = Habits {
             batch: random.usize(1..30),
@@ -103,8 +104,8 @@ impl Member {
             gives_up_at: None,
             busy_until: 0,
             commits: BTreeMap::new(),
-            joins: BTreeSet::new(),
-            session_timeout,
+            joining,
+            newest: BTreeMap::new(),
             commits_again_at: None,
             closing: false,
             closed: false,
@@ -142,14 +143,7 @@ impl Member {
         id: RequestId,
         result: Result<Response, Failure>,
     ) {
-        match &result {
-            Ok(Response::SyncGroup(_)) => ledger.waits_for_group(self.who, 0),
-            _ if self.joins.remove(&id) => {
-                let session = self.session_timeout;
-                ledger.waits_for_group(self.who, timeline.micros() + session);
-            }
-            _ => {}
-        }
+        self.joining.hears(timeline, ledger, id, &result);
         self.machine.handle_response(timeline.now(), id, result);
     }
 
@@ -169,10 +163,7 @@ impl Member {
         for _ in 0..MOST_TURNS {
             let mut is_quiet = !self.act(timeline, ledger);
             while let Some(outgoing) = self.machine.poll_request(now) {
-                if outgoing.api() == ApiKey::JoinGroup {
-                    self.joins.insert(outgoing.id);
-                    ledger.waits_for_group(self.who, u64::MAX);
-                }
+                self.joining.sends(ledger, &outgoing);
                 requests.push(outgoing);
                 if requests.len() > 1_000 {
                     self.misbehaves(format!("{} never stops sending", self.who));
@@ -244,6 +235,9 @@ impl Member {
             self.hear(timeline, ledger, event);
         }
         if taken.is_empty() {
+            // There was nothing for the application in what had come.
+            self.commit(timeline, self.habits.mode);
+            self.machine.application_waits(timeline.now());
             return false;
         }
         let (mut records, mut next) = (Vec::new(), Vec::new());
@@ -264,7 +258,7 @@ impl Member {
                 }
             }
         }
-        let usual = timeline.micros() + self.random.u64(100..=self.habits.slowest);
+        let usual = timeline.micros() + self.random.u64(100..=pace(timeline, self.habits.slowest));
         self.doing = Doing::Handling { until: usual.max(self.busy_until), records, next };
         true
     }
@@ -295,6 +289,7 @@ impl Member {
         if handled.is_empty() {
             return;
         }
+        self.newest.extend(handled.iter().map(|(partition, at)| (partition.clone(), at.offset)));
         let now = timeline.now();
         let result = if self.habits.commits_positions {
             self.machine.commit_positions(now, mode)
@@ -303,7 +298,12 @@ impl Member {
             self.machine.commit(now, offsets.collect(), mode)
         };
         match result {
-            Ok(id) => _ = self.commits.insert(id, handled),
+            Ok(id) => {
+                // What was lost meanwhile has no position that could be committed.
+                let machine = &self.machine;
+                let kept = handled.into_iter().filter(|(partition, _)| machine.position(partition).is_some());
+                self.commits.insert(id, kept.collect());
+            }
             Err(error) => timeline.note(format_args!("{} can't commit: {error}", self.who)),
         }
     }
@@ -312,7 +312,8 @@ impl Member {
         for (partition, position) in self.commits.remove(&id).unwrap_or_default() {
             if let (true, Some(place)) = (succeeded, place_of(&partition)) {
                 ledger.told_committed(self.who, place, position.offset);
-            } else if self.owned.contains(&partition) {
+            } else if self.newest.get(&partition) == Some(&position.offset) {
+                // Else a newer commit has overtaken it, and has its own outcome.
                 self.handled.entry(partition).or_insert(position);
                 self.commits_again_at = Some(timeline.micros() + AGAIN);
             }
@@ -347,6 +348,7 @@ impl Member {
                     }
                     self.owned.remove(&partition);
                     self.handled.remove(&partition);
+                    self.newest.remove(&partition);
                     if let Doing::Handling { next, .. } = &mut self.doing {
                         next.retain(|(known, _)| *known != partition);
                     }
@@ -371,17 +373,23 @@ impl Member {
 }
 
 #[cfg(feature = "planted-bugs")]
-fn plant(machine: &mut Consumer, bug: Option<Bug>) {
+pub(super) fn plant(machine: &mut Consumer, bug: Option<Bug>) {
     if let Some(Bug::Consumer(bug)) = bug {
         machine.plant(bug);
     }
 }
 
 #[cfg(not(feature = "planted-bugs"))]
-fn plant(_: &mut Consumer, _: Option<Bug>) {}
+pub(super) fn plant(_: &mut Consumer, _: Option<Bug>) {}
+
+/// The longest an application takes, in µs, of which `slowest` is what it is used to. When the faults are over it hurries,
+/// so that it is through in time.
+pub(super) fn pace(timeline: &Timeline, slowest: u64) -> u64 {
+    if timeline.micros() < HEAL { slowest } else { slowest.min(10_000) }
+}
 
 /// An event in a few words.
-struct Heard<'a>(&'a Event);
+pub(super) struct Heard<'a>(pub(super) &'a Event);
 
 impl std::fmt::Display for Heard<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -46,8 +46,24 @@ pub(super) struct Network {
     pub(super) counts: Counts,
 }
 
-/// From whom to whom, and whether as to a coordinator.
-type Line = (usize, BrokerId, bool);
+/// From whom to whom, and over which of their connections.
+type Line = (usize, BrokerId, Lane);
+
+/// A client speaks to a broker over one connection, to a coordinator over another, and if it has two machines each of
+/// them has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Lane {
+    of_second_machine: bool,
+    to_coordinator: bool,
+}
+
+/// Who sends: a seat, the how-manieth process there, and whether it is the second machine of that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct From {
+    pub(super) seat: usize,
+    pub(super) life: u32,
+    pub(super) is_second_machine: bool,
+}
 
 /// What the network has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,10 +119,11 @@ impl Network {
         &mut self,
         timeline: &mut Timeline,
         cluster: &Cluster,
-        (seat, life): (usize, u32),
+        from: From,
         outgoing: Outgoing,
     ) {
-        let line = self.line(cluster, seat, outgoing.target);
+        let From { seat, life, .. } = from;
+        let line = self.line(cluster, from, outgoing.target);
         let current = self.current.get(&line).copied();
         let Some(id) = current.or_else(|| self.connect(timeline, cluster, line)) else {
             let broker = line.1;
@@ -121,17 +138,19 @@ impl Network {
         }
     }
 
-    fn line(&mut self, cluster: &Cluster, seat: usize, target: Target) -> Line {
+    fn line(&mut self, cluster: &Cluster, from: From, target: Target) -> Line {
+        let From { seat, is_second_machine, .. } = from;
+        let lane = |to_coordinator| Lane { of_second_machine: is_second_machine, to_coordinator };
         match target {
-            Target::Broker(broker) => (seat, BrokerId(broker.0), false),
-            Target::Coordinator(broker) => (seat, BrokerId(broker.0), true),
+            Target::Broker(broker) => (seat, BrokerId(broker.0), lane(false)),
+            Target::Coordinator(broker) => (seat, BrokerId(broker.0), lane(true)),
             Target::AnyBroker => {
                 let connected =
-                    self.current.keys().filter(|(of, _, as_coordinator)| *of == seat && !as_coordinator);
+                    self.current.keys().filter(|(of, _, used)| *of == seat && *used == lane(false));
                 let connected: Vec<_> = connected.map(|(_, broker, _)| *broker).collect();
                 let known = if connected.is_empty() { cluster.brokers().collect() } else { connected };
                 let at = self.weather.choice(seat, known.len());
-                (seat, known.get(at).copied().unwrap_or(BrokerId(1)), false)
+                (seat, known.get(at).copied().unwrap_or(BrokerId(1)), lane(false))
             }
         }
     }

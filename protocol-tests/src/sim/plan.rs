@@ -15,18 +15,50 @@ use milena_protocol::{
 use super::history::Place;
 
 /// Topics in a run.
-pub(super) const TOPICS: [(&str, i32); 2] = [("letters", 3), ("replies", 2)];
-/// The group that reads them.
-pub(super) const GROUP: &str = "readers";
+pub(super) const TOPICS: [(&str, i32); 3] = [("letters", 3), ("replies", 2), ("copies", 2)];
+/// How many of them producers write to.
+pub(super) const WRITTEN: usize = 2;
+/// The one that copiers write to.
+pub(super) const COPIES: usize = 2;
+/// Who reads what: members read what producers write, copiers copy letters, an auditor reads the copies.
+pub(super) const GROUPS: [Group; 3] = [
+    Group { name: "readers", first: 0, end: 2 },
+    Group { name: "copiers", first: 0, end: 1 },
+    Group { name: "auditors", first: 2, end: 3 },
+];
+pub(super) const READERS: usize = 0;
+pub(super) const COPIERS: usize = 1;
+pub(super) const AUDITORS: usize = 2;
 pub(super) const BROKERS: u16 = 3;
 /// When faults end, in µs.
 pub(super) const HEAL: u64 = 480_000_000;
+
+/// A consumer group, and the numbers of its topics.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group {
+    pub(super) name: &'static str,
+    first: u32,
+    end: u32,
+}
+
+impl Group {
+    pub(super) fn topics(&self) -> impl Iterator<Item = &'static str> + use<> {
+        let Self { first, end, .. } = *self;
+        (first..end).filter_map(|topic| Some(TOPICS.get(topic as usize)?.0))
+    }
+
+    pub(super) fn places(&self) -> impl Iterator<Item = Place> + use<> {
+        let topics = self.first..self.end;
+        places().filter(move |place| topics.contains(&place.topic))
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     seed: u64,
     senders: usize,
     members: usize,
+    copiers: usize,
     /// Members from the start; the others come later.
     first_members: usize,
     /// Start and length, in µs, of the times at which producers work and most faults happen.
@@ -45,6 +77,7 @@ pub(super) struct Plan {
     pub(super) desynchronizes: bool,
     /// What older brokers speak: names for topics, no hints where a leader is.
     max_versions: BTreeMap<ApiKey, i16>,
+    transaction_version: i16,
     protocol: GroupProtocol,
     assignors: Vec<Assignor>,
     session_timeout: Duration,
@@ -54,7 +87,10 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn new(seed: u64, random: &mut fastrand::Rng) -> Self {
+        let copiers = if random.u8(..3) == 0 { random.usize(1..=2) } else { 0 };
+        // What is too old for transactions would only be refused.
         let max_versions = match random.u8(0..4) {
+            _ if copiers > 0 => BTreeMap::new(),
             0 => {
                 BTreeMap::from([(ApiKey::Produce, random.i16(3..13)), (ApiKey::Metadata, random.i16(1..13))])
             }
@@ -87,6 +123,7 @@ impl Plan {
             seed,
             senders: random.usize(1..=2),
             members,
+            copiers,
             first_members: random.usize(1..=members),
             storms,
             gusts: *random.choice(&[10, 40, 120]).unwrap_or(&40),
@@ -96,6 +133,7 @@ impl Plan {
             longest_hold: *random.choice(&[200_000, 2_000_000, 12_000_000]).unwrap_or(&200_000),
             desynchronizes: random.u8(0..8) == 0,
             max_versions,
+            transaction_version: random.i16(1..=2),
             protocol,
             assignors,
             session_timeout: Duration::from_millis(random.u64(6_000..20_000)),
@@ -104,22 +142,43 @@ impl Plan {
         }
     }
 
-    /// Everybody who takes part, producers first.
+    /// Everybody who takes part: producers, members, copiers, and an auditor where there are copiers.
     pub(super) const fn seats(&self) -> usize {
-        self.senders + self.members
+        self.auditor_seat() + if self.copiers > 0 { 1 } else { 0 }
+    }
+
+    const fn auditor_seat(&self) -> usize {
+        self.senders + self.members + self.copiers
+    }
+
+    /// Who reads, and so can die, leave and be late.
+    pub(super) const fn reader_seats(&self) -> Range<usize> {
+        self.senders..self.seats()
+    }
+
+    /// The number of the group that a seat belongs to.
+    pub(super) const fn group_of(&self, seat: usize) -> usize {
+        if seat < self.senders + self.members {
+            READERS
+        } else if seat < self.auditor_seat() {
+            COPIERS
+        } else {
+            AUDITORS
+        }
+    }
+
+    /// The numbers of the groups that there are.
+    pub(super) const fn groups(&self) -> Range<usize> {
+        if self.copiers > 0 { 0..GROUPS.len() } else { 0..1 }
     }
 
     pub(super) const fn sender_seats(&self) -> Range<usize> {
         0..self.senders
     }
 
-    pub(super) const fn member_seats(&self) -> Range<usize> {
-        self.senders..self.seats()
-    }
-
     /// Members that are not there from the start.
     pub(super) const fn late_seats(&self) -> Range<usize> {
-        self.senders + self.first_members..self.seats()
+        self.senders + self.first_members..self.senders + self.members
     }
 
     /// What is asked for in this run, what matters most more than once.
@@ -136,6 +195,17 @@ impl Plan {
             ApiKey::OffsetCommit,
             ApiKey::OffsetFetch,
         ];
+        if self.copiers > 0 {
+            apis.extend([
+                ApiKey::InitProducerId,
+                ApiKey::AddPartitionsToTxn,
+                ApiKey::AddOffsetsToTxn,
+                ApiKey::TxnOffsetCommit,
+                ApiKey::TxnOffsetCommit,
+                ApiKey::EndTxn,
+                ApiKey::EndTxn,
+            ]);
+        }
         apis.extend_from_slice(match self.protocol {
             GroupProtocol::Classic => {
                 &[ApiKey::Heartbeat, ApiKey::JoinGroup, ApiKey::SyncGroup, ApiKey::LeaveGroup][..]
@@ -150,6 +220,7 @@ impl Plan {
             brokers: BROKERS,
             seed: self.seed,
             retention_bytes: None,
+            transaction_version: self.transaction_version,
             max_versions: self.max_versions.clone(),
             consumer_session_timeout: self.session_timeout,
             consumer_heartbeat_interval: self.heartbeat_interval,
@@ -186,14 +257,27 @@ impl Plan {
         }
     }
 
+    /// A producer with transactions, under the name of its seat.
+    pub(super) fn copier_config(seat: usize, random: &mut fastrand::Rng) -> ProducerConfig {
+        ProducerConfig {
+            transactional_id: Some(format!("copier-{seat}").into()),
+            transaction_timeout: Duration::from_millis(random.u64(5_000..20_000)),
+            transaction_end_timeout: Duration::from_millis(random.u64(500..8_000)),
+            // What can't be written ends the transaction.
+            delivery_timeout: Duration::from_secs(10),
+            ..Self::producer_config(random)
+        }
+    }
+
     /// Small answers and buffers, timeouts as short as brokers allow.
-    pub(super) fn member_config(&self, random: &mut fastrand::Rng) -> ConsumerConfig {
+    pub(super) fn member_config(&self, group: usize, random: &mut fastrand::Rng) -> ConsumerConfig {
         ConsumerConfig {
-            group_id: Some(GROUP.into()),
+            group_id: GROUPS.get(group).map(|group| group.name.into()),
             group_protocol: self.protocol,
             assignors: self.assignors.clone(),
             auto_offset_reset: AutoOffsetReset::Earliest,
-            isolation_level: if random.bool() {
+            // Offsets of open transactions are waited for only by who reads what is committed (KIP-447).
+            isolation_level: if group != READERS || random.bool() {
                 IsolationLevel::ReadCommitted
             } else {
                 IsolationLevel::ReadUncommitted

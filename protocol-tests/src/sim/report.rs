@@ -3,17 +3,19 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
+    ops::Range,
     time::Duration,
 };
 
-use milena_protocol::records::{Batches, ReadOptions};
+use milena_protocol::records::{Batches, ControlKind, ControlRecord, ReadOptions};
 
 use super::{
     bug::Bug,
+    copies,
     history::{Found, Logs, Place, Sent, Violation, check},
     ledger::GroupTally,
     network::Counts,
-    plan::{places, topic_of},
+    plan::{COPIERS, COPIES, GROUPS, places, topic_of},
     schedule::Fault,
     seat::Actor,
     sender::{Tally, found},
@@ -86,36 +88,50 @@ impl World {
                     tally.add(&numbers);
                     violations.append(&mut sender.violations);
                 }
-                Some(Actor::Member(member)) => violations.append(&mut member.violations),
+                Some(actor) => violations.append(actor.violations()),
                 None => {}
             }
         }
-        violations.extend(check(&history, &logs));
-        violations.extend(self.ledger.check(&logs, &ends).into_iter().map(Violation::Group));
+        let logs_of = |topics: Range<u32>| {
+            let some = logs.iter().filter(|(place, _)| topics.contains(&place.topic));
+            some.map(|(place, log)| (*place, log.clone())).collect::<Logs>()
+        };
+        let copies = COPIES as u32;
+        violations.extend(check(&history, &logs_of(0..copies)));
+        let mut group = GroupTally::default();
+        for number in self.plan.groups() {
+            let Some((which, ledger)) = GROUPS.get(number).zip(self.ledgers.get(number)) else { continue };
+            group.add(&ledger.tally());
+            let its: Logs =
+                which.places().filter_map(|place| Some((place, logs.get(&place)?.clone()))).collect();
+            violations.extend(ledger.check(&its, &ends).into_iter().map(Violation::Group));
+        }
+        if self.plan.groups().contains(&COPIERS) {
+            let miscopies = copies::check(&logs_of(0..1), &logs_of(copies..copies + 1));
+            violations.extend(miscopies.into_iter().map(Violation::Copies));
+        }
         let mut counts = self.network.counts;
         counts.faults = self.took_effect + self.network.weather.hits;
         let simulated = Duration::from_micros(self.timeline.micros());
-        let (trace, faults, group) = (self.timeline.trace, self.faults, self.ledger.tally());
+        let (trace, faults) = (self.timeline.trace, self.faults);
         Report { seed, violations, trace, faults, tally, group, counts, simulated }
     }
 
     /// What the brokers have, where their logs end, and what of it can't be read.
-    fn read_logs(&mut self) -> (Logs, BTreeMap<Place, i64>, Vec<Violation>) {
+    pub(super) fn read_logs(&mut self) -> (Logs, BTreeMap<Place, i64>, Vec<Violation>) {
         let mut logs = Logs::new();
         let mut ends = BTreeMap::new();
         let mut unreadable = Vec::new();
         for place in places() {
-            let mut log = Vec::new();
+            let mut log = Visible::default();
             for bytes in self.cluster.batches(topic_of(place), place.partition) {
-                match records(bytes) {
-                    Some(found) => log.extend(found),
-                    None => {
-                        let what = format!("{place:?} holds a batch that can't be read");
-                        unreadable.push(Violation::Misbehaved(what));
-                    }
+                if log.add(bytes).is_none() {
+                    let what = format!("{place:?} holds a batch that can't be read");
+                    unreadable.push(Violation::Misbehaved(what));
                 }
             }
-            logs.insert(place, log);
+            log.records.sort_unstable_by_key(|found| found.offset);
+            logs.insert(place, log.records);
             let offsets = self.cluster.offsets(topic_of(place), place.partition);
             ends.insert(place, offsets.map_or(0, |offsets| offsets.end));
         }
@@ -123,14 +139,37 @@ impl World {
     }
 }
 
-fn records(bytes: bytes::Bytes) -> Option<Vec<Found>> {
-    let mut all = Vec::new();
-    for batch in Batches::new(bytes) {
-        let batch = batch.ok()?.decode(&ReadOptions::default()).ok()?;
-        for record in batch.records() {
-            let record = record.ok()?;
-            all.push(found(record.offset(), record.value()?)?);
+/// The records of a log that a reader of committed ones sees.
+#[derive(Debug, Default)]
+struct Visible {
+    records: Vec<Found>,
+    /// By producer id.
+    open: BTreeMap<i64, Vec<Found>>,
+}
+
+impl Visible {
+    /// Adds batches; `None` if they can't be read.
+    fn add(&mut self, bytes: bytes::Bytes) -> Option<()> {
+        for batch in Batches::new(bytes) {
+            let batch = batch.ok()?.decode(&ReadOptions::default()).ok()?;
+            let header = *batch.header();
+            for record in batch.records() {
+                let record = record.ok()?;
+                if header.attributes.is_control() {
+                    let transaction = self.open.remove(&header.producer_id).unwrap_or_default();
+                    if ControlRecord::parse(&record)?.kind == ControlKind::Commit {
+                        self.records.extend(transaction);
+                    }
+                    continue;
+                }
+                let found = found(record.offset(), record.value()?)?;
+                if header.attributes.is_transactional() {
+                    self.open.entry(header.producer_id).or_default().push(found);
+                } else {
+                    self.records.push(found);
+                }
+            }
         }
+        Some(())
     }
-    Some(all)
 }

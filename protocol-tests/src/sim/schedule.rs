@@ -165,7 +165,7 @@ impl Drawn<'_> {
                 let broker = self.random.bool().then(|| self.broker());
                 What::Isolate { seat, broker, micros }
             }
-            Kind::Corrupt => What::Corrupt { seat: self.random.choice(self.plan.member_seats())? },
+            Kind::Corrupt => What::Corrupt { seat: self.random.choice(self.plan.reader_seats())? },
             _ => {
                 let codes = [
                     Some(ErrorCode::NOT_LEADER_OR_FOLLOWER),
@@ -208,7 +208,7 @@ impl Drawn<'_> {
     }
 
     fn of_a_process(&mut self, kind: Kind, left: u64) -> Option<What> {
-        let member = self.random.choice(self.plan.member_seats())?;
+        let member = self.random.choice(self.plan.reader_seats())?;
         // Below and above the session timeout and the longest time between two polls.
         let longest = self.random.choice([2 * SECOND, 15 * SECOND, 100 * SECOND])?;
         let micros = self.random.u64(longest / 20..longest).min(left);
@@ -279,6 +279,11 @@ fn codes_of(api: ApiKey) -> &'static [ErrorCode] {
             ErrorCode::COORDINATOR_NOT_AVAILABLE,
             ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
             ErrorCode::UNKNOWN_MEMBER_ID,
+        ],
+        ApiKey::AddPartitionsToTxn | ApiKey::AddOffsetsToTxn | ApiKey::TxnOffsetCommit | ApiKey::EndTxn => &[
+            ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
+            ErrorCode::NOT_COORDINATOR,
+            ErrorCode::COORDINATOR_NOT_AVAILABLE,
         ],
         _ => &[
             ErrorCode::NOT_LEADER_OR_FOLLOWER,

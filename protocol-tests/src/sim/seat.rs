@@ -3,7 +3,14 @@
 use milena_cluster::{Deadline, Failure, Outgoing, RequestId};
 use milena_protocol::messages::Response;
 
-use super::{history::Violation, ledger::Ledger, member::Member, sender::Sender, timeline::Timeline};
+use super::{
+    copier::Copier,
+    history::Violation,
+    ledger::{Ledger, Who},
+    member::Member,
+    sender::Sender,
+    timeline::Timeline,
+};
 
 /// Wakes at one moment that are no reason to suspect a machine of spinning.
 const PATIENCE: u32 = 64;
@@ -13,6 +20,7 @@ const PATIENCE: u32 = 64;
 pub(super) enum Actor {
     Sender(Box<Sender>),
     Member(Box<Member>),
+    Copier(Box<Copier>),
 }
 
 #[derive(Debug)]
@@ -41,6 +49,7 @@ impl Actor {
         match self {
             Self::Sender(sender) => sender.answer(timeline, id, result),
             Self::Member(member) => member.answer(timeline, ledger, id, result),
+            Self::Copier(copier) => copier.answer(timeline, ledger, id, result),
         }
     }
 
@@ -48,6 +57,7 @@ impl Actor {
         match self {
             Self::Sender(sender) => sender.wake(timeline),
             Self::Member(member) => member.wake(timeline, ledger),
+            Self::Copier(copier) => copier.wake(timeline, ledger),
         }
     }
 
@@ -55,6 +65,7 @@ impl Actor {
         match self {
             Self::Sender(sender) => sender.deadline(),
             Self::Member(member) => member.deadline(timeline),
+            Self::Copier(copier) => copier.deadline(timeline),
         }
     }
 
@@ -63,6 +74,70 @@ impl Actor {
         match self {
             Self::Sender(sender) => sender.closed,
             Self::Member(member) => member.closed,
+            Self::Copier(copier) => copier.is_closed(),
+        }
+    }
+
+    /// Whether it can't go on, and another process has to take its place.
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self, Self::Copier(copier) if copier.has_failed)
+    }
+
+    /// Whether a request is from the second of its machines.
+    pub(super) fn is_second_machine(&self, id: RequestId) -> bool {
+        matches!(self, Self::Copier(copier) if copier.is_from_producer(id))
+    }
+
+    /// Whether it is about to leave.
+    pub(super) fn is_leaving(&self) -> bool {
+        match self {
+            Self::Sender(_) => false,
+            Self::Member(member) => member.is_leaving(),
+            Self::Copier(copier) => copier.is_leaving(),
+        }
+    }
+
+    /// Who it is to its group.
+    pub(super) fn who(&self) -> Option<Who> {
+        match self {
+            Self::Sender(_) => None,
+            Self::Member(member) => Some(member.who()),
+            Self::Copier(copier) => Some(copier.who()),
+        }
+    }
+
+    /// Leaves its group.
+    pub(super) fn leave(&mut self, timeline: &mut Timeline) {
+        match self {
+            Self::Sender(_) => {}
+            Self::Member(member) => member.close(timeline),
+            Self::Copier(copier) => copier.close(timeline),
+        }
+    }
+
+    /// What it does until then takes as long.
+    pub(super) fn stay_busy(&mut self, until: u64) {
+        match self {
+            Self::Sender(_) => {}
+            Self::Member(member) => member.stay_busy(until),
+            Self::Copier(copier) => copier.stay_busy(until),
+        }
+    }
+
+    /// Why it does not do what one expects of it.
+    pub(super) fn explain(&self, timeline: &Timeline) -> String {
+        match self {
+            Self::Sender(_) => String::new(),
+            Self::Member(member) => member.explain(timeline),
+            Self::Copier(copier) => copier.explain(timeline),
+        }
+    }
+
+    pub(super) fn violations(&mut self) -> &mut Vec<Violation> {
+        match self {
+            Self::Sender(sender) => &mut sender.violations,
+            Self::Member(member) => &mut member.violations,
+            Self::Copier(copier) => &mut copier.violations,
         }
     }
 }
@@ -101,13 +176,6 @@ impl Seat {
     pub(super) fn sender(&mut self) -> Option<&mut Sender> {
         match &mut self.actor {
             Some(Actor::Sender(sender)) => Some(sender),
-            _ => None,
-        }
-    }
-
-    pub(super) fn member(&mut self) -> Option<&mut Member> {
-        match &mut self.actor {
-            Some(Actor::Member(member)) => Some(member),
             _ => None,
         }
     }

@@ -10,8 +10,8 @@ use milena_embedded_broker::core::{Cluster, Output};
 use super::{
     history::Violation,
     ledger::Ledger,
-    network::{Answered, Network},
-    plan::{GROUP, HEAL, Plan, TOPICS, places, topic_of},
+    network::{Answered, From, Network},
+    plan::{GROUPS, HEAL, Plan, TOPICS, topic_of},
     report::{Options, Report},
     schedule::{self, Fault},
     seat::{Actor, Seat},
@@ -35,6 +35,8 @@ pub(super) const CLOSING: Duration = Duration::from_secs(20);
 const GROUP_SETTLES: u64 = 100_000_000;
 /// When a run ends at the latest, in µs. Leaving takes a few requests.
 const END: u64 = 600_000_000;
+/// After how long a process takes the place of one that can't go on, in µs.
+const REPLACED: u64 = 100_000;
 /// Events of a run; there are ten times fewer.
 const MOST_EVENTS: u64 = 2_000_000;
 
@@ -56,7 +58,8 @@ pub(super) struct World {
     pub(super) cluster: Cluster,
     pub(super) network: Network,
     pub(super) seats: Vec<Seat>,
-    pub(super) ledger: Ledger,
+    /// One for each group.
+    pub(super) ledgers: Vec<Ledger>,
     /// For what is set up while the run goes on.
     pub(super) random: fastrand::Rng,
     pub(super) options: Options,
@@ -86,7 +89,7 @@ impl World {
             cluster,
             network,
             seats,
-            ledger: Ledger::default(),
+            ledgers: GROUPS.iter().map(|_| Ledger::default()).collect(),
             random,
             options: options.clone(),
             violations,
@@ -141,7 +144,8 @@ impl World {
             }
             self.timeline.schedule(HEAL + 2 * RECOVERY + SETTLED, Event::Finish { seat });
         }
-        for seat in self.plan.member_seats().start..self.plan.late_seats().start {
+        let late = self.plan.late_seats();
+        for seat in self.plan.reader_seats().filter(|seat| !late.contains(seat)) {
             let at = self.random.u64(0..1_000_000);
             self.timeline.schedule(at, Event::Start { seat });
         }
@@ -253,16 +257,18 @@ impl World {
             if let Err(failure) = &result {
                 self.timeline.note(format_args!("s{seat} hears of {id:?}: {failure:?}"));
             }
-            let Some(sits) = self.seats.get_mut(seat) else { continue };
-            let requests = sits.answer(&mut self.timeline, &mut self.ledger, id, result);
+            let ledger = self.ledgers.get_mut(self.plan.group_of(seat));
+            let Some((sits, ledger)) = self.seats.get_mut(seat).zip(ledger) else { continue };
+            let requests = sits.answer(&mut self.timeline, ledger, id, result);
             self.send(seat, requests);
         }
     }
 
     /// Lets a process act, and passes on what it wants to send.
     pub(super) fn drain(&mut self, seat: usize) {
-        if let Some(sits) = self.seats.get_mut(seat) {
-            let requests = sits.drain(&mut self.timeline, &mut self.ledger);
+        let ledger = self.ledgers.get_mut(self.plan.group_of(seat));
+        if let Some((sits, ledger)) = self.seats.get_mut(seat).zip(ledger) {
+            let requests = sits.drain(&mut self.timeline, ledger);
             self.send(seat, requests);
         }
     }
@@ -270,7 +276,13 @@ impl World {
     pub(super) fn send(&mut self, seat: usize, requests: Vec<milena_cluster::Outgoing>) {
         let life = self.life(seat);
         for outgoing in requests {
-            self.network.send(&mut self.timeline, &self.cluster, (seat, life), outgoing);
+            let actor = self.seats.get(seat).and_then(|sits| sits.actor.as_ref());
+            let is_second_machine = actor.is_some_and(|actor| actor.is_second_machine(outgoing.id));
+            let from = From { seat, life, is_second_machine };
+            self.network.send(&mut self.timeline, &self.cluster, from, outgoing);
+        }
+        if self.seats.get(seat).and_then(|sits| sits.actor.as_ref()).is_some_and(Actor::has_failed) {
+            self.crash(seat, REPLACED);
         }
     }
 
@@ -290,9 +302,14 @@ impl World {
                 Output::Close => self.network.carry_close(&mut self.timeline, reply.connection),
             }
         }
-        for place in places() {
-            if let Some(committed) = self.cluster.committed(GROUP, topic_of(place), place.partition) {
-                self.ledger.committed(self.timeline.micros(), place, committed.offset);
+        for number in self.plan.groups() {
+            let Some((group, ledger)) = GROUPS.get(number).zip(self.ledgers.get_mut(number)) else {
+                continue;
+            };
+            for place in group.places() {
+                if let Some(known) = self.cluster.committed(group.name, topic_of(place), place.partition) {
+                    ledger.committed(self.timeline.micros(), place, known.offset);
+                }
             }
         }
     }
@@ -301,20 +318,25 @@ impl World {
     fn settled(&mut self) {
         self.has_settled = true;
         let before = self.violations.len();
-        for place in places() {
-            let end = self.cluster.offsets(topic_of(place), place.partition).map_or(0, |range| range.end);
-            if let Some(unrest) = self.ledger.unrest(place, end) {
-                let what = format!("{}-{} {unrest}", topic_of(place), place.partition);
-                self.violations.push(Violation::Misbehaved(what));
+        let (logs, ..) = self.read_logs();
+        for number in self.plan.groups() {
+            let Some((group, ledger)) = GROUPS.get(number).zip(self.ledgers.get(number)) else { continue };
+            for place in group.places() {
+                let end = logs.get(&place).and_then(|log| log.last()).map_or(0, |last| last.offset + 1);
+                if let Some(unrest) = ledger.unrest(place, end) {
+                    let (topic, partition) = (topic_of(place), place.partition);
+                    let what = format!("{}: {topic}-{partition} {unrest}", group.name);
+                    self.violations.push(Violation::Misbehaved(what));
+                }
             }
         }
         let senders: Vec<_> = self.plan.sender_seats().filter(|seat| !self.is_closed(*seat)).collect();
         if self.violations.len() > before || !senders.is_empty() {
             self.name_who_hangs();
         }
-        for seat in self.plan.member_seats() {
-            if let Some(member) = self.seats.get_mut(seat).and_then(Seat::member) {
-                member.close(&mut self.timeline);
+        for seat in self.plan.reader_seats() {
+            if let Some(actor) = self.seats.get_mut(seat).and_then(|sits| sits.actor.as_mut()) {
+                actor.leave(&mut self.timeline);
                 self.drain(seat);
             }
         }
@@ -334,7 +356,7 @@ impl World {
                 continue;
             }
             let why = seat.why();
-            let more = seat.member().map(|member| member.explain(&self.timeline)).unwrap_or_default();
+            let more = seat.actor.as_ref().map(|actor| actor.explain(&self.timeline)).unwrap_or_default();
             let what = format!("s{number} has not come to an end; {why}; {more}");
             self.violations.push(Violation::Misbehaved(what));
         }

@@ -474,6 +474,21 @@ fn heartbeats_go_on_while_the_application_is_silent_until_it_is_taken_for_stuck(
     assert_eq!(asked_for!(script, ConsumerGroupHeartbeat).1.member_epoch, 0);
 }
 
+/// A goodbye that had no answer and was said again may arrive late: it must not throw out who has joined since.
+#[test]
+fn who_joins_again_after_a_goodbye_has_another_id() {
+    let mut script = Script::consumer_member(config(), &[0]);
+    script.consumer.unsubscribe(script.now());
+    script.consumer.revoke_done(script.now());
+    let (id, goodbye) = asked_for!(script, ConsumerGroupHeartbeat);
+    assert_eq!(goodbye.member_epoch, -1);
+    script.answer(id, answer(-1, None));
+    script.subscribe();
+    let (_, join) = asked_for!(script, ConsumerGroupHeartbeat);
+    assert_eq!(join.member_epoch, 0);
+    assert_ne!(join.member_id, goodbye.member_id);
+}
+
 /// G9, for KIP-848.
 #[test]
 fn without_an_answered_heartbeat_the_session_ends() {

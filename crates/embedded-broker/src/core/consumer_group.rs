@@ -304,7 +304,7 @@ impl ConsumerGroup {
         let revoking: Assignment = member.assigned.difference(&target).copied().collect();
         member.assigned.retain(|partition| target.contains(partition));
         let still_owned = owned.is_none_or(|owned| !owned.is_disjoint(&revoking));
-        if !revoking.is_empty() && (still_owned || member.epoch != JOINING) {
+        if !revoking.is_empty() && still_owned {
             member.state = State::Unrevoked { revoking, deadline: now + member.rebalance_timeout };
             return;
         }

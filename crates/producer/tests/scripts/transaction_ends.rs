@@ -128,6 +128,8 @@ fn an_unknown_commit_can_be_left_behind_by_a_new_initialisation() {
         let asked = txn.asked(ApiKey::InitProducerId);
         let Request::InitProducerId(request) = &asked.request else { panic!() };
         assert_eq!((request.producer_id, request.producer_epoch), expected);
+        // An older version has no room for the id.
+        assert_eq!(asked.min_version, if expected.0 == -1 { 0 } else { 3 });
         txn.grant(&asked, PRODUCER, 1);
         assert_eq!(txn.events(), [TransactionEvent::Ready]);
         txn.begin();

@@ -126,7 +126,7 @@ impl ConsumerMember {
                 shared.lost_coordinator(broker);
                 shared.failed(now, &mut self.heartbeats.retry);
             } else {
-                self.left(now, then);
+                self.left(now, shared, then);
             }
             return true;
         }
@@ -207,7 +207,7 @@ impl ConsumerMember {
             // At once the first time; a group that fences again and again is waited for.
             Verdict::MemberLost => {
                 let again = matches!(self.state, State::Joining { .. });
-                self.fenced(now);
+                self.fenced(now, shared);
                 if again {
                     self.try_again(now, shared);
                 }

@@ -102,7 +102,7 @@ struct Said {
 impl ConsumerMember {
     pub(super) fn new(shared: &mut Shared) -> Self {
         Self {
-            member_id: Uuid::from_random(shared.random.u128(..)).to_string().into(),
+            member_id: random_id(shared),
             topics: BTreeSet::new(),
             state: State::Out,
             ownership: Ownership::default(),
@@ -206,7 +206,7 @@ impl ConsumerMember {
         self.follow_target(now, shared);
     }
 
-    pub(super) fn member_refused(&mut self, now: Instant, _: &mut Shared, epoch: i32, verdict: Verdict) {
+    pub(super) fn member_refused(&mut self, now: Instant, shared: &mut Shared, epoch: i32, verdict: Verdict) {
         let current = self.identity().map(|identity| identity.epoch);
         match verdict {
             // The answer to the next heartbeat tells the epoch.
@@ -214,7 +214,7 @@ impl ConsumerMember {
                 self.heartbeats.confirmed = None;
                 self.heartbeats.next = now;
             }
-            Verdict::MemberLost if current == Some(epoch) => self.fenced(now),
+            Verdict::MemberLost if current == Some(epoch) => self.fenced(now, shared),
             _ => {}
         }
     }
@@ -226,17 +226,20 @@ impl ConsumerMember {
     }
 
     /// The group does not know the member, or not with this epoch: it starts again with the same id (N2).
-    fn fenced(&mut self, now: Instant) {
+    fn fenced(&mut self, now: Instant, shared: &mut Shared) {
         let departing = matches!(self.state, State::Departing { .. });
         self.lose_all();
         if departing {
-            self.left(now, Afterwards::Out);
+            self.left(now, shared, Afterwards::Out);
         } else {
             self.join(now);
         }
     }
 
-    fn left(&mut self, now: Instant, then: Afterwards) {
+    /// The group is left. Whoever joins again has another id: a goodbye that was not answered may arrive late, and would
+    /// throw the member out that has the old one.
+    fn left(&mut self, now: Instant, shared: &mut Shared, then: Afterwards) {
+        self.member_id = random_id(shared);
         self.heartbeats.asked = None;
         self.heartbeats.confirmed = None;
         self.heartbeats.retry.succeeded();
@@ -306,15 +309,15 @@ impl ConsumerMember {
     pub(super) fn handle_timeout(&mut self, now: Instant, shared: &mut Shared) {
         self.heartbeats.retry.wake(now);
         if self.session_end(shared).is_some_and(|end| end <= now) {
-            self.fenced(now);
+            self.fenced(now, shared);
         }
         if self.ownership.revoke_deadline().is_some_and(|until| until <= now) {
             self.revoke_done(now, shared);
         }
-        if let State::Leaving(leaving) = &self.state
-            && leaving.until <= now
+        if let State::Leaving(Leaving { until, then, .. }) = self.state
+            && until <= now
         {
-            self.left(now, leaving.then);
+            self.left(now, shared, then);
         }
     }
 
@@ -382,4 +385,8 @@ impl ConsumerMember {
         };
         format!("consumer protocol: member {} {doing}", self.member_id)
     }
+}
+
+fn random_id(shared: &mut Shared) -> ByteString {
+    Uuid::from_random(shared.random.u128(..)).to_string().into()
 }
