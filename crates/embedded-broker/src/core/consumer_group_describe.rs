@@ -83,7 +83,8 @@ impl Cluster {
             client_id: member.client_id.clone(),
             client_host: ByteString::from_static(HOST),
             subscribed_topic_names: member.topic_names.clone(),
-            subscribed_topic_regex: member.written_regex().map(Into::into),
+            // Kafka tells of none as an empty one.
+            subscribed_topic_regex: Some(member.written_regex().unwrap_or_default().into()),
             assignment: self.described_assignment(&member.assigned),
             target_assignment: self.described_assignment(target),
             member_type: MODERN,
