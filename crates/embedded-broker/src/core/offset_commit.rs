@@ -36,13 +36,18 @@ impl Cluster {
         let topics = request.topics.into_iter().map(|data| {
             let topic = self.topics.find(by_id, &data.name, data.topic_id);
             let written = self.pending_offsets.partition_mut(&request.group_id);
-            let mut group = self.groups.named_mut(&request.group_id);
+            let groups = &mut self.groups;
             let partitions = data.partitions.into_iter().map(|partition| {
                 let partition_index = partition.partition_index;
                 let committed = allowed.and(topic).and_then(|topic| {
                     topic.partition(partition_index)?;
-                    let group = group.as_mut().ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
-                    commit(group, written.take_position(), topic, partition)
+                    if partition.committed_metadata.as_ref().is_some_and(|text| text.len() > MAX_METADATA) {
+                        return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
+                    }
+                    // Only a commit that stores something makes the group.
+                    let group = groups.entry(&request.group_id, Kind::new_classic)?;
+                    commit(group, written.take_position(), topic, partition);
+                    Ok(())
                 });
                 OffsetCommitResponsePartition {
                     partition_index,
@@ -65,7 +70,7 @@ impl Cluster {
         let generation = request.generation_id_or_member_epoch;
         if self.groups.named(&request.group_id).is_none() {
             if generation < 0 {
-                return self.groups.entry(&request.group_id, Kind::new_classic).map(|_| ());
+                return Ok(());
             }
             let knows_groups = cx.version >= 9;
             return Err(if knows_groups {
@@ -88,16 +93,8 @@ impl Cluster {
     }
 }
 
-fn commit(
-    group: &mut Group,
-    position: i64,
-    topic: &Topic,
-    data: OffsetCommitRequestPartition,
-) -> Result<(), ErrorCode> {
+fn commit(group: &mut Group, position: i64, topic: &Topic, data: OffsetCommitRequestPartition) {
     let metadata = data.committed_metadata.detached().unwrap_or_default();
-    if metadata.len() > MAX_METADATA {
-        return Err(ErrorCode::OFFSET_METADATA_TOO_LARGE);
-    }
     let committed = CommittedOffset {
         offset: data.committed_offset,
         leader_epoch: data.committed_leader_epoch,
@@ -105,5 +102,4 @@ fn commit(
     };
     let name: ByteString = topic.name.clone();
     group.offsets.insert((name, data.partition_index), StoredOffset { committed, position });
-    Ok(())
 }

@@ -6,7 +6,7 @@
 //! broker that does not lead says who does (version 10, KIP-951); an error of a request with acks 0, which has no answer,
 //! ends the connection. A request with acks all is answered when its batches are replicated (`replication`).
 //!
-//! Leaves out: the records inside a batch are looked at only where a compacted topic requires keys.
+//! Leaves out: batches are stored as they came, whatever `compression.type` says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,11 +16,11 @@ use milena_protocol::{
     messages::{
         ProduceRequest, ProduceResponse,
         produce::{
-            LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData, PartitionProduceResponse,
-            TopicProduceResponse,
+            BatchIndexAndErrorMessage, LeaderIdAndEpoch, NodeEndpoint, PartitionProduceData,
+            PartitionProduceResponse, TopicProduceResponse,
         },
     },
-    records::{Batch, BatchError, Batches, Compression, ReadOptions},
+    records::{Batch, BatchError, Batches, Compression},
     wire::ByteString,
 };
 
@@ -29,6 +29,7 @@ use super::{
     dispatch::{Answer, Context},
     partition::Partition,
     producer_state::Verdict,
+    record_checks::check_records,
     replication::Unreplicated,
     topic_config::Limits,
     topics::Topic,
@@ -140,18 +141,20 @@ struct Appended {
 }
 
 pub(super) struct Refusal {
-    code: ErrorCode,
-    message: Option<ByteString>,
+    pub(super) code: ErrorCode,
+    pub(super) message: Option<ByteString>,
+    /// The records that are to blame.
+    pub(super) records: Vec<BatchIndexAndErrorMessage>,
 }
 
 impl From<ErrorCode> for Refusal {
     fn from(code: ErrorCode) -> Self {
-        Self { code, message: None }
+        Self { code, message: None, records: Vec::new() }
     }
 }
 
-fn refusal(code: ErrorCode, message: impl Into<ByteString>) -> Refusal {
-    Refusal { code, message: Some(message.into()) }
+pub(super) fn refusal(code: ErrorCode, message: impl Into<ByteString>) -> Refusal {
+    Refusal { code, message: Some(message.into()), records: Vec::new() }
 }
 
 fn append(
@@ -173,7 +176,7 @@ fn append(
         let message = "Produce requests take zstd from version 7 on.";
         return Err(refusal(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, message));
     }
-    check_batch(&batch, &limits)?;
+    check_batch(&batch, &limits, cx.unix_ms)?;
     let header = batch.header();
     let last_offset_delta = header.last_offset_delta;
     match if header.producer_id >= 0 { partition.producers.check(header) } else { Verdict::Append } {
@@ -238,7 +241,7 @@ pub(super) fn only_batch(records: Option<Bytes>) -> Result<Batch, Refusal> {
     }
 }
 
-fn check_batch(batch: &Batch, limits: &Limits) -> Result<(), Refusal> {
+fn check_batch(batch: &Batch, limits: &Limits, unix_ms: i64) -> Result<(), Refusal> {
     let header = batch.header();
     let (len, limit) = (batch.bytes().len(), limits.max_message_bytes);
     if len > limit {
@@ -266,21 +269,7 @@ fn check_batch(batch: &Batch, limits: &Limits) -> Result<(), Refusal> {
     if header.producer_id >= 0 && (header.base_sequence < 0 || header.producer_epoch < 0) {
         return invalid("A record batch with a producer id needs an epoch and a sequence number.");
     }
-    if limits.compacted && !all_have_keys(batch)? {
-        return invalid("Compacted topics accept only records with a key.");
-    }
-    Ok(())
-}
-
-fn all_have_keys(batch: &Batch) -> Result<bool, Refusal> {
-    let corrupt = |error: BatchError| refusal(ErrorCode::CORRUPT_MESSAGE, error.to_string());
-    let options = ReadOptions { check_crc: false, ..ReadOptions::default() };
-    for record in &batch.decode(&options).map_err(corrupt)? {
-        if record.map_err(corrupt)?.key().is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    check_records(batch, limits, unix_ms)
 }
 
 fn partition_response(
@@ -297,11 +286,12 @@ fn partition_response(
             log_start_offset: appended.log_start_offset,
             ..PartitionProduceResponse::default()
         },
-        Err(Refusal { code, message }) => PartitionProduceResponse {
+        Err(Refusal { code, message, records }) => PartitionProduceResponse {
             index,
             error_code: code.0,
             base_offset: -1,
             log_start_offset: -1,
+            record_errors: records,
             error_message: message,
             current_leader: match partition {
                 Some(partition) if version >= 10 && code == ErrorCode::NOT_LEADER_OR_FOLLOWER => {

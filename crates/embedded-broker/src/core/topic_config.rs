@@ -15,6 +15,10 @@ pub(crate) struct Limits {
     /// True when the broker sets the records' timestamps.
     pub(crate) log_append_time: bool,
     pub(crate) max_message_bytes: usize,
+    /// How far behind the broker's clock a record's timestamp may lie, in ms.
+    pub(crate) timestamp_before_max: i64,
+    /// How far ahead of it.
+    pub(crate) timestamp_after_max: i64,
     /// No batch is longer than a segment.
     pub(crate) segment_bytes: usize,
     pub(crate) min_insync_replicas: usize,
@@ -61,17 +65,20 @@ impl Limits {
         };
         // What is kept has been checked; a number that is out of range here is no bound.
         let size = |name: &str| value(name).parse().unwrap_or(usize::MAX);
+        let millis = |name: &str| value(name).parse().unwrap_or(i64::MAX);
         let policy = value("cleanup.policy");
         Self {
             log_append_time: value("message.timestamp.type") == "LogAppendTime",
             max_message_bytes: size("max.message.bytes"),
+            timestamp_before_max: millis("message.timestamp.before.max.ms"),
+            timestamp_after_max: millis("message.timestamp.after.max.ms"),
             segment_bytes: size("segment.bytes"),
             min_insync_replicas: value("min.insync.replicas").parse().unwrap_or(1),
             compacted: list(&policy).any(|policy| policy == "compact"),
             deletes: list(&policy).any(|policy| policy == "delete"),
             // -1 is "no bound".
             retention_bytes: value("retention.bytes").parse().ok(),
-            delete_retention_ms: value("delete.retention.ms").parse().unwrap_or(i64::MAX),
+            delete_retention_ms: millis("delete.retention.ms"),
         }
     }
 }
