@@ -185,6 +185,25 @@ fn bytes_that_are_something_else_are_placed_and_another_version_is_named() {
 }
 
 #[test]
+fn an_error_names_the_field() {
+    let line = golden_line("response", "FetchResponse", 12);
+    let body = bytes(&line);
+    let arguments = ["--api", "Fetch", "--version", "12", "--kind", "response", "--layout", "body"];
+    // The golden message ends with tags of nobody's.
+    let text = refused(&decode(&arguments, &body[..body.len() - 3]), 1);
+    assert!(text.contains("are left, in tagged fields, at byte"), "{text}");
+    let text = refused(&decode(&arguments, &body[..9]), 1);
+    assert!(
+        text.contains("are left, in sessionId, at byte") || text.contains(", in errorCode, at byte"),
+        "{text}"
+    );
+    let whole = frame(&[0, 0, 0, 7, 0], &body[..9]);
+    let arguments = ["--api", "Fetch", "--version", "12", "--kind", "response"];
+    let framed = refused(&decode(&arguments, &whole), 1);
+    assert!(framed.contains("are left, in sessionId, at byte 15 of the input"), "{framed}");
+}
+
+#[test]
 fn text_that_is_almost_hexadecimal_says_where_it_is_not() {
     let arguments = ["--kind", "response", "--api", "Heartbeat", "--version", "1"];
     let text = refused(&decode(&arguments, b"0000: 00 00 00 00  |....|"), 1);

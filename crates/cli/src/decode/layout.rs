@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use clap::ValueEnum;
+use milena_conformance::schema::{Schema, locate};
 use milena_protocol::{
     ApiKey, DecodeError, DecodeErrorKind,
     frame::LENGTH_PREFIX,
@@ -77,7 +78,13 @@ struct Refusal {
 }
 
 enum RefusalKind {
-    Bytes { name: String, version: i16, error: DecodeErrorKind },
+    /// The message begins at a byte of the input.
+    Bytes {
+        name: String,
+        version: i16,
+        begin: usize,
+        error: DecodeErrorKind,
+    },
     Other(String),
 }
 
@@ -138,27 +145,35 @@ fn attempt(subject: Subject, layout: Layout, bytes: &Bytes) -> Result<Decoded, R
                 Some(version) => Ok(version),
                 None => reader.i16(),
             };
-            version.map_err(|error| (structure_name(subject), -1, error)).and_then(|version| {
-                let named = |error| (structure_name(subject), version, error);
+            let begin = reader.position();
+            version.map_err(|error| Failed::new(subject.name(), -1, begin, error)).and_then(|version| {
+                let named = |error| Failed::new(subject.name(), version, begin, error);
                 let value = (structure.decode)(&mut reader, version).map_err(named)?;
                 reader.finish().map_err(named)?;
                 Ok(Decoded { subject, version, layout, header: None, body: Body::Structure(value), rest: 0 })
             })
         }
     };
-    decoded.map_err(|(name, version, error)| Refusal {
+    decoded.map_err(|Failed { name, version, begin, error }| Refusal {
         layout,
         at: error.at + before,
-        kind: RefusalKind::Bytes { name, version, error: error.kind },
+        kind: RefusalKind::Bytes { name, version, begin: begin + before, error: error.kind },
     })
 }
 
-fn structure_name(subject: Subject) -> String {
-    subject.name()
+/// What could not be read, where it begins, and why.
+struct Failed {
+    name: String,
+    version: i16,
+    begin: usize,
+    error: DecodeError,
 }
 
-/// The name and version of what could not be read, and why.
-type Failed = (String, i16, DecodeError);
+impl Failed {
+    const fn new(name: String, version: i16, begin: usize, error: DecodeError) -> Self {
+        Self { name, version, begin, error }
+    }
+}
 
 fn request(
     api: Option<ApiKey>,
@@ -169,11 +184,8 @@ fn request(
 ) -> Result<Decoded, Failed> {
     let (api, version, header) = if layout == Layout::Body {
         let unknown = |what| {
-            (
-                format!("a request ({what} is missing)"),
-                -1,
-                reader.error(DecodeErrorKind::LeftOver(reader.remaining())),
-            )
+            let error = reader.error(DecodeErrorKind::LeftOver(reader.remaining()));
+            Failed::new(format!("a request ({what} is missing)"), -1, 0, error)
         };
         let api = api.ok_or_else(|| unknown("--api"))?;
         (api, version.ok_or_else(|| unknown("--version"))?, None)
@@ -182,15 +194,13 @@ fn request(
         let is_other = api.is_some_and(|api| api != key) || version.is_some_and(|version| version != says);
         if is_other {
             let name = format!("a request of {key}, as the header says, and of what was asked for");
-            return Err((
-                name,
-                says,
-                DecodeError { kind: DecodeErrorKind::UnknownApiKey(key.code()), at: 0 },
-            ));
+            let error = DecodeError { kind: DecodeErrorKind::UnknownApiKey(key.code()), at: 0 };
+            return Err(Failed::new(name, says, 0, error));
         }
         (key, says, Some(header))
     };
-    let named = |error| (format!("{api}Request"), version, error);
+    let begin = reader.position();
+    let named = |error| Failed::new(format!("{api}Request"), version, begin, error);
     let body = Request::decode(api, reader, version).map_err(named)?;
     reader.finish().map_err(named)?;
     let subject = Subject::Request { api: Some(api), version: Some(version) };
@@ -203,7 +213,7 @@ fn request_header(
     frame: &Bytes,
     reader: &mut Reader<'_>,
 ) -> Result<(ApiKey, i16, Value), Failed> {
-    let failed = |version| move |error| ("RequestHeader".to_owned(), version, error);
+    let failed = |version| move |error| Failed::new("RequestHeader".to_owned(), version, 0, error);
     let mut peek = Reader::new(frame);
     let key = peek.i16().map_err(failed(-1))?;
     let says = peek.i16().map_err(failed(-1))?;
@@ -239,10 +249,12 @@ fn response(api: ApiKey, version: i16, layout: Layout, reader: &mut Reader<'_>) 
         None
     } else {
         let header = ResponseHeader::decode(reader, header_version);
-        let header = header.map_err(|error| ("ResponseHeader".to_owned(), header_version, error))?;
+        let header =
+            header.map_err(|error| Failed::new("ResponseHeader".to_owned(), header_version, 0, error))?;
         Some(json(&header, header_version))
     };
-    let named = |error| (format!("{api}Response"), version, error);
+    let begin = reader.position();
+    let named = |error| Failed::new(format!("{api}Response"), version, begin, error);
     let body = Response::decode(api, reader, version).map_err(named)?;
     reader.finish().map_err(named)?;
     let subject = Subject::Response { api, version };
@@ -259,12 +271,14 @@ fn explain(subject: Subject, refusal: &Refusal, bytes: &Bytes) -> anyhow::Error 
         {
             format!("the {len} bytes are not both {name}")
         }
-        RefusalKind::Bytes { name, version, error } => {
-            let version = if *version < 0 { String::new() } else { format!(" version {version}") };
+        RefusalKind::Bytes { name, version, begin, error } => {
             let at = refusal.at;
+            let field =
+                field(name, *version, bytes.get(*begin..).unwrap_or_default(), at.saturating_sub(*begin));
+            let version = if *version < 0 { String::new() } else { format!(" version {version}") };
+            let excerpt = excerpt(bytes, at);
             format!(
-                "the {len} bytes, read as {layout}, are not {name}{version}: {error} at byte {at} of the input: {}",
-                excerpt(bytes, at)
+                "the {len} bytes, read as {layout}, are not {name}{version}: {error}{field} at byte {at} of the input: {excerpt}"
             )
         }
     };
@@ -286,6 +300,13 @@ fn explain(subject: Subject, refusal: &Refusal, bytes: &Bytes) -> anyhow::Error 
         }
         _ => advised(error, "`--layout` and `--format` if it was taken for something else, and `--list`"),
     }
+}
+
+/// The field that a byte of a message belongs to, in words that follow an error.
+fn field(name: &str, version: i16, message: &[u8], at: usize) -> String {
+    let schema = Schema::find(name).filter(|_| version >= 0);
+    let field = schema.and_then(|schema| locate(&schema, message, version, at));
+    field.map_or_else(String::new, |field| format!(", in {field},"))
 }
 
 /// The bytes around a place, which is marked.

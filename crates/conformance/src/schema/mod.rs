@@ -8,6 +8,7 @@ mod base64;
 mod embedded;
 mod from_json;
 mod json;
+mod locate;
 mod value;
 mod versions;
 mod write;
@@ -18,6 +19,7 @@ use serde_json::Value as Json;
 
 pub use base64::{base64, unbase64};
 pub use from_json::{NotThatField, Path};
+pub use locate::locate;
 pub use value::{Structure, Value};
 pub use versions::Versions;
 pub use write::{Refusal, write, write_with_nulls};

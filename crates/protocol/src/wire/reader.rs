@@ -82,8 +82,10 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
+    /// How many bytes have been read, from the start of what the reader was made for.
     #[inline]
-    pub(super) fn position(&self) -> usize {
+    #[must_use]
+    pub fn position(&self) -> usize {
         self.end.saturating_sub(self.rest.len())
     }
 
