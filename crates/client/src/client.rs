@@ -16,7 +16,9 @@ use milena_connection::{Address, ConnectionConfig, Dial, Network};
 use milena_protocol::{messages::MetadataRequest, wire::ByteString};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::{Admin, ConnectError, ConsumerBuilder, ProducerBuilder, TransactionalProducerBuilder};
+use crate::{
+    Admin, ConnectError, ConsumerBuilder, ProducerBuilder, TransactionalProducerBuilder, record::WallClock,
+};
 
 /// A handle to a Kafka cluster. Cloning shares its connections.
 ///
@@ -41,6 +43,7 @@ use crate::{Admin, ConnectError, ConsumerBuilder, ProducerBuilder, Transactional
 pub struct Client {
     network: Network,
     seed: u64,
+    clock: WallClock,
     /// How many consumers have been made.
     members: Arc<AtomicU64>,
 }
@@ -52,6 +55,7 @@ pub struct ClientBuilder {
     connection: ConnectionConfig,
     request_timeout: Duration,
     seed: u64,
+    clock: WallClock,
 }
 
 impl Client {
@@ -76,19 +80,20 @@ impl Client {
             // Spreads waits, places records without a key and names group members: none of it is a secret, and what
             // the hasher of a map is seeded with differs from process to process.
             seed: RandomState::new().hash_one(0),
+            clock: WallClock::System,
         }
     }
 
     /// A producer to be set up and built.
     #[must_use]
     pub fn producer(&self) -> ProducerBuilder {
-        ProducerBuilder::new(self.network.clone(), self.seed)
+        ProducerBuilder::new(self.network.clone(), self.seed, self.clock.clone())
     }
 
     /// A producer with transactions, to be set up and built. `id` names it over restarts (`transactional.id`): of the
     /// producers with one id only the newest is not fenced.
     pub fn transactional_producer(&self, id: impl Into<ByteString>) -> TransactionalProducerBuilder {
-        TransactionalProducerBuilder::new(self.network.clone(), self.seed, id.into())
+        TransactionalProducerBuilder::new(self.producer(), id.into())
     }
 
     /// A consumer of this group, to be set up and built.
@@ -177,6 +182,14 @@ impl ClientBuilder {
         self
     }
 
+    /// What time it is for records without a timestamp: milliseconds since 1970. The system's clock if nothing is said; a
+    /// simulation has its own. It is asked for every such record.
+    #[must_use]
+    pub fn wall_clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
+        self.clock = WallClock::Given(Arc::new(clock));
+        self
+    }
+
     /// Connects to the first bootstrap address that answers.
     ///
     /// # Errors
@@ -195,6 +208,6 @@ impl ClientBuilder {
             .call(Target::AnyBroker, brokers, self.request_timeout)
             .await
             .map_err(ConnectError::Unreachable)?;
-        Ok(Client { network, seed: self.seed, members: Arc::default() })
+        Ok(Client { network, seed: self.seed, clock: self.clock, members: Arc::default() })
     }
 }

@@ -11,9 +11,7 @@ use milena_producer::{
 use milena_protocol::records::Codec;
 use tokio::sync::{Notify, watch};
 
-use crate::{
-    BuildError, CloseError, Record, SendError, record::wall_clock_ms, transaction::TransactionSignals,
-};
+use crate::{BuildError, CloseError, Record, SendError, record::WallClock, transaction::TransactionSignals};
 
 /// How long an abandoned producer goes on sending what it has.
 const ABANDONED: Duration = Duration::from_secs(30);
@@ -27,6 +25,7 @@ const ABANDONED: Duration = Duration::from_secs(30);
 pub struct Producer {
     accumulator: Arc<Accumulator>,
     max_block: Duration,
+    clock: WallClock,
     handle: Arc<Handle>,
 }
 
@@ -73,12 +72,13 @@ pub struct ProducerBuilder {
     network: Network,
     pub(crate) config: ProducerConfig,
     pub(crate) max_block: Duration,
+    clock: WallClock,
 }
 
 impl ProducerBuilder {
-    pub(crate) fn new(network: Network, seed: u64) -> Self {
+    pub(crate) fn new(network: Network, seed: u64, clock: WallClock) -> Self {
         let config = ProducerConfig { seed, ..ProducerConfig::default() };
-        Self { network, config, max_block: Duration::from_secs(60) }
+        Self { network, config, max_block: Duration::from_secs(60), clock }
     }
 
     /// How batches are compressed. Smaller batches cost the client CPU and save the network and the broker's disk.
@@ -164,7 +164,8 @@ impl ProducerBuilder {
         let signals = Arc::new(Signals::default());
         let task = Task { driven: Arc::clone(&driven), signals: Arc::clone(&signals) };
         tokio::spawn(task.run(self.network));
-        Ok(Producer { accumulator, max_block: self.max_block, handle: Arc::new(Handle { driven, signals }) })
+        let handle = Arc::new(Handle { driven, signals });
+        Ok(Producer { accumulator, max_block: self.max_block, clock: self.clock, handle })
     }
 }
 
@@ -291,7 +292,7 @@ impl Producer {
             key: record.key.as_deref(),
             value: record.value.as_deref(),
             headers: &record.headers,
-            timestamp: record.timestamp.unwrap_or_else(wall_clock_ms),
+            timestamp: record.timestamp.unwrap_or_else(|| self.clock.now_ms()),
         };
         let result = self.accumulator.enqueue(now(), &new);
         match result {

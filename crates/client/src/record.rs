@@ -1,6 +1,10 @@
 //! A record to send.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 use milena_protocol::wire::ByteString;
@@ -86,8 +90,32 @@ impl Record {
     }
 }
 
-/// Milliseconds since 1970.
-pub(crate) fn wall_clock_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+/// What time it is for records that do not say.
+#[derive(Clone, Default)]
+pub(crate) enum WallClock {
+    #[default]
+    System,
+    Given(Arc<dyn Fn() -> i64 + Send + Sync>),
+}
+
+impl WallClock {
+    /// Milliseconds since 1970.
+    pub(crate) fn now_ms(&self) -> i64 {
+        match self {
+            Self::System => {
+                let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+                i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+            }
+            Self::Given(clock) => clock(),
+        }
+    }
+}
+
+impl fmt::Debug for WallClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::System => "System",
+            Self::Given(_) => "Given",
+        })
+    }
 }

@@ -16,7 +16,10 @@ const PATIENCE: Duration = Duration::from_mins(5);
 
 async fn client(world: &World) -> Client {
     loop {
-        let builder = Client::builder(world.bootstrap()).dial_with(world.dial()).seed(world.seed());
+        let builder = Client::builder(world.bootstrap())
+            .dial_with(world.dial())
+            .seed(world.seed())
+            .wall_clock(world.wall_clock());
         match builder.connect().await {
             Ok(client) => return client,
             Err(error) => world.note(format_args!("no client yet: {error}")),

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use milena_connection::{Driven, Network};
+use milena_connection::Driven;
 use milena_producer::{Producer as Machine, TransactionError, TransactionPhase};
 use milena_protocol::wire::ByteString;
 
@@ -68,8 +68,7 @@ pub struct TransactionalProducerBuilder {
 }
 
 impl TransactionalProducerBuilder {
-    pub(crate) fn new(network: Network, seed: u64, id: ByteString) -> Self {
-        let mut builder = ProducerBuilder::new(network, seed);
+    pub(crate) fn new(mut builder: ProducerBuilder, id: ByteString) -> Self {
         builder.config.transactional_id = Some(id);
         Self { builder }
     }

@@ -13,6 +13,7 @@
 //!
 //! Simulation::seeds(0..5).run(EmbeddedBroker::builder().brokers(3).topic("orders", 6), |world| async move {
 //!     // With a Milena client: Client::builder(world.bootstrap()).dial_with(world.dial()).seed(world.seed())
+//!     //     .wall_clock(world.wall_clock()).connect().await
 //!     let dial = world.dial();
 //!     # let hello = encode_request(&MetadataRequest::default().into(), 12, 1, None).unwrap().to_bytes();
 //!     let mut answered = 0;

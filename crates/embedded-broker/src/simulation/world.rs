@@ -98,6 +98,13 @@ impl World {
         }
     }
 
+    /// What time it is in the simulation, in milliseconds since 1970: the brokers' clock. A client that stamps its records by
+    /// the system's would be ahead of them by years, and its runs would not repeat.
+    pub fn wall_clock(&self) -> impl Fn() -> i64 + Send + Sync + Clone + 'static {
+        let begin = self.shared.begin;
+        move || i64::try_from(begin.elapsed().as_millis()).map_or(i64::MAX, |ms| START_MS.saturating_add(ms))
+    }
+
     /// Waits until the faults are over: every broker is up, and the network only takes its time.
     ///
     /// # Cancellation
