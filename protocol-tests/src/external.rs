@@ -1,4 +1,4 @@
-//! Other people's clients as processes: kcat (librdkafka) and Java's own tools, spoken to over their pipes.
+//! Other people's clients as processes: kcat (librdkafka), franz-go and Java's own tools, spoken to over their pipes.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -22,6 +22,19 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 pub fn kcat(bootstrap: &str) -> Command {
     let mut command = Command::new("kcat");
     command.args(["-b", bootstrap, "-X", "topic.metadata.refresh.interval.ms=1000"]);
+    command
+}
+
+/// The program in `protocol-tests/go`, built, at the path that `MILENA_FRANZ` names.
+///
+/// # Panics
+/// When the variable is not set.
+#[must_use]
+pub fn franz(bootstrap: &str) -> Command {
+    let program =
+        env::var("MILENA_FRANZ").expect("MILENA_FRANZ must name what `go build` makes of protocol-tests/go");
+    let mut command = Command::new(program);
+    command.args(["-bootstrap", bootstrap]);
     command
 }
 

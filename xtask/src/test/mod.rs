@@ -6,7 +6,8 @@
 //! - with the cluster up, those that need it or Java: they are marked `#[ignore = "needs the cluster"]` and live in a
 //!   file `tests/cluster_*.rs`;
 //! - where kcat is installed, those that need it: `#[ignore = "needs kcat"]`, in `tests/kcat_*.rs`. Elsewhere they stay
-//!   skipped, and that is said.
+//!   skipped, and that is said;
+//! - where Go is installed and franz-go can be had, those that need it: `#[ignore = "needs Go"]`, in `tests/go_*.rs`.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -73,6 +74,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     if !interrupt.is_set() {
         parts.extend(kcat_part(&interrupt)?);
     }
+    if !interrupt.is_set() {
+        parts.extend(go_part(&interrupt)?);
+    }
     let total = Total::of(&parts);
     if interrupt.is_set() {
         eprintln!("error: interrupted: not everything ran");
@@ -120,6 +124,29 @@ fn kcat_part(interrupt: &Interrupt) -> anyhow::Result<Option<Part>> {
     let selection =
         ["--workspace", "--no-fail-fast", "--test", "kcat_*", "--", "--ignored", "--test-threads=1"];
     cargo_test(&selection, &[], interrupt).map(Some)
+}
+
+/// Runs the tests with franz-go, if its program can be built.
+fn go_part(interrupt: &Interrupt) -> anyhow::Result<Option<Part>> {
+    println!("\nthe tests that need Go");
+    let root = crate::workspace_root();
+    let program = root.join("target/franz");
+    let mut build = Command::new("go");
+    build.args(["build", "-o"]).arg(&program).arg(".").current_dir(root.join("protocol-tests/go"));
+    match build.stdin(Stdio::null()).status() {
+        Ok(status) if status.success() => {}
+        Ok(_) => {
+            println!("left out, for franz-go cannot be built here");
+            return Ok(None);
+        }
+        Err(_) => {
+            println!("left out, for Go is not installed: https://go.dev/dl");
+            return Ok(None);
+        }
+    }
+    let selection =
+        ["--workspace", "--no-fail-fast", "--test", "go_*", "--", "--ignored", "--test-threads=1"];
+    cargo_test(&selection, &[("MILENA_FRANZ", program.into_os_string())], interrupt).map(Some)
 }
 
 fn has_cluster_tests() -> anyhow::Result<bool> {
