@@ -74,6 +74,7 @@ mod produce_in_transaction;
 mod producer_state;
 mod quotas;
 pub(crate) mod random;
+mod recompress;
 mod record_checks;
 mod replication;
 mod sasl;

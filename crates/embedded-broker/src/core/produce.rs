@@ -4,9 +4,8 @@
 //! partition, its size and CRC checked; repeated and out-of-order batches of idempotent producers (see
 //! `producer_state`); batches of a transaction only where the coordinator knows of it (`produce_in_transaction`); a
 //! broker that does not lead says who does (version 10, KIP-951); an error of a request with acks 0, which has no answer,
-//! ends the connection. A request with acks all is answered when its batches are replicated (`replication`).
-//!
-//! Leaves out: batches are stored as they came, whatever `compression.type` says.
+//! ends the connection. A request with acks all is answered when its batches are replicated (`replication`). A
+//! topic may have a compression of its own (`recompress`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +28,7 @@ use super::{
     dispatch::{Answer, Context},
     partition::Partition,
     producer_state::Verdict,
+    recompress::recompressed,
     record_checks::check_records,
     replication::Unreplicated,
     topic_config::Limits,
@@ -177,6 +177,8 @@ fn append(
         return Err(refusal(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, message));
     }
     check_batch(&batch, &limits, cx.unix_ms)?;
+    let batch = recompressed(batch, limits.compression)?;
+    check_size(&batch, &limits)?;
     let header = batch.header();
     let last_offset_delta = header.last_offset_delta;
     match if header.producer_id >= 0 { partition.producers.check(header) } else { Verdict::Append } {
@@ -241,8 +243,7 @@ pub(super) fn only_batch(records: Option<Bytes>) -> Result<Batch, Refusal> {
     }
 }
 
-fn check_batch(batch: &Batch, limits: &Limits, unix_ms: i64) -> Result<(), Refusal> {
-    let header = batch.header();
+fn check_size(batch: &Batch, limits: &Limits) -> Result<(), Refusal> {
     let (len, limit) = (batch.bytes().len(), limits.max_message_bytes);
     if len > limit {
         let message = format!("The record batch has {len} bytes, which exceeds the maximum of {limit}.");
@@ -253,6 +254,12 @@ fn check_batch(batch: &Batch, limits: &Limits, unix_ms: i64) -> Result<(), Refus
             format!("The record batch has {len} bytes, more than a segment of {}.", limits.segment_bytes);
         return Err(refusal(ErrorCode::RECORD_LIST_TOO_LARGE, message));
     }
+    Ok(())
+}
+
+fn check_batch(batch: &Batch, limits: &Limits, unix_ms: i64) -> Result<(), Refusal> {
+    check_size(batch, limits)?;
+    let header = batch.header();
     batch.verify_crc().map_err(|error| refusal(ErrorCode::CORRUPT_MESSAGE, error.to_string()))?;
     batch.compression().map_err(|error| refusal(ErrorCode::UNKNOWN_SERVER_ERROR, error.to_string()))?;
     let invalid =

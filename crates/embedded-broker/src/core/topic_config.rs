@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use milena_protocol::wire::ByteString;
+use milena_protocol::{records::Compression, wire::ByteString};
 
 use super::{
     broker_config::{BrokerConfig, Value},
+    recompress::compression_named,
     settings::{Setting, list},
 };
 
@@ -27,6 +28,8 @@ pub(crate) struct Limits {
     /// True when the cleanup policy has `delete`.
     pub(crate) deletes: bool,
     pub(crate) retention_bytes: Option<u64>,
+    /// How batches are compressed in the log: none when they stay as they come.
+    pub(crate) compression: Option<Compression>,
     /// How long compaction keeps the tombstones that it has seen.
     pub(crate) delete_retention_ms: i64,
 }
@@ -78,6 +81,7 @@ impl Limits {
             deletes: list(&policy).any(|policy| policy == "delete"),
             // -1 is "no bound".
             retention_bytes: value("retention.bytes").parse().ok(),
+            compression: compression_named(&value("compression.type")),
             delete_retention_ms: millis("delete.retention.ms"),
         }
     }
