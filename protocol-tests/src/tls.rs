@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use rustls::{
-    ServerConfig,
+    RootCertStore, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::WebPkiClientVerifier,
 };
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/tls");
@@ -16,15 +17,41 @@ pub fn authority() -> String {
     format!("{FOLDER}/ca.pem")
 }
 
+/// The path of a certificate that the authority vouches for, and of its key: `server` for localhost and 127.0.0.1,
+/// `elsewhere` for another host, `expired`, and `client`.
+#[must_use]
+pub fn certificate(name: &str) -> (String, String) {
+    (format!("{FOLDER}/{name}.pem"), format!("{FOLDER}/{name}.key"))
+}
+
 /// A server for localhost and 127.0.0.1 that asks for no certificate of the client's.
 ///
 /// # Panics
 /// When the fixtures are not what they were.
 #[must_use]
 pub fn server() -> Arc<ServerConfig> {
-    let certificate = CertificateDer::from_pem_file(format!("{FOLDER}/server.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_file(format!("{FOLDER}/server.key")).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls_graviola::default_provider()));
-    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    server_with("server", false)
+}
+
+/// A server with this certificate. `is_mutual`: it demands one of the client's from the same authority.
+///
+/// # Panics
+/// When the fixtures are not what they were.
+#[must_use]
+pub fn server_with(name: &str, is_mutual: bool) -> Arc<ServerConfig> {
+    let (certificate, key) = certificate(name);
+    let certificate = CertificateDer::from_pem_file(certificate).unwrap();
+    let key = PrivateKeyDer::from_pem_file(key).unwrap();
+    let provider = Arc::new(rustls_graviola::default_provider());
+    let config = ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let config = if is_mutual {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(authority()).unwrap()).unwrap();
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+        config.with_client_cert_verifier(verifier.build().unwrap())
+    } else {
+        config.with_no_client_auth()
+    };
     Arc::new(config.with_single_cert(vec![certificate], key).unwrap())
 }

@@ -12,7 +12,9 @@ use std::{
 };
 
 use milena_cluster::Target;
-use milena_connection::{Address, ConnectionConfig, Dial, Network};
+#[cfg(feature = "tls")]
+use milena_connection::Tls;
+use milena_connection::{Address, ConnectionConfig, Dial, Network, Sasl};
 use milena_protocol::{messages::MetadataRequest, wire::ByteString};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -182,6 +184,29 @@ impl ClientBuilder {
         self
     }
 
+    /// Encrypts every connection, and believes only brokers whose certificates the settings allow. Without it everybody in
+    /// between can read and change what is sent.
+    ///
+    /// ```
+    /// # use milena::{Client, Sasl, Tls};
+    /// let builder = Client::builder("kafka.example:9093")
+    ///     .tls(Tls::ca_file("/etc/kafka/ca.pem"))
+    ///     .sasl(Sasl::scram_sha_512("order-service", std::env::var("KAFKA_PASSWORD").unwrap_or_default()));
+    /// ```
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.connection.tls = Some(tls);
+        self
+    }
+
+    /// Says on every connection who the client is, and again before the broker's session for it ends.
+    #[must_use]
+    pub fn sasl(mut self, sasl: Sasl) -> Self {
+        self.connection.sasl = Some(sasl);
+        self
+    }
+
     /// What time it is for records without a timestamp: milliseconds since 1970. The system's clock if nothing is said; a
     /// simulation has its own. It is asked for every such record.
     #[must_use]
@@ -193,13 +218,14 @@ impl ClientBuilder {
     /// Connects to the first bootstrap address that answers.
     ///
     /// # Errors
-    /// When the addresses are not addresses, or none of them leads to a broker; the error tells what the first three ran
+    /// When the addresses are not addresses, the login would be readable for others, or none of them leads to a broker; the error tells what the first three ran
     /// into.
     ///
     /// # Cancellation
     /// Dropping the future leaves nothing behind but perhaps a connection that closes by itself.
     pub async fn connect(mut self) -> Result<Client, ConnectError> {
         let addresses = Address::parse_list(&self.bootstrap)?;
+        self.connection.validate()?;
         self.connection.seed = self.seed;
         let network = Network::new(addresses, self.connection);
         // No topic: just the brokers.

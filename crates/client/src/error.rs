@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use milena_cluster::{Failure, FailureKind};
-use milena_connection::InvalidAddress;
+use milena_connection::{InvalidAddress, UnsafeLogin};
 use milena_consumer_group::{ConfigError, ConsumerError, SubscribeError};
 use milena_producer::{Certainty, EnqueueError, InvalidConfig, ProduceError};
 use milena_protocol::ErrorCode;
@@ -16,6 +16,9 @@ pub enum ConnectError {
     /// The bootstrap addresses are not addresses.
     #[error(transparent)]
     Address(#[from] InvalidAddress),
+    /// The settings would give a secret away.
+    #[error(transparent)]
+    Unsafe(#[from] UnsafeLogin),
     /// None of the bootstrap addresses led to a broker.
     #[error("no broker can be reached: {0}")]
     Unreachable(Failure),

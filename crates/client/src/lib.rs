@@ -26,6 +26,9 @@ pub use transaction::{InitializeError, Transaction, TransactionalProducer, Trans
 
 pub use bytes::Bytes;
 pub use milena_cluster::{BrokerId, Failure, FailureKind, TopicPartition};
+#[cfg(feature = "tls")]
+pub use milena_connection::{DangerousTls, Tls};
+pub use milena_connection::{InvalidToken, Sasl, ScramHash, Secret, Token, TokenProvider, UnsafeLogin};
 pub use milena_consumer_group::{
     AutoOffsetReset, ChosenProtocol, CommitError, ConsumerError, GroupProtocol, IsolationLevel, NotAssigned,
     OffsetAndMetadata, PartitionRecords, Position, SeekTo, SubscribeError,

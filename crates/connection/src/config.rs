@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use milena_cluster::Backoff;
 use milena_protocol::wire::ByteString;
+use thiserror::Error;
 
-use crate::Dial;
+#[cfg(feature = "tls")]
+use crate::Tls;
+use crate::{Dial, Sasl};
 
 /// How connections are made and what they may take.
 #[derive(Clone, Debug)]
@@ -24,6 +27,40 @@ pub struct ConnectionConfig {
     pub seed: u64,
     /// How byte streams are made; TCP when there is nothing here.
     pub dial: Option<Dial>,
+    /// How the streams are encrypted; not at all when there is nothing here.
+    #[cfg(feature = "tls")]
+    pub tls: Option<Tls>,
+    /// Who the client is; nobody asks when there is nothing here.
+    pub sasl: Option<Sasl>,
+}
+
+/// A login that anybody between client and broker could read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{mechanism} without TLS shows the password or token to everybody in between; \
+     set TLS up, take SCRAM, or say that it is meant with allow_in_the_clear"
+)]
+pub struct UnsafeLogin {
+    mechanism: &'static str,
+}
+
+impl ConnectionConfig {
+    /// Refuses settings that would give a secret away.
+    ///
+    /// # Errors
+    /// When the login would be readable for others and nobody said that it may.
+    pub fn validate(&self) -> Result<(), UnsafeLogin> {
+        #[cfg(feature = "tls")]
+        let is_encrypted = self.tls.is_some();
+        #[cfg(not(feature = "tls"))]
+        let is_encrypted = false;
+        match &self.sasl {
+            Some(sasl) if !is_encrypted && sasl.shows_secrets() && !sasl.is_allowed_in_the_clear => {
+                Err(UnsafeLogin { mechanism: sasl.mechanism() })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Default for ConnectionConfig {
@@ -35,6 +72,9 @@ impl Default for ConnectionConfig {
             reconnect_backoff: Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(1) },
             seed: 0,
             dial: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+            sasl: None,
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     Address, ConnectionConfig, ConnectionError,
     frame_stream::{FrameReader, write_all},
     handshake::{Established, establish},
+    login::{Login, login_is_due},
     now,
     reply::Reply,
     stream::{Receiving, Sending},
@@ -52,14 +53,14 @@ pub(crate) struct Queued {
 
 /// A request as the broker is to read it.
 #[derive(Debug)]
-struct Fitted {
+pub(crate) struct Fitted {
     request: Request,
     version: i16,
 }
 
 /// Who waits for the answer, and how long.
 #[derive(Debug)]
-struct Waiting {
+pub(crate) struct Waiting {
     timeout: Duration,
     reply: Reply,
 }
@@ -72,10 +73,10 @@ pub(crate) struct Connection {
 }
 
 #[derive(Debug)]
-struct Shared {
-    address: Address,
+pub(crate) struct Shared {
+    pub(crate) address: Address,
     client_id: ByteString,
-    versions: Versions,
+    pub(crate) versions: Versions,
     open: Mutex<Open>,
     /// Tells the reader that the earliest deadline has changed.
     deadline_changed: Notify,
@@ -107,7 +108,7 @@ struct Sent {
 impl Connection {
     /// Connects to `address` and finds out what the broker there speaks.
     pub(crate) async fn open(address: &Address, config: &ConnectionConfig) -> Result<Self, ConnectionError> {
-        let Established { reader, writer, versions } = establish(address, config).await?;
+        let Established { reader, writer, versions, session } = establish(address, config).await?;
         let shared = Arc::new(Shared {
             address: address.clone(),
             client_id: config.client_id.clone(),
@@ -118,8 +119,10 @@ impl Connection {
         });
         // The queue holds what the machines allow themselves in flight, which is bounded there.
         let (queue, requests) = mpsc::unbounded_channel();
-        tokio::spawn(Half(Arc::clone(&shared)).write(writer, requests));
-        tokio::spawn(Half(Arc::clone(&shared)).read(reader));
+        let is_known = config.sasl.is_some();
+        let login = config.sasl.clone().map(|sasl| Login::new(sasl, session, config));
+        tokio::spawn(Half(Arc::clone(&shared)).write(writer, requests, login));
+        tokio::spawn(Half(Arc::clone(&shared)).read(reader, is_known));
         Ok(Self { queue, shared })
     }
 
@@ -192,7 +195,12 @@ impl Drop for Half {
 }
 
 impl Half {
-    async fn write(self, mut writer: Sending, mut requests: mpsc::UnboundedReceiver<Queued>) {
+    async fn write(
+        self,
+        mut writer: Sending,
+        mut requests: mpsc::UnboundedReceiver<Queued>,
+        mut login: Option<Login>,
+    ) {
         let shared = &self.0;
         let mut batch = Vec::with_capacity(WRITE_BATCH);
         let mut room = Writer::new();
@@ -200,6 +208,16 @@ impl Half {
             let received = tokio::select! {
                 biased;
                 () = shared.is_over() => break,
+                () = login_is_due(login.as_ref()) => {
+                    // What is asked meanwhile waits in the queue.
+                    if let Some(login) = &mut login
+                        && let Err(error) = login.again(shared, &mut writer).await
+                    {
+                        shared.break_off(&error);
+                        break;
+                    }
+                    continue;
+                }
                 received = requests.recv_many(&mut batch, WRITE_BATCH) => received,
             };
             if received == 0 {
@@ -235,7 +253,8 @@ impl Half {
         }
     }
 
-    async fn read(self, mut reader: FrameReader<Receiving>) {
+    /// `is_known`: the broker has let the client in, or answered it.
+    async fn read(self, mut reader: FrameReader<Receiving>, mut is_known: bool) {
         let shared = &self.0;
         loop {
             let (earliest, done) = {
@@ -255,7 +274,14 @@ impl Half {
             let result = tokio::select! {
                 biased;
                 () = shared.is_over() => return,
-                frame = reader.next() => frame.and_then(|frame| shared.take_answer(&frame)),
+                frame = reader.next() => match frame {
+                    Ok(frame) => {
+                        is_known = true;
+                        shared.take_answer(&frame)
+                    }
+                    Err(ConnectionError::Closed) if !is_known => Err(ConnectionError::ClosedUnknown),
+                    Err(error) => Err(error),
+                },
                 () = shared.deadline_changed.notified() => Ok(()),
                 () = expired => shared.check_deadlines(),
             };
@@ -268,7 +294,7 @@ impl Half {
 
 impl Shared {
     /// Words a request in the version that both sides speak, or answers that there is none.
-    fn fit(&self, queued: Queued) -> Option<(Fitted, Waiting)> {
+    pub(crate) fn fit(&self, queued: Queued) -> Option<(Fitted, Waiting)> {
         let Queued { request, min_version, max_version, timeout, reply } = queued;
         let api = request.api_key();
         let version = self.versions.pick(api, max_version).filter(|version| *version >= min_version);
@@ -288,7 +314,7 @@ impl Shared {
     }
 
     /// Encodes a request and opens it, or answers that it can't be sent.
-    fn enter<'r>(&self, fitted: &'r Fitted, waiting: Waiting, frames: &mut Writer<'r>) {
+    pub(crate) fn enter<'r>(&self, fitted: &'r Fitted, waiting: Waiting, frames: &mut Writer<'r>) {
         let (Fitted { request, version }, Waiting { timeout, reply }) = (fitted, waiting);
         let (version, api) = (*version, request.api_key());
         let mut open = self.open();

@@ -1,9 +1,13 @@
 //! Why there is no connection, or none any more.
 
-use std::{io, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use milena_protocol::{ApiKey, DecodeError, EncodeError, ErrorCode, frame::FrameError};
 use thiserror::Error;
+
+use crate::SaslError;
+#[cfg(feature = "tls")]
+use crate::TlsError;
 
 /// What went wrong with one connection. Shown behind the address of the broker.
 #[derive(Debug, Error)]
@@ -32,6 +36,9 @@ pub enum ConnectionError {
     /// The peer hung up before it answered anything.
     #[error("the peer closed the connection at the first request; is this a TLS or SASL port?")]
     ClosedAtOnce,
+    /// The peer told its versions and hung up at the next request.
+    #[error("the broker closed the connection at the first request; does it want a login (SASL)?")]
+    ClosedUnknown,
     /// What came in is no frame.
     #[error("{0}")]
     Frame(FrameError),
@@ -61,6 +68,46 @@ pub enum ConnectionError {
         /// How long was waited.
         timeout: Duration,
     },
+    /// TLS can't be had with these settings.
+    #[cfg(feature = "tls")]
+    #[error("TLS is not possible: {0}")]
+    TlsSettings(#[from] TlsError),
+    /// The peers did not agree on TLS, or one does not believe the other.
+    #[error("the TLS handshake failed: {0}")]
+    TlsHandshake(String),
+    /// The broker wants to know nobody: this port is for clients without SASL, or the broker too old for it.
+    #[error("the broker does not take logins; is this the port for SASL?")]
+    NoSasl,
+    /// The broker does not know the mechanism.
+    #[error("the broker does not offer {mechanism}, but {offered}")]
+    Mechanism {
+        /// The mechanism that was asked for.
+        mechanism: &'static str,
+        /// Those that it offers.
+        offered: String,
+    },
+    /// The broker does not let the client in.
+    #[error("the broker refused the login by {mechanism}: {said}")]
+    Authentication {
+        /// The mechanism.
+        mechanism: &'static str,
+        /// What the broker said.
+        said: String,
+    },
+    /// The client does not go on with the login.
+    #[error("the login by {mechanism} failed: {error}")]
+    Sasl {
+        /// The mechanism.
+        mechanism: &'static str,
+        /// Why.
+        error: SaslError,
+    },
+    /// The login took too long.
+    #[error("the login was not done within {0:?}")]
+    LoginTimeout(Duration),
+    /// The client could not say again who it is.
+    #[error("the login could not be renewed: {0}")]
+    Login(Arc<str>),
     /// The broker refused to say what it speaks.
     #[error("the broker refused to tell its versions: {0}")]
     Versions(ErrorCode),

@@ -15,7 +15,7 @@ use milena_cluster::later;
 use milena_protocol::{
     ApiKey, ErrorCode,
     frame::{correlation_id, decode_response, encode_request_into},
-    messages::{ApiVersionsRequest, ApiVersionsResponse, Response},
+    messages::{ApiVersionsRequest, ApiVersionsResponse, Request, Response},
     wire::Writer,
 };
 use tokio::{
@@ -25,53 +25,96 @@ use tokio::{
 
 use crate::{
     Address, ConnectionConfig, ConnectionError,
+    authentication::{Ask, authenticate},
     frame_stream::{FrameReader, write_all},
     now,
-    stream::{Dial, Receiving, Sending},
+    stream::{ByteStream, Receiving, Sending},
     versions::Versions,
 };
+#[cfg(feature = "tls")]
+use crate::{Tls, tls};
 
 /// A stream that is ready for requests.
 pub(crate) struct Established {
     pub(crate) reader: FrameReader<Receiving>,
     pub(crate) writer: Sending,
     pub(crate) versions: Versions,
+    /// How long the broker believes who the client is, if not for ever.
+    pub(crate) session: Option<Duration>,
 }
 
-/// Connects and asks for the versions, within the setup timeout.
+/// Connects, asks for the versions and says who the client is, within the setup timeout.
 pub(crate) async fn establish(
     address: &Address,
     config: &ConnectionConfig,
 ) -> Result<Established, ConnectionError> {
     let deadline = later(now(), config.setup_timeout);
-    let (reader, writer) = match &config.dial {
-        Some(dial) => connect_otherwise(dial, address, config.setup_timeout, deadline).await?,
-        None => {
-            let stream = connect(address, config.setup_timeout, deadline).await?;
-            // Requests are written whole, so waiting for more to send would only add latency.
-            stream.set_nodelay(true).map_err(ConnectionError::Connect)?;
-            let (reader, writer) = stream.into_split();
-            (Receiving::Tcp(reader), Sending::Tcp(writer))
-        }
-    };
+    let (reader, writer) = stream(address, config, deadline).await?;
     let mut talk =
         Talk { reader: FrameReader::new(reader, config.max_frame_len), writer, config, correlation_id: 0 };
     let versions = timeout_at(deadline.into(), talk.versions())
         .await
         .unwrap_or(Err(ConnectionError::Silent(config.setup_timeout)))?;
-    Ok(Established { reader: talk.reader, writer: talk.writer, versions })
+    let session = match &config.sasl {
+        Some(sasl) => timeout_at(deadline.into(), authenticate(&mut talk, sasl, &versions))
+            .await
+            .unwrap_or(Err(ConnectionError::LoginTimeout(config.setup_timeout)))?,
+        None => None,
+    };
+    Ok(Established { reader: talk.reader, writer: talk.writer, versions, session })
 }
 
-async fn connect_otherwise(
-    dial: &Dial,
+/// A byte stream to the broker, encrypted if it is to be.
+async fn stream(
+    address: &Address,
+    config: &ConnectionConfig,
+    deadline: Instant,
+) -> Result<(Receiving, Sending), ConnectionError> {
+    let plain = match &config.dial {
+        Some(dial) => {
+            let dialed = timeout_at(deadline.into(), dial.dial(address.clone())).await;
+            dialed
+                .map_err(|_| ConnectionError::SetupTimeout(config.setup_timeout))?
+                .map_err(ConnectionError::Connect)?
+        }
+        None => {
+            let stream = connect(address, config.setup_timeout, deadline).await?;
+            // Requests are written whole, so waiting for more to send would only add latency.
+            stream.set_nodelay(true).map_err(ConnectionError::Connect)?;
+            #[cfg(feature = "tls")]
+            let is_plain = config.tls.is_none();
+            #[cfg(not(feature = "tls"))]
+            let is_plain = true;
+            if is_plain {
+                let (reader, writer) = stream.into_split();
+                return Ok((Receiving::Tcp(reader), Sending::Tcp(writer)));
+            }
+            Box::new(stream)
+        }
+    };
+    #[cfg(feature = "tls")]
+    let plain = match &config.tls {
+        Some(tls) => encrypt(plain, tls, address, config.setup_timeout, deadline).await?,
+        None => plain,
+    };
+    let (reader, writer) = tokio::io::split(plain);
+    Ok((Receiving::Other(reader), Sending::Other(writer)))
+}
+
+#[cfg(feature = "tls")]
+async fn encrypt(
+    plain: Box<dyn ByteStream>,
+    tls: &Tls,
     address: &Address,
     timeout: Duration,
     deadline: Instant,
-) -> Result<(Receiving, Sending), ConnectionError> {
-    let dialed = timeout_at(deadline.into(), dial.dial(address.clone())).await;
-    let stream = dialed.map_err(|_| ConnectionError::SetupTimeout(timeout))?;
-    let (reader, writer) = tokio::io::split(stream.map_err(ConnectionError::Connect)?);
-    Ok((Receiving::Other(reader), Sending::Other(writer)))
+) -> Result<Box<dyn ByteStream>, ConnectionError> {
+    let name = tls.name(&address.host)?;
+    let connector = tls.connector()?;
+    let overdue = |_| ConnectionError::TlsHandshake(format!("the peer was silent for {timeout:?}"));
+    let encrypted = timeout_at(deadline.into(), connector.connect(name, plain)).await.map_err(overdue)?;
+    let encrypted = encrypted.map_err(|error| ConnectionError::TlsHandshake(tls::describe(&error)))?;
+    Ok(Box::new(encrypted))
 }
 
 async fn connect(
@@ -140,29 +183,50 @@ impl Talk<'_> {
         }
     }
 
+    /// Sends a request and reads the frame that answers it.
+    async fn exchange(&mut self, request: &Request, version: i16) -> Result<Bytes, ConnectionError> {
+        self.correlation_id += 1;
+        let client_id = Some(&*self.config.client_id);
+        let mut frame = Writer::new();
+        encode_request_into(&mut frame, request, version, self.correlation_id, client_id)
+            .map_err(ConnectionError::Encode)?;
+        write_all(&mut self.writer, &mut frame.chunks()).await.map_err(ConnectionError::Io)?;
+        let answer = self.reader.next().await?;
+        let api = request.api_key();
+        let got = correlation_id(&answer).map_err(|error| ConnectionError::Decode { api, version, error })?;
+        if got != self.correlation_id {
+            return Err(ConnectionError::Correlation { expected: self.correlation_id, got });
+        }
+        Ok(answer)
+    }
+
     async fn ask_versions(&mut self, version: i16) -> Result<ApiVersionsResponse, ConnectionError> {
         let request = ApiVersionsRequest {
             client_software_name: "milena".into(),
             client_software_version: env!("CARGO_PKG_VERSION").into(),
             ..Default::default()
         };
-        self.correlation_id += 1;
-        let request = request.into();
-        let client_id = Some(&*self.config.client_id);
-        let mut frame = Writer::new();
-        encode_request_into(&mut frame, &request, version, self.correlation_id, client_id)
-            .map_err(ConnectionError::Encode)?;
-        write_all(&mut self.writer, &mut frame.chunks()).await.map_err(ConnectionError::Io)?;
-        let answer = self.reader.next().await.map_err(|error| match error {
+        let answer = self.exchange(&request.into(), version).await.map_err(|error| match error {
             ConnectionError::Closed if self.correlation_id == 1 => ConnectionError::ClosedAtOnce,
             other => other,
         })?;
-        let unreadable = |error| ConnectionError::Decode { api: ApiKey::ApiVersions, version, error };
-        let got = correlation_id(&answer).map_err(unreadable)?;
-        if got != self.correlation_id {
-            return Err(ConnectionError::Correlation { expected: self.correlation_id, got });
-        }
-        decode(version, &answer).map_err(unreadable)
+        decode(version, &answer).map_err(|error| ConnectionError::Decode {
+            api: ApiKey::ApiVersions,
+            version,
+            error,
+        })
+    }
+}
+
+impl Ask for Talk<'_> {
+    async fn ask(&mut self, request: Request, version: i16) -> Result<Response, ConnectionError> {
+        let api = request.api_key();
+        let answer = self.exchange(&request, version).await?;
+        decode_response(api, version, &answer).map_err(|error| ConnectionError::Decode {
+            api,
+            version,
+            error,
+        })
     }
 }
 

@@ -5,25 +5,36 @@
 //! - [`Driven`] and [`drive`]: a machine of `milena-cluster` and the loop around it.
 //! - [`Address`]: bootstrap addresses.
 //! - [`Dial`]: byte streams that are not TCP.
+//! - [`Sasl`], [`Tls`], [`Secret`]: who the client is, and whom it believes.
 //!
 //! Nothing here decides what to retry: a request that has no answer comes back as a
 //! [`Failure`](milena_cluster::Failure) that says whether the broker may have acted.
 
 mod address;
+mod authentication;
 mod config;
 mod connection;
 mod driver;
 mod error;
 mod frame_stream;
 mod handshake;
+mod login;
 mod network;
 mod reply;
+mod sasl;
+mod secret;
 mod stream;
+#[cfg(feature = "tls")]
+mod tls;
 mod versions;
 
 pub use address::{Address, InvalidAddress};
-pub use config::ConnectionConfig;
+pub use config::{ConnectionConfig, UnsafeLogin};
 pub use driver::{Driven, drive, now};
 pub use error::ConnectionError;
 pub use network::Network;
+pub use sasl::{InvalidToken, Sasl, SaslError, ScramHash, Token, TokenProvider};
+pub use secret::Secret;
 pub use stream::Dial;
+#[cfg(feature = "tls")]
+pub use tls::{DangerousTls, Tls, TlsError};

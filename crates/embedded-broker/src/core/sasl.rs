@@ -239,7 +239,14 @@ impl Cluster {
         }
         let until = sasl.session_lifetime.map(|lifetime| now + lifetime);
         connection.auth = Auth::Known(Known { user, mechanism, until });
+        self.logins = self.logins.saturating_add(1);
         Ok(Token { answer, lifetime: sasl.session_lifetime.unwrap_or_default() })
+    }
+
+    /// How many logins have succeeded, those that renewed a session included.
+    #[must_use]
+    pub const fn logins(&self) -> u64 {
+        self.logins
     }
 
     /// The reply to the request under way is the last thing on its connection.
