@@ -93,10 +93,13 @@ impl Books {
         }
     }
 
+    /// Lets what was written be read, for what follows may take long.
+    pub(super) fn show(&mut self) {
+        self.reporter.flush();
+    }
+
     /// Waits for the oldest record. May be dropped and asked again.
     pub(super) async fn settle_next(&mut self) {
-        // Whoever waits here may do so for long: let what was written be read.
-        self.reporter.flush();
         if let Some(oldest) = self.open.front_mut() {
             let result = (&mut oldest.delivery).await;
             self.settle(result);

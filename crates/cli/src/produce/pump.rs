@@ -120,6 +120,7 @@ impl Pump {
             if may_read && let Some(item) = self.input.ready() {
                 return Ok(item);
             }
+            self.books.show();
             let turn = tokio::time::sleep_until(due.unwrap_or_else(Instant::now));
             tokio::select! {
                 biased;
@@ -203,6 +204,7 @@ impl Pump {
             if self.books.has_failed() {
                 break;
             }
+            self.books.show();
             tokio::select! {
                 biased;
                 () = self.stop.more_than(0) => {}
@@ -219,6 +221,7 @@ impl Pump {
         let mut closing = pin!(producer.close(timeout));
         let mut told = self.stop.times();
         let closed = loop {
+            self.books.show();
             tokio::select! {
                 biased;
                 closed = &mut closing => break closed,
