@@ -540,9 +540,9 @@ async fn what_can_not_begin_ends_with_2_and_says_what_to_do() {
         (&["-b", "localhost", "-t", "letters"], "`localhost` has no port"),
         (
             &["-b", &bootstrap, "-t", "Lettres"],
-            "milena: the cluster has no topic Lettres\ntry: `milena topics create Lettres` creates it; close to it there is letter",
+            "milena: the cluster has no topic Lettres\ntry: create it first, or name one that is close to it: letter",
         ),
-        (&["-b", &bootstrap, "-t", "orders"], "\ntry: `milena topics create orders` creates it\n"),
+        (&["-b", &bootstrap, "-t", "orders"], "\ntry: create it first, or name another one with --topic\n"),
         (
             &["-b", &bootstrap, "-t", "letters", "-p", "2"],
             "milena: the topic letters has no partition 2\ntry: --partition from 0 to 1\n",

@@ -41,9 +41,9 @@ pub(super) async fn insist(client: &Client, topic: &str, partition: Option<i32>)
 async fn unknown(client: &Client, topic: &str) -> anyhow::Error {
     let topics = client.admin().topics().await.unwrap_or_default();
     let near = near(topic, topics.iter().map(|topic| &*topic.name));
-    let mut advice = format!("`milena topics create {topic}` creates it");
-    if !near.is_empty() {
-        advice += &format!("; close to it there is {}", near.join(", "));
-    }
+    let advice = match near.as_slice() {
+        [] => "create it first, or name another one with --topic".to_owned(),
+        near => format!("create it first, or name one that is close to it: {}", near.join(", ")),
+    };
     advised(anyhow!("the cluster has no topic {topic}"), advice)
 }
