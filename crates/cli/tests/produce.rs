@@ -62,6 +62,9 @@ async fn letters(partitions: i32) -> EmbeddedBroker {
     EmbeddedBroker::builder().topic("letters", partitions).start().await.unwrap()
 }
 
+/// Arguments, and the keys and values that come of them.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)]);
+
 /// A record as it was read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Read {
@@ -197,7 +200,7 @@ async fn lines_are_records_and_the_summary_says_how_many() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_nulls_and_empty_lines() {
-    let cases: [(&[&str], &[(&str, &str)]); 6] = [
+    let cases: [Case<'_>; 6] = [
         (&["-K", ":"], &[("k", "v:w"), ("", "v"), ("k", ""), ("-", "plain"), ("-", ""), ("a", "NIL")]),
         (
             &["-K", ":", "-Z"],
@@ -232,7 +235,7 @@ async fn headers_partition_and_time_are_those_of_the_options() {
         partition: 2,
         key: None,
         value: Some(b"v".to_vec()),
-        headers: headers.map(|(name, value)| (name.into(), value.map(|value| value.into()))).to_vec(),
+        headers: headers.map(|(name, value)| (name.into(), value.map(Into::into))).to_vec(),
         timestamp: 2500,
     };
     assert_eq!(read(&broker).await, [expected]);
@@ -265,7 +268,7 @@ async fn keys_decide_where_records_go() {
 async fn files_are_read_one_after_the_other_and_may_be_records() {
     let files = Files::new(&[("a", b"1\n2"), ("b", b"3\n"), ("empty", b""), ("zero", b"x\0y\nz\0")]);
     let (a, b, empty, zero) = (files.path("a"), files.path("b"), files.path("empty"), files.path("zero"));
-    let cases: [(&[&str], &[(&str, &str)]); 4] = [
+    let cases: [Case<'_>; 4] = [
         (&[&a, "-", &b, &empty], &[("-", "1"), ("-", "2"), ("-", "in"), ("-", "3")]),
         (&["--whole-file", &a, &empty, &b], &[("-", "1\n2"), ("-", ""), ("-", "3\n")]),
         (&["--whole-file", "-k", "k"], &[("k", "in\n")]),
