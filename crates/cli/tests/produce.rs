@@ -687,7 +687,7 @@ async fn an_interrupt_aborts_the_transaction() {
     let transaction = shown.iter().find(|line| line["type"] == "transaction").unwrap();
     assert_eq!(
         (&transaction["outcome"], &transaction["error"]),
-        (&json!("aborted"), &json!("aborted, for interrupted"))
+        (&json!("aborted"), &json!("aborted after an interrupt"))
     );
     let summary = shown.last().unwrap();
     assert_eq!((&summary["not_written"], &summary["acknowledged"]), (&json!(1), &json!(0)));

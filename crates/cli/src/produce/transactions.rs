@@ -87,7 +87,7 @@ async fn not_committed(
 }
 
 async fn abort(pump: &mut Pump, transaction: Transaction<'_>, end: Option<End>) -> Ended {
-    let why = if end == Some(End::Interrupt) { "interrupted" } else { "a record has failed" };
+    let why = if end == Some(End::Interrupt) { "an interrupt" } else { "a record that failed" };
     let aborted = tokio::select! {
         biased;
         aborted = tokio::time::timeout(GRACE, transaction.abort()) => aborted,
@@ -105,5 +105,5 @@ async fn abort(pump: &mut Pump, transaction: Transaction<'_>, end: Option<End>) 
         Ok(Err(error)) => format!("; the coordinator has not confirmed it: {error}"),
         Err(_) => format!("; the coordinator has not confirmed it within {GRACE:?}"),
     };
-    (TransactionEnd::Aborted, Some(format!("aborted, for {why}{unconfirmed}")))
+    (TransactionEnd::Aborted, Some(format!("aborted after {why}{unconfirmed}")))
 }
