@@ -16,7 +16,7 @@ mod producer;
 mod record;
 mod transaction;
 
-pub use admin::{Admin, NewTopic};
+pub use admin::{Admin, NewTopic, PartitionDescription, TopicDescription};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{Committed, ConsumedRecord, Consumer, ConsumerBuilder, RecordRef, RecordStream, Records};
 pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, SendError};
@@ -37,7 +37,7 @@ pub use milena_producer::{
 pub use milena_protocol::{
     ErrorCode,
     records::{Codec, Compression, Header, Headers, RecordHeaders},
-    wire::ByteString,
+    wire::{ByteString, Uuid},
 };
 
 /// The examples of the README are compiled.
