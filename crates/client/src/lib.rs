@@ -31,8 +31,9 @@ pub use milena_consumer_group::{
     OffsetAndMetadata, PartitionRecords, Position, SeekTo, SubscribeError,
 };
 pub use milena_producer::{
-    Certainty, Delivery, EnqueueError, FatalCause, FatalTransaction, GroupMetadata, ProduceError,
-    ProduceFailure, RecordMetadata, Remedy, TransactionError, TransactionFailure, partition_for_key,
+    Certainty, ChoosePartition, Delivery, EnqueueError, FatalCause, FatalTransaction, GroupMetadata,
+    Partitioner, ProduceError, ProduceFailure, RecordMetadata, Remedy, TransactionError, TransactionFailure,
+    Unplaced, crc32_partition_for_key, partition_for_key,
 };
 pub use milena_protocol::{
     ErrorCode,
