@@ -9,9 +9,13 @@ use advised::Advised;
 
 mod advised;
 mod broker;
+mod compression;
 mod conformance;
+mod connect;
 mod decode;
 mod demo;
+mod output;
+mod produce;
 
 /// A Kafka client in pure Rust.
 #[derive(Parser)]
@@ -36,6 +40,8 @@ enum Command {
     Decode(decode::Arguments),
     /// Runs an order service and three consumer groups, and checks what they saw
     Demo(demo::Arguments),
+    /// Sends records from standard input or files to a topic
+    Produce(Box<produce::Arguments>),
 }
 
 #[tokio::main]
@@ -49,6 +55,7 @@ async fn main() -> ExitCode {
         Command::Conformance(arguments) => conformance::run(arguments).await,
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Produce(arguments) => produce::run(*arguments).await,
     };
     match result {
         Ok(code) => code,

@@ -1,5 +1,7 @@
 //! Topics and the cluster.
 
+mod describe;
+
 use std::time::Duration;
 
 use milena_cluster::Target;
@@ -16,6 +18,8 @@ use milena_protocol::{
 };
 
 use crate::AdminError;
+
+pub use describe::{PartitionDescription, TopicDescription};
 
 /// How long an admin call waits for its answer.
 const TIMEOUT: Duration = Duration::from_secs(30);

@@ -16,7 +16,7 @@ mod producer;
 mod record;
 mod transaction;
 
-pub use admin::{Admin, NewTopic};
+pub use admin::{Admin, NewTopic, PartitionDescription, TopicDescription};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{Committed, ConsumedRecord, Consumer, ConsumerBuilder, RecordRef, RecordStream, Records};
 pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, SendError};
@@ -34,13 +34,14 @@ pub use milena_consumer_group::{
     OffsetAndMetadata, PartitionRecords, Position, SeekTo, SubscribeError,
 };
 pub use milena_producer::{
-    Certainty, Delivery, EnqueueError, FatalCause, FatalTransaction, GroupMetadata, ProduceError,
-    ProduceFailure, RecordMetadata, Remedy, TransactionError, TransactionFailure, partition_for_key,
+    Certainty, ChoosePartition, Delivery, EnqueueError, FatalCause, FatalTransaction, GroupMetadata,
+    Partitioner, ProduceError, ProduceFailure, RecordMetadata, Remedy, TransactionError, TransactionFailure,
+    Unplaced, crc32_partition_for_key, partition_for_key,
 };
 pub use milena_protocol::{
     ErrorCode,
     records::{Codec, Compression, Header, Headers, RecordHeaders},
-    wire::ByteString,
+    wire::{ByteString, Uuid},
 };
 
 /// The examples of the README are compiled.

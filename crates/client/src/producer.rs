@@ -5,10 +5,10 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use milena_cluster::{Backoff, Machine as _, later};
 use milena_connection::{Driven, Network, drive, now};
 use milena_producer::{
-    Accumulator, Delivery, EnqueueError, FlushId, NewRecord, Producer as Machine, ProducerConfig,
-    ProducerEvent, RecordMetadata,
+    Accumulator, Delivery, EnqueueError, FlushId, NewRecord, Partitioner, Producer as Machine,
+    ProducerConfig, ProducerEvent, RecordMetadata,
 };
-use milena_protocol::records::Codec;
+use milena_protocol::{records::Codec, wire::ByteString};
 use tokio::sync::{Notify, watch};
 
 use crate::{BuildError, CloseError, Record, SendError, record::WallClock, transaction::TransactionSignals};
@@ -150,6 +150,38 @@ impl ProducerBuilder {
     #[must_use]
     pub fn max_block(mut self, timeout: Duration) -> Self {
         self.max_block = timeout;
+        self
+    }
+
+    /// How records that name no partition are placed; by default keys go where Java's producers put them. Another choice
+    /// for a topic in use sends a key's new records elsewhere than its old ones.
+    #[must_use]
+    pub fn partitioner(mut self, partitioner: Partitioner) -> Self {
+        self.config.partitioner = partitioner;
+        self
+    }
+
+    /// Whether records without a key go less often to partitions with long queues, as they do by default (KIP-794). Without
+    /// it a slow broker gets as much as a fast one.
+    #[must_use]
+    pub fn adaptive_partitioning(mut self, is_adaptive: bool) -> Self {
+        self.config.adaptive_partitioning = is_adaptive;
+        self
+    }
+
+    /// For how long a leader may be sent nothing of what waits for it before records without a key go elsewhere; for ever by
+    /// default (KIP-794). Less fills fewer buffers for a broker that is gone, and takes a slow one for it sooner.
+    #[must_use]
+    pub fn partition_availability_timeout(mut self, timeout: Duration) -> Self {
+        self.config.partition_availability_timeout = Some(timeout);
+        self
+    }
+
+    /// Records without a key go to partitions whose leader is in this rack, as long as one of them keeps up (KIP-1123). It
+    /// saves traffic between racks; the partitions fill as unevenly as the clients are spread over the racks.
+    #[must_use]
+    pub fn prefer_rack(mut self, rack: impl Into<ByteString>) -> Self {
+        self.config.partitioner_rack = Some(rack.into());
         self
     }
 

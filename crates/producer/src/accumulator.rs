@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use milena_cluster::{TopicPartition, later};
+use milena_cluster::{BrokerId, TopicPartition, later};
 use milena_protocol::{
     records::{AppendError, BatchBuilder, HEADER_LEN, Header, record_upper_bound},
     wire::ByteString,
@@ -19,7 +19,7 @@ use milena_protocol::{
 use crate::{
     Delivery, EnqueueError, ProduceError, ProducerConfig, TransactionError,
     outcome::Outcome,
-    partitioner::{Sticky, partition_for_key},
+    partitioner::{Candidate, LeaderWaits, Partitioner, Placement, Spread, Sticky, Unplaced},
 };
 
 /// A record as the caller has it. Nothing is copied before it is written into its batch.
@@ -62,6 +62,8 @@ pub struct Accumulator {
     batch_size: usize,
     buffer_memory: usize,
     max_request_size: usize,
+    partitioner: Partitioner,
+    spread: Spread,
     state: Mutex<State>,
 }
 
@@ -72,6 +74,7 @@ struct State {
     wanted: BTreeSet<ByteString>,
     books: Books,
     random: fastrand::Rng,
+    waits: LeaderWaits,
     gate: Gate,
 }
 
@@ -106,7 +109,19 @@ struct TopicBatches {
     partitions: Vec<PartitionBatches>,
     /// Which partitions have a leader and have not stopped.
     available: Vec<bool>,
+    /// Who leads each partition.
+    leaders: Vec<Option<Leader>>,
     sticky: Sticky,
+    /// Whose turn is next round robin.
+    turn: usize,
+}
+
+/// Who leads a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leader {
+    pub(crate) broker: BrokerId,
+    /// It is in the client's rack.
+    pub(crate) is_near: bool,
 }
 
 #[derive(Debug, Default)]
@@ -135,11 +150,18 @@ impl Accumulator {
             batch_size: config.batch_size.min(config.max_request_size),
             buffer_memory: config.buffer_memory,
             max_request_size: config.max_request_size,
+            partitioner: config.partitioner.clone(),
+            spread: Spread {
+                is_adaptive: config.adaptive_partitioning,
+                availability_timeout: config.partition_availability_timeout,
+                rack: config.partitioner_rack.clone(),
+            },
             state: Mutex::new(State {
                 topics: BTreeMap::new(),
                 wanted: BTreeSet::new(),
                 books: Books::default(),
                 random: fastrand::Rng::with_seed(config.seed ^ 0x5eed),
+                waits: LeaderWaits::default(),
                 gate: if config.transactional_id.is_none() {
                     Gate::Open
                 } else {
@@ -166,7 +188,7 @@ impl Accumulator {
             return Err(EnqueueError::TooLarge { len, limit });
         }
         let mut state = self.state();
-        let State { topics, wanted, books, random, gate } = &mut *state;
+        let State { topics, wanted, books, random, waits, gate } = &mut *state;
         match gate {
             Gate::Open => {}
             Gate::Shut(error) => return Err(EnqueueError::Transaction(error.clone())),
@@ -182,10 +204,11 @@ impl Accumulator {
             state.end_lingering();
             return Err(EnqueueError::BufferFull(self.buffer_memory));
         }
-        let index = topic.place(record, random)?;
+        let drawing = Drawing { now, spread: &self.spread, waits, random };
+        let (index, is_spread) = topic.place(record, &self.partitioner, drawing)?;
         let count = topic.partitions.len();
         let Some(partition) = topic.partitions.get_mut(index) else {
-            return Err(no_such_partition(record, count));
+            return Err(no_such_partition(record, index, count));
         };
         if let Some(stopped) = &partition.stopped {
             return Err(EnqueueError::Stopped(stopped.clone()));
@@ -209,7 +232,7 @@ impl Accumulator {
                         partition.close(name(), books);
                         wake = true;
                     }
-                    if record.partition.is_none() && record.key.is_none() {
+                    if is_spread {
                         topic.sticky.took(len, self.batch_size);
                     }
                     return Ok(Enqueued { delivery, wake });
@@ -252,14 +275,15 @@ impl Accumulator {
         std::mem::take(&mut self.state().wanted)
     }
 
-    /// What is known of a topic: which of its partitions have a leader. Partitions are never taken away.
-    pub(crate) fn set_partitions(&self, name: &ByteString, available: Vec<bool>) {
+    /// What is known of a topic: who leads its partitions. Partitions are never taken away.
+    pub(crate) fn set_partitions(&self, name: &ByteString, leaders: Vec<Option<Leader>>) {
         let mut state = self.state();
         let topic = state.topics.entry(name.clone()).or_default();
-        if available.len() > topic.partitions.len() {
-            topic.partitions.resize_with(available.len(), PartitionBatches::default);
+        if leaders.len() > topic.partitions.len() {
+            topic.partitions.resize_with(leaders.len(), PartitionBatches::default);
         }
-        topic.available = available;
+        topic.available = leaders.iter().map(Option::is_some).collect();
+        topic.leaders = leaders;
         topic.avoid_stopped();
     }
 
@@ -272,6 +296,21 @@ impl Accumulator {
             let (serial, (_, partition)) = first.remove_entry();
             state.make_due(partition, serial);
         }
+    }
+
+    /// The rack whose leaders are near.
+    pub(crate) fn rack(&self) -> Option<&ByteString> {
+        self.spread.rack.as_ref()
+    }
+
+    /// Whether it matters which leaders leave batches lying.
+    pub(crate) fn minds_waits(&self) -> bool {
+        self.spread.availability_timeout.is_some()
+    }
+
+    /// The leaders that have something to be sent.
+    pub(crate) fn set_waits(&self, waits: &LeaderWaits) {
+        self.state().waits.clone_from(waits);
     }
 
     /// The partitions with a batch to send.
@@ -431,16 +470,61 @@ impl TopicBatches {
         }
     }
 
-    /// The partition for a record.
-    fn place(&mut self, record: &NewRecord<'_>, random: &mut fastrand::Rng) -> Result<usize, EnqueueError> {
+    /// The partition for a record, and whether it went there only for want of a better reason.
+    fn place(
+        &mut self,
+        record: &NewRecord<'_>,
+        partitioner: &Partitioner,
+        drawing: Drawing<'_>,
+    ) -> Result<(usize, bool), EnqueueError> {
         let count = self.partitions.len();
-        let chosen = match (record.partition, record.key) {
-            (Some(partition), _) => usize::try_from(partition).ok(),
-            (None, Some(key)) => Some(partition_for_key(key, count)),
-            (None, None) => self.sticky.choose(&self.available, random),
+        if let Some(partition) = record.partition {
+            let index = usize::try_from(partition).ok().filter(|index| *index < count);
+            return index
+                .map(|index| (index, false))
+                .ok_or_else(|| no_such_partition(record, partition, count));
+        }
+        let unplaced = Unplaced {
+            topic: record.topic,
+            key: record.key,
+            value: record.value,
+            partition_count: count,
+            available: &self.available,
         };
-        chosen.filter(|index| *index < count).ok_or_else(|| no_such_partition(record, count))
+        match partitioner.place(&unplaced, &mut self.turn) {
+            Placement::At(index) if index < count => Ok((index, false)),
+            Placement::At(index) => Err(no_such_partition(record, index, count)),
+            Placement::Spread => match self.sticky.current(count) {
+                Some(current) => Ok((current, true)),
+                None => {
+                    let drawn = self.draw(drawing).ok_or_else(|| no_such_partition(record, 0, count))?;
+                    Ok((drawn, true))
+                }
+            },
+        }
     }
+
+    fn draw(&mut self, Drawing { now, spread, waits, random }: Drawing<'_>) -> Option<usize> {
+        let candidates = self.partitions.iter().enumerate().map(|(index, batches)| {
+            let leader = self.leaders.get(index).copied().flatten();
+            Candidate {
+                is_available: self.available.get(index).copied().unwrap_or(false),
+                is_near: leader.is_some_and(|leader| leader.is_near),
+                queue: batches.closed.len().saturating_add(usize::from(batches.open.is_some())),
+                waits_since: leader.and_then(|leader| waits.since(leader.broker)),
+            }
+        });
+        let candidates: Vec<_> = candidates.collect();
+        self.sticky.draw(now, spread, &candidates, random)
+    }
+}
+
+/// What a partition is drawn with.
+struct Drawing<'a> {
+    now: Instant,
+    spread: &'a Spread,
+    waits: &'a LeaderWaits,
+    random: &'a mut fastrand::Rng,
 }
 
 impl PartitionBatches {
@@ -454,10 +538,7 @@ impl PartitionBatches {
     }
 }
 
-fn no_such_partition(record: &NewRecord<'_>, count: usize) -> EnqueueError {
-    EnqueueError::NoSuchPartition {
-        topic: record.topic.clone(),
-        partition: record.partition.unwrap_or(0),
-        count,
-    }
+fn no_such_partition(record: &NewRecord<'_>, partition: impl TryInto<i32>, count: usize) -> EnqueueError {
+    let partition = partition.try_into().unwrap_or(i32::MAX);
+    EnqueueError::NoSuchPartition { topic: record.topic.clone(), partition, count }
 }

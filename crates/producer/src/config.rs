@@ -6,6 +6,8 @@ use milena_cluster::{Backoff, MetadataConfig};
 use milena_protocol::{records::Codec, wire::ByteString};
 use thiserror::Error;
 
+use crate::Partitioner;
+
 /// How a producer batches, sends and gives up. The defaults are those of Kafka's Java client.
 #[derive(Clone, Debug)]
 pub struct ProducerConfig {
@@ -42,6 +44,19 @@ pub struct ProducerConfig {
     pub transaction_timeout: Duration,
     /// How long the coordinator is asked to commit or abort before the outcome counts as not known.
     pub transaction_end_timeout: Duration,
+    /// How records that name no partition are placed (`partitioner.class`).
+    pub partitioner: Partitioner,
+    /// Whether, of the partitions that records without a key may go to, those with long queues come up less often
+    /// (`partitioner.adaptive.partitioning.enable`, KIP-794). Without it a slow broker gets as much as a fast one.
+    pub adaptive_partitioning: bool,
+    /// For how long a leader may have batches to be sent and be sent none before records without a key go elsewhere
+    /// (`partitioner.availability.timeout.ms`, KIP-794); never when `None`. Less fills fewer buffers for a broker that is
+    /// gone, and takes a slow one for it sooner.
+    pub partition_availability_timeout: Option<Duration>,
+    /// Records without a key go to partitions whose leader is in this rack, as long as one of them keeps up (`client.rack`
+    /// with `partitioner.rack.aware`, KIP-1123). It saves traffic between racks, and the partitions fill as unevenly as
+    /// the clients are spread over the racks.
+    pub partitioner_rack: Option<ByteString>,
     /// What random choices are drawn from: the spread of waits, the partitions of records without a key.
     pub seed: u64,
 }
@@ -62,6 +77,10 @@ impl Default for ProducerConfig {
             transactional_id: None,
             transaction_timeout: Duration::from_secs(60),
             transaction_end_timeout: Duration::from_secs(60),
+            partitioner: Partitioner::default(),
+            adaptive_partitioning: true,
+            partition_availability_timeout: None,
+            partitioner_rack: None,
             seed: 0,
         }
     }
@@ -111,6 +130,11 @@ impl ProducerConfig {
                 "empty".to_owned(),
                 "a transactional id has at least a letter",
             );
+        }
+        if matches!(self.partitioner, Partitioner::Unchosen) {
+            let rule = "librdkafka's default, consistent_random, places keys by CRC-32 and Java's by murmur2: choose one, or the \
+                        records of a key may move to another partition";
+            return refuse("partitioner", "not chosen".to_owned(), rule);
         }
         let longest = Duration::from_millis(i32::MAX as u64);
         if self.transaction_timeout < Duration::from_millis(10) || self.transaction_timeout > longest {

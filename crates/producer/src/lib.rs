@@ -5,7 +5,7 @@
 //! - [`Accumulator`]: where records are put, from any thread.
 //! - [`Delivery`]: what becomes of a record.
 //! - [`TransactionEvent`], [`TransactionError`]: what becomes of a transaction.
-//! - [`partition_for_key`]: the placement of keys, equal to Java's.
+//! - [`Partitioner`]: where records go; by default keys go where Java puts them.
 //!
 //! No IO, no clock, no thread: time and randomness are arguments.
 
@@ -34,7 +34,9 @@ pub use config::{InvalidConfig, ProducerConfig};
 pub use error::{Certainty, EnqueueError, ProduceError, ProduceFailure};
 pub use group_offsets::{GroupMetadata, GroupOffset, OffsetsId};
 pub use outcome::{Delivery, RecordMetadata};
-pub use partitioner::{murmur2, partition_for_key};
+pub use partitioner::{
+    ChoosePartition, Partitioner, Unplaced, crc32_partition_for_key, murmur2, partition_for_key,
+};
 #[cfg(feature = "planted-bugs")]
 pub use planted_bug::PlantedBug;
 pub use producer::{FlushId, Producer, ProducerEvent};

@@ -15,9 +15,10 @@ use milena_protocol::{messages::Response, records::HEADER_LEN, wire::ByteString}
 
 use crate::{
     Certainty, InvalidConfig, ProduceError, ProduceFailure, ProducerConfig,
-    accumulator::{Accumulator, OpenBatch},
+    accumulator::{Accumulator, Leader, OpenBatch},
     identity::{Identity, ProducerId},
     partition_queue::{Aftermath, Pace, PartitionQueue},
+    partitioner::LeaderWaits,
     planted_bug::{Planted, PlantedBug},
     request::{self, BatchToSend},
     sent_batch::Unsent,
@@ -69,6 +70,7 @@ pub struct Producer {
     turn: Option<TopicPartition>,
     /// The earliest moment at which a batch may be sent again.
     next_retry: Option<Instant>,
+    waits: LeaderWaits,
     planted: Planted,
 }
 
@@ -111,6 +113,7 @@ impl Producer {
             state: State::Running,
             turn: None,
             next_retry: None,
+            waits: LeaderWaits::default(),
             planted: Planted::default(),
             config,
         })
@@ -257,9 +260,25 @@ impl Producer {
     }
 
     fn learn_topics(&mut self) {
-        for (name, topic) in &self.metadata.metadata().topics {
-            let available = topic.partitions.iter().map(|partition| partition.leader.is_some()).collect();
-            self.accumulator.set_partitions(name, available);
+        let metadata = self.metadata.metadata();
+        let rack = self.accumulator.rack();
+        let rack_of = |broker: &BrokerId| metadata.brokers.get(broker).and_then(|known| known.rack.as_ref());
+        for (name, topic) in &metadata.topics {
+            let leaders = topic.partitions.iter().map(|partition| {
+                let broker = partition.leader?;
+                Some(Leader { broker, is_near: rack.is_some() && rack_of(&broker) == rack })
+            });
+            self.accumulator.set_partitions(name, leaders.collect());
+        }
+    }
+
+    /// Tells the accumulator which leaders leave batches lying, when anybody minds.
+    fn follow_waits(&mut self, now: Instant, ready: BTreeSet<BrokerId>, served: Option<BrokerId>) {
+        if self.accumulator.minds_waits() && (self.waits.set_ready(now, &ready) || served.is_some()) {
+            if let Some(leader) = served {
+                self.waits.served(now, leader);
+            }
+            self.accumulator.set_waits(&self.waits);
         }
     }
 
@@ -315,8 +334,10 @@ impl Producer {
             outgoing.min_version = request::min_version(self.config.codec.compression());
             outgoing.max_version = max_version;
             self.mark_transactional(&mut outgoing);
+            self.follow_waits(now, candidates.iter().filter_map(leader_of).collect(), Some(leader));
             return Some(outgoing);
         }
+        self.follow_waits(now, candidates.iter().filter_map(leader_of).collect(), None);
         if leaderless {
             self.metadata.refresh(now, &mut self.random);
         }

@@ -22,7 +22,7 @@ use milena_conformance::{
     script::{self, Script, Source},
 };
 
-use crate::advised::advised;
+use crate::{advised::advised, output};
 use progress::Progress;
 
 const EXAMPLES: &str = "\
@@ -76,7 +76,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let chosen = choose(sources, &arguments.only)?;
     let scripts = understand(&chosen, &shared, arguments.fill)?;
     if arguments.list {
-        report::print(&report::list(&scripts, arguments.json)?)?;
+        output::print(&report::list(&scripts, arguments.json)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let bootstrap = arguments.bootstrap.as_deref().unwrap_or_default();
@@ -101,7 +101,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if arguments.fill {
         fill::fill(&chosen, &outcomes)?;
     }
-    report::print(&report::report(&outcomes, &offered, arguments.json)?)?;
+    output::print(&report::report(&outcomes, &offered, arguments.json)?)?;
     Ok(if outcomes.iter().all(Outcome::has_passed) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

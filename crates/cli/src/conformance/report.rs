@@ -1,8 +1,7 @@
 //! What is printed: the table, and what is not as it must be.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::IsTerminal;
 
-use anyhow::Context;
 use milena_conformance::{
     report::{Outcome, Verdict, table, to_json, verdicts},
     run::Offered,
@@ -72,12 +71,4 @@ pub(super) fn removed(left: &[String]) -> String {
         return "topics and groups are removed".into();
     }
     format!("left behind: {}", left.join("; "))
-}
-
-pub(super) fn print(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // A reader that has seen enough, such as `head`.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("printing the report"),
-    }
 }

@@ -5,11 +5,7 @@
 //! - [`layout`]: whether a length and a header stand before the message.
 //! - [`records`]: batches and records.
 
-use std::{
-    io::{IsTerminal, Write},
-    path::PathBuf,
-    process::ExitCode,
-};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::ValueEnum;
 use milena_protocol::{
@@ -18,7 +14,7 @@ use milena_protocol::{
 };
 use serde_json::{Value, json};
 
-use crate::advised::advised;
+use crate::{advised::advised, output::print};
 use layout::{Decoded, Layout};
 use subject::Subject;
 
@@ -163,15 +159,6 @@ enum Body {
     Structure(Value),
     /// Only the header was asked for.
     Nothing,
-}
-
-/// Standard output that is closed early, as by `head`, is no error.
-fn print(text: &str) -> anyhow::Result<()> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }
 
 /// A version that is not there, with those that are.

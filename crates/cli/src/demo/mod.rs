@@ -11,7 +11,6 @@ mod service;
 
 use std::{
     convert::Infallible,
-    io::{ErrorKind, Write},
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -21,7 +20,7 @@ use milena::{Client, ErrorCode, NewTopic};
 use milena_embedded_broker::EmbeddedBroker;
 use tokio::sync::mpsc;
 
-use crate::advised::advised;
+use crate::{advised::advised, compression, connect::connect, output};
 use progress::Progress;
 use report::{Group, Report};
 use service::{OrderService, ReadingService};
@@ -50,8 +49,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = 6, value_parser = clap::value_parser!(i32).range(1..))]
     partitions: i32,
     /// How orders are compressed: none, gzip, snappy, lz4 or zstd
-    #[arg(long, value_name = "CODEC", default_value = "none", value_parser = compression)]
-    compression: milena::Compression,
+    #[arg(long, value_name = "CODEC", default_value = "none", value_parser = compression::codec)]
+    compression: milena::Codec,
     /// How long nothing may arrive before a service gives up
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     patience: u64,
@@ -61,12 +60,6 @@ pub(crate) struct Arguments {
     /// Prints the report as JSON
     #[arg(long)]
     json: bool,
-}
-
-fn compression(text: &str) -> Result<milena::Compression, String> {
-    let known = (0..=u8::MAX).map_while(milena::Compression::from_id);
-    let found = known.into_iter().find(|known| known.to_string() == text);
-    found.ok_or_else(|| "expected none, gzip, snappy, lz4 or zstd".to_owned())
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
@@ -87,17 +80,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if let Some(broker) = broker {
         broker.shutdown().await;
     }
-    print(&report, arguments.json)?;
+    let json = arguments.json;
+    output::print(&if json { serde_json::to_string_pretty(&report)? + "\n" } else { report.to_string() })?;
     Ok(if report.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn print(report: &Report, json: bool) -> anyhow::Result<()> {
-    let text = if json { serde_json::to_string_pretty(report)? + "\n" } else { report.to_string() };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // A reader that has seen enough, such as `head`.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        written => written.context("printing the report"),
-    }
 }
 
 async fn on_cluster(
@@ -106,10 +91,7 @@ async fn on_cluster(
     topic: String,
     run: u64,
 ) -> anyhow::Result<Report> {
-    let client = Client::builder(bootstrap.as_str()).client_id("milena-demo").connect();
-    let client = client
-        .await
-        .map_err(|error| advised(error, "start a broker with `milena broker`, or leave --bootstrap out"))?;
+    let client = connect(&bootstrap, "milena-demo", "leave --bootstrap out").await?;
     create_topic(&client, &topic, arguments.partitions).await?;
 
     let progress = Progress::new(arguments.json);

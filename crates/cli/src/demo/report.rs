@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::ledger::Findings;
+use crate::output::{grouped, rate};
 
 /// The whole result.
 #[derive(Debug, Serialize)]
@@ -74,12 +75,6 @@ impl Group {
     }
 }
 
-/// Events a second.
-pub(crate) fn rate(events: u64, took: Duration) -> f64 {
-    let seconds = took.as_secs_f64();
-    if seconds > 0.0 { events as f64 / seconds } else { 0.0 }
-}
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = if self.embedded { "the embedded broker" } else { "a Kafka cluster" };
@@ -132,30 +127,5 @@ impl fmt::Display for Report {
             sum(|group| group.out_of_order),
             if self.clean { "" } else { ": a check failed" }
         )
-    }
-}
-
-/// 1234567 → 1,234,567.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped() {
-        for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), text);
-        }
     }
 }

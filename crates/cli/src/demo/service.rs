@@ -15,8 +15,9 @@ use super::{
     Arguments,
     ledger::Ledger,
     order::{self, OrderCreated, OrderStream},
-    report::{Produced, rate},
+    report::Produced,
 };
+use crate::output::rate;
 
 /// The header that tells when an order was sent, in µs since 1970.
 const SENT_AT: &str = "sentAt";
@@ -40,7 +41,7 @@ pub(crate) struct OrderService {
     run: u64,
     orders: u64,
     rate: Option<u64>,
-    compression: milena::Compression,
+    compression: milena::Codec,
     stream: OrderStream,
     bar: ProgressBar,
 }
