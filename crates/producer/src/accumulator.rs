@@ -128,6 +128,8 @@ pub(crate) struct Leader {
 struct PartitionBatches {
     closed: VecDeque<OpenBatch>,
     open: Option<OpenBatch>,
+    /// The size at which batches are closed, where the topic takes smaller ones than the settings say.
+    limit: Option<usize>,
     stopped: Option<ProduceError>,
 }
 
@@ -220,7 +222,7 @@ impl Accumulator {
                 Some(open) => open,
                 none => {
                     wake = true;
-                    none.insert(self.open_batch(now, name(), books))
+                    none.insert(self.open_batch(now, name(), partition.limit, books))
                 }
             };
             let before = batch.builder.capacity();
@@ -247,13 +249,19 @@ impl Accumulator {
         }
     }
 
-    fn open_batch(&self, now: Instant, partition: TopicPartition, books: &mut Books) -> OpenBatch {
+    fn open_batch(
+        &self,
+        now: Instant,
+        partition: TopicPartition,
+        limit: Option<usize>,
+        books: &mut Books,
+    ) -> OpenBatch {
         let serial = books.next_serial;
         books.next_serial += 1;
         let deadline = later(now, self.delivery_timeout);
         books.unsettled.insert(serial, deadline);
         books.lingering.insert(serial, (later(now, self.linger), partition.clone()));
-        let builder = BatchBuilder::new(self.batch_size);
+        let builder = BatchBuilder::new(limit.unwrap_or(self.batch_size).min(self.batch_size));
         books.recharge(0, builder.capacity());
         OpenBatch { builder, outcome: Outcome::new(partition), serial, deadline, due: false }
     }
@@ -353,6 +361,13 @@ impl Accumulator {
     /// A batch is settled: its records' owners know.
     pub(crate) fn settled(&self, serial: u64) {
         self.state().books.unsettled.remove(&serial);
+    }
+
+    /// Batches of a partition are closed at this size from the next one on; at that of the settings for `None`.
+    pub(crate) fn limit_batches(&self, partition: &TopicPartition, limit: Option<usize>) {
+        if let Some(batches) = self.state().batches(partition) {
+            batches.limit = limit;
+        }
     }
 
     /// The memory of a batch has changed from `before` to `after` bytes.

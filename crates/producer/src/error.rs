@@ -54,6 +54,21 @@ pub enum ProduceFailure {
         /// Its own words, if it had any.
         message: Option<ByteString>,
     },
+    /// The record alone is larger than the topic's batches may be (`max.message.bytes`) or than a segment of its log
+    /// (`segment.bytes`). Records beside it in its batch went their own way. A smaller record, better compression or a
+    /// higher limit helps.
+    #[error(
+        "the record takes {len} bytes in a batch of its own, more than the topic allows (max.message.bytes or segment.bytes): {code}{}",
+        .message.as_ref().map(|text| format!(" ({text})")).unwrap_or_default()
+    )]
+    TooLarge {
+        /// Bytes of the batch with the record alone, compressed.
+        len: usize,
+        /// What the broker said.
+        code: ErrorCode,
+        /// Its own words, if it had any: they may name the limit.
+        message: Option<ByteString>,
+    },
     /// No acknowledgement came in time.
     #[error("not acknowledged within {timeout:?}; {}", .last.as_deref().unwrap_or("it has not been sent yet"))]
     DeliveryTimeout {

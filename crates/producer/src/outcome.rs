@@ -42,7 +42,17 @@ pub(crate) struct Outcome {
 #[derive(Debug)]
 enum State {
     Pending(Vec<Waker>),
+    /// The batch was too large and went on as these, in the order of their records.
+    Split(Vec<Part>),
     Done(Result<Written, ProduceError>),
+}
+
+/// Some of the records of a batch that was split.
+#[derive(Debug)]
+struct Part {
+    /// The place that its first record had.
+    first: i32,
+    outcome: Arc<Outcome>,
 }
 
 impl Outcome {
@@ -68,6 +78,32 @@ impl Outcome {
             wakers
         };
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// The batch goes on as several with so many records each. Returns what becomes of each of them; the deliveries of the
+    /// records find theirs. Whoever waits is woken to wait there.
+    pub(crate) fn split(&self, counts: impl IntoIterator<Item = i32>) -> Vec<Arc<Self>> {
+        let mut first = 0i32;
+        let mut parts = Vec::new();
+        for count in counts {
+            parts.push(Part { first, outcome: Self::new(self.partition.clone()) });
+            first = first.saturating_add(count);
+        }
+        let outcomes = parts.iter().map(|part| Arc::clone(&part.outcome)).collect();
+        let wakers = match std::mem::replace(&mut *self.state(), State::Split(parts)) {
+            State::Pending(wakers) => wakers,
+            State::Split(_) | State::Done(_) => Vec::new(),
+        };
+        wakers.into_iter().for_each(Waker::wake);
+        outcomes
+    }
+
+    /// The part that the record at `index` went on with, and its place there, if the batch was split.
+    fn part(&self, index: i32) -> Option<(Arc<Self>, i32)> {
+        let state = self.state();
+        let State::Split(parts) = &*state else { return None };
+        let part = parts.iter().rev().find(|part| part.first <= index)?;
+        Some((Arc::clone(&part.outcome), index.saturating_sub(part.first)))
     }
 
     pub(crate) fn is_done(&self) -> bool {
@@ -109,19 +145,22 @@ impl Delivery {
     /// What became of the record, when that is known.
     #[must_use]
     pub fn result(&self) -> Option<Result<RecordMetadata, ProduceError>> {
-        match &*self.outcome.state() {
-            State::Pending(_) => None,
-            State::Done(result) => Some(self.locate(result)),
+        // Each split halves the batch: the loop is as long as the count of records has bits.
+        let (mut outcome, mut index) = (Arc::clone(&self.outcome), self.index);
+        while let Some(part) = outcome.part(index) {
+            (outcome, index) = part;
+        }
+        match &*outcome.state() {
+            State::Pending(_) | State::Split(_) => None,
+            State::Done(result) => Some(locate(&outcome.partition, index, result)),
         }
     }
 
-    fn locate(&self, batch: &Result<Written, ProduceError>) -> Result<RecordMetadata, ProduceError> {
-        let written = batch.as_ref().map_err(Clone::clone)?;
-        Ok(RecordMetadata {
-            partition: self.outcome.partition.clone(),
-            offset: written.base_offset.map(|base| base.saturating_add(self.index.into())),
-            log_append_time: written.log_append_time,
-        })
+    /// Goes over to the part of the batch that has the record, if it was split.
+    fn follow(&mut self) {
+        while let Some((outcome, index)) = self.outcome.part(self.index) {
+            *self = Self::new(outcome, index);
+        }
     }
 }
 
@@ -130,8 +169,11 @@ impl Future for Delivery {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
+        this.follow();
         match &mut *this.outcome.state() {
-            State::Done(result) => return Poll::Ready(this.locate(result)),
+            State::Done(result) => return Poll::Ready(locate(&this.outcome.partition, this.index, result)),
+            // Split since it was looked at: there is a part to wait for at the next look.
+            State::Split(_) => context.waker().wake_by_ref(),
             State::Pending(wakers) => match this.waker.and_then(|own| wakers.get_mut(own)) {
                 Some(own) => own.clone_from(context.waker()),
                 None => {
@@ -142,6 +184,20 @@ impl Future for Delivery {
         }
         Poll::Pending
     }
+}
+
+/// Where the record at `index` of a batch is.
+fn locate(
+    partition: &TopicPartition,
+    index: i32,
+    batch: &Result<Written, ProduceError>,
+) -> Result<RecordMetadata, ProduceError> {
+    let written = batch.as_ref().map_err(Clone::clone)?;
+    Ok(RecordMetadata {
+        partition: partition.clone(),
+        offset: written.base_offset.map(|base| base.saturating_add(index.into())),
+        log_append_time: written.log_append_time,
+    })
 }
 
 #[cfg(test)]
@@ -166,6 +222,33 @@ mod tests {
         assert_eq!(metadata.offset, Some(42));
         outcome.complete(Ok(Written { base_offset: Some(99), log_append_time: None }));
         assert_eq!(third.result().unwrap().unwrap().offset, Some(42));
+    }
+
+    /// P12.
+    #[test]
+    fn a_delivery_follows_its_record_into_the_parts_of_a_batch() {
+        let outcome = Outcome::new(TopicPartition::new("letters", 3));
+        let mut deliveries: Vec<_> = (0..6).map(|place| Delivery::new(Arc::clone(&outcome), place)).collect();
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut context = Context::from_waker(&waker);
+        assert!(Pin::new(&mut deliveries[4]).poll(&mut context).is_pending());
+        let parts = outcome.split([2, 4]);
+        assert!(woken.0.swap(false, Ordering::Relaxed), "it waits elsewhere now");
+        assert!(Pin::new(&mut deliveries[4]).poll(&mut context).is_pending());
+        let quarters = parts[1].split([3, 1]);
+        assert!(woken.0.swap(false, Ordering::Relaxed));
+        assert!(Pin::new(&mut deliveries[4]).poll(&mut context).is_pending());
+        let written = |base| Ok(Written { base_offset: Some(base), log_append_time: None });
+        parts[0].complete(written(10));
+        quarters[0].complete(written(20));
+        assert!(woken.0.load(Ordering::Relaxed));
+        let Poll::Ready(fifth) = Pin::new(&mut deliveries[4]).poll(&mut context) else { panic!("not done") };
+        assert_eq!(fifth.unwrap().offset, Some(22));
+        assert!(deliveries[5].result().is_none());
+        quarters[1].complete(written(30));
+        let offsets = deliveries.iter().map(|delivery| delivery.result().unwrap().unwrap().offset.unwrap());
+        assert_eq!(offsets.collect::<Vec<_>>(), [10, 11, 20, 21, 22, 30]);
     }
 
     #[derive(Default)]

@@ -15,6 +15,7 @@
 //! - A batch that is given up leaves a hole. If it is known not to be written, those behind it move up. If not, the
 //!   producer asks for a new id, after everything sent under the old one is settled.
 
+mod length;
 mod transaction;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use milena_cluster::{Backoff, BrokerId, Failure, FailureKind, RequestId, TopicPartition, Verdict, later};
 use milena_protocol::{
     ErrorCode,
+    records::Codec,
     wire::{ByteString, Uuid},
 };
 
@@ -34,6 +36,7 @@ use crate::{
     planted_bug::{Planted, PlantedBug},
     sent_batch::{Doubt, SentBatch, Unsent},
 };
+use length::LearntLength;
 
 /// What a broker said of one batch.
 #[derive(Clone, Debug)]
@@ -62,6 +65,9 @@ pub(crate) struct Aftermath {
 pub(crate) struct PartitionQueue {
     partition: TopicPartition,
     planted: Planted,
+    /// How the batches are compressed, and their parts when they are split.
+    codec: Codec,
+    learnt: LearntLength,
     /// The topic that `is_known` and `last_offset` are about.
     topic_id: Uuid,
     /// Whose numbers the batches have.
@@ -99,10 +105,12 @@ enum Trouble {
 }
 
 impl PartitionQueue {
-    pub(crate) fn new(partition: TopicPartition, id: ProducerId, planted: Planted) -> Self {
+    pub(crate) fn new(partition: TopicPartition, id: ProducerId, codec: Codec, planted: Planted) -> Self {
         Self {
             partition,
             planted,
+            codec,
+            learnt: LearntLength::default(),
             topic_id: Uuid::ZERO,
             id,
             next_sequence: 0,
@@ -237,7 +245,9 @@ impl PartitionQueue {
                 };
                 self.last_offset = written.base_offset.or(self.last_offset);
                 self.remove(index, Ok(written), accumulator);
+                self.learn_from_success(accumulator);
             }
+            Verdict::TooLarge => self.handle_too_large(index, answer, accumulator),
             Verdict::OutOfSequence => aftermath.stopped = self.handle_gap(index, accumulator),
             // Mid-transaction no other id helps.
             Verdict::ProducerStateLost | Verdict::Fenced if self.id.is_transactional => {
@@ -536,7 +546,12 @@ impl PartitionQueue {
                 self.failed = Some(Box::new(error.clone()));
             }
             batch.outcome.complete(result);
-            accumulator.settled(batch.serial);
+            let serial = batch.serial;
+            // The parts of a batch that was split stand for it together.
+            let is_open = |other: &SentBatch| other.serial == serial && !other.outcome.is_done();
+            if !self.batches.iter().any(is_open) {
+                accumulator.settled(serial);
+            }
         }
     }
 
@@ -597,7 +612,12 @@ mod tests {
     impl Numbered {
         #[expect(clippy::disallowed_methods, reason = "a script needs some instant to start at")]
         fn from(next_sequence: i32) -> Self {
-            let mut queue = PartitionQueue::new(TopicPartition::new("letters", 0), ID, Planted::default());
+            let mut queue = PartitionQueue::new(
+                TopicPartition::new("letters", 0),
+                ID,
+                Codec::default(),
+                Planted::default(),
+            );
             queue.next_sequence = next_sequence;
             queue.is_known = true;
             Self {

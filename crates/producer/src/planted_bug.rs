@@ -13,6 +13,10 @@ pub enum PlantedBug {
     ForgetsProducerState,
     /// Of the batches that wait to be sent again the last one goes first.
     ReordersOnRetry,
+    /// Of a batch that is split the second part goes first.
+    SplitsOutOfOrder,
+    /// Both parts of a batch that is split have the numbers of the first.
+    SplitRepeatsNumbers,
     /// A transaction is aborted whose commit may have reached the coordinator.
     AbortsUnknownCommit,
 }
@@ -20,8 +24,14 @@ pub enum PlantedBug {
 #[cfg(feature = "planted-bugs")]
 impl PlantedBug {
     /// Every bug that can be planted.
-    pub const ALL: [Self; 4] =
-        [Self::RenewsInFlight, Self::ForgetsProducerState, Self::ReordersOnRetry, Self::AbortsUnknownCommit];
+    pub const ALL: [Self; 6] = [
+        Self::RenewsInFlight,
+        Self::ForgetsProducerState,
+        Self::ReordersOnRetry,
+        Self::SplitsOutOfOrder,
+        Self::SplitRepeatsNumbers,
+        Self::AbortsUnknownCommit,
+    ];
 }
 
 /// The bug that a machine has, if any.

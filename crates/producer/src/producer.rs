@@ -393,11 +393,11 @@ impl Producer {
         renewing: bool,
     ) -> Option<Bytes> {
         let id = self.producer_id()?;
-        let planted = self.planted;
+        let (codec, planted) = (self.config.codec, self.planted);
         let queue = self
             .queues
             .entry(partition.clone())
-            .or_insert_with(|| PartitionQueue::new(partition.clone(), id, planted));
+            .or_insert_with(|| PartitionQueue::new(partition.clone(), id, codec, planted));
         queue.meet_topic(self.metadata.metadata().topic_id(&partition.topic));
         if queue.has_waiting() {
             return queue.resend(now, leader, request);

@@ -4,7 +4,10 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use milena_cluster::RequestId;
-use milena_protocol::records::{CompressedBatch, ProducerStamp, increment_sequence, restamp};
+use milena_protocol::records::{
+    BatchBuilder, Batches, Codec, CompressedBatch, HEADER_LEN, ProducerStamp, ReadOptions,
+    increment_sequence, restamp,
+};
 
 use crate::{Certainty, identity::ProducerId, outcome::Outcome};
 
@@ -23,6 +26,8 @@ pub(crate) struct SentBatch {
     /// The how-manieth of the partition it is.
     pub(crate) number: u64,
     pub(crate) bytes: Bytes,
+    /// Bytes before compression, header included.
+    pub(crate) uncompressed_len: usize,
     pub(crate) base_sequence: i32,
     pub(crate) count: i32,
     pub(crate) outcome: Arc<Outcome>,
@@ -56,6 +61,7 @@ impl SentBatch {
         Self {
             number,
             count: records.count(),
+            uncompressed_len: records.uncompressed_len(),
             bytes: records.stamp(stamp(id, base_sequence)),
             base_sequence,
             outcome,
@@ -72,6 +78,37 @@ impl SentBatch {
         self.bytes = restamp(std::mem::take(&mut self.bytes), stamp(id, base_sequence));
     }
 
+    /// The batch in two, each with its share of the numbers, the records and their order as they were. About half of the
+    /// bytes go into each; one record can't be split.
+    ///
+    /// # Errors
+    /// When there is nothing to split, or the records can't be read or compressed.
+    pub(crate) fn split(&self, id: ProducerId, codec: Codec) -> Result<[Self; 2], String> {
+        let halves = halve(&self.bytes, codec)?;
+        let counts = halves.each_ref().map(CompressedBatch::count);
+        let outcomes = self.outcome.split(counts);
+        let mut outcomes = outcomes.into_iter();
+        let mut base_sequence = self.base_sequence;
+        Ok(halves.map(|records| {
+            let outcome = outcomes.next().unwrap_or_else(|| Outcome::new(self.outcome.partition().clone()));
+            let (count, uncompressed_len) = (records.count(), records.uncompressed_len());
+            let half = Self {
+                number: self.number,
+                bytes: records.stamp(stamp(id, base_sequence)),
+                uncompressed_len,
+                base_sequence,
+                count,
+                outcome,
+                serial: self.serial,
+                deadline: self.deadline,
+                in_flight: None,
+                doubt: self.doubt,
+            };
+            base_sequence = half.next_sequence();
+            half
+        }))
+    }
+
     /// The sequence number behind its last record.
     pub(crate) fn next_sequence(&self) -> i32 {
         increment_sequence(self.base_sequence, self.count)
@@ -80,6 +117,31 @@ impl SentBatch {
     pub(crate) fn certainty(&self) -> Certainty {
         if self.doubt == Doubt::None { Certainty::NotWritten } else { Certainty::MaybeWritten }
     }
+}
+
+/// The records of a batch in two batches: what begins in the first half of the bytes, and the rest.
+fn halve(bytes: &Bytes, codec: Codec) -> Result<[CompressedBatch; 2], String> {
+    // Our own bytes: nothing in them has to be mistrusted, however well they compress.
+    let options = ReadOptions { check_crc: false, max_decompressed: Some(i32::MAX as usize) };
+    let batch = Batches::new(bytes.clone()).next().ok_or("there is no batch")?;
+    let decoded = batch.and_then(|batch| batch.into_decoded(&options)).map_err(|error| error.to_string())?;
+    let (half, last) = (decoded.uncompressed_len() / 2, decoded.header().record_count.saturating_sub(1));
+    let room = half.saturating_add(HEADER_LEN);
+    let mut parts = [(); 2].map(|()| BatchBuilder::with_capacity(usize::MAX, room));
+    for (record, index) in decoded.records().zip(0..) {
+        let record = record.map_err(|error| error.to_string())?;
+        let [first, second] = &mut parts;
+        let fits = first.is_empty() || first.uncompressed_len() < room && index < last;
+        let part = if fits && second.is_empty() { first } else { second };
+        part.append(record.timestamp(), record.key(), record.value(), record.headers())
+            .map_err(|error| error.to_string())?;
+    }
+    let [first, second] = parts;
+    if second.is_empty() {
+        return Err("one record can't be split".to_owned());
+    }
+    let compress = |part: BatchBuilder| part.compress(codec).map_err(|error| error.to_string());
+    Ok([compress(first)?, compress(second)?])
 }
 
 fn stamp(id: ProducerId, base_sequence: i32) -> ProducerStamp {

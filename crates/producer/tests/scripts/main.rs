@@ -10,6 +10,7 @@ mod lifecycle;
 mod memory;
 mod retries;
 mod script;
+mod too_large;
 mod transaction_ends;
 mod transaction_offsets;
 mod transactions;

@@ -237,7 +237,7 @@ fn after_a_failed_record_only_an_abort_is_left() {
         let request = txn.script.only_request();
         let waiting = txn.script.try_enqueue(0, "behind").unwrap();
         txn.script.answer(&request, &[Said::code(ErrorCode::MESSAGE_TOO_LARGE)]);
-        assert!(matches!(failed.result().unwrap().unwrap_err().cause, ProduceFailure::Refused { .. }));
+        assert!(matches!(failed.result().unwrap().unwrap_err().cause, ProduceFailure::TooLarge { .. }));
         let given_up = waiting.result().unwrap().unwrap_err();
         assert_eq!((given_up.cause, given_up.certainty), (ProduceFailure::Aborted, Certainty::NotWritten));
         let error = txn.script.producer.commit(txn.script.now()).unwrap_err();
