@@ -39,12 +39,12 @@ pub(crate) async fn authenticate(
         return Err(ConnectionError::NoSasl);
     };
     let mechanism = sasl.mechanism();
-    let choice = SaslHandshakeRequest { mechanism: mechanism.into(), ..Default::default() };
+    let choice = SaslHandshakeRequest { mechanism: mechanism.into() };
     if let Response::SaslHandshake(answer) = asker.ask(choice.into(), handshake).await? {
         match ErrorCode(answer.error_code) {
             ErrorCode::NONE => {}
             ErrorCode::UNSUPPORTED_SASL_MECHANISM => {
-                let offered: Vec<_> = answer.mechanisms.iter().map(|offered| offered.to_string()).collect();
+                let offered: Vec<_> = answer.mechanisms.iter().map(ToString::to_string).collect();
                 return Err(ConnectionError::Mechanism { mechanism, offered: offered.join(", ") });
             }
             // The port has no use for it.
@@ -90,6 +90,7 @@ async fn step(mut exchange: Exchange, challenge: Bytes) -> (Exchange, Result<Ste
         let step = exchange.step(&challenge);
         return (exchange, step);
     }
+    #[expect(clippy::disallowed_methods, reason = "at most one for each connection, for some milliseconds")]
     let stepping = tokio::task::spawn_blocking(move || {
         let step = exchange.step(&challenge);
         (exchange, step)

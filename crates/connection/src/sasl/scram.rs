@@ -218,7 +218,7 @@ mod tests {
             match error {
                 Some(error) => assert_eq!(result, Err(error), "{signature}"),
                 None => {
-                    assert!(matches!(result, Err(SaslError::Challenge { .. })), "{signature}: {result:?}")
+                    assert!(matches!(result, Err(SaslError::Challenge { .. })), "{signature}: {result:?}");
                 }
             }
         }
