@@ -5,7 +5,10 @@
 //! Leaves out: versions below the first one that Kafka 4 still has, which nobody here can read; what an older broker does
 //! otherwise than a new one in the same version of an API; `transaction.version` among the features that are supported.
 
+use std::{fmt, str::FromStr};
+
 use milena_protocol::messages::ApiKey;
+use thiserror::Error;
 
 use super::ClusterConfig;
 
@@ -78,6 +81,37 @@ const NEWEST: &[Row] = &[
     (ApiKey::ConsumerGroupDescribe, [-1, -1, -1, -1, -1, -1, -1, 1, 1]),
     (ApiKey::DescribeTopicPartitions, [-1, -1, -1, -1, -1, -1, 0, 0, 0]),
 ];
+
+impl fmt::Display for KafkaVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V1_0 => "1.0",
+            Self::V2_1 => "2.1",
+            Self::V2_4 => "2.4",
+            Self::V2_8 => "2.8",
+            Self::V3_3 => "3.3",
+            Self::V3_7 => "3.7",
+            Self::V3_9 => "3.9",
+            Self::V4_0 => "4.0",
+            Self::V4_1 => "4.1",
+        })
+    }
+}
+
+impl FromStr for KafkaVersion {
+    type Err = UnknownVersion;
+
+    /// Reads what is displayed.
+    fn from_str(text: &str) -> Result<Self, UnknownVersion> {
+        let known = Self::ALL.into_iter().find(|version| version.to_string() == text);
+        known.ok_or_else(|| UnknownVersion(text.to_owned()))
+    }
+}
+
+/// Not a release that can be imitated.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0} is none of 1.0, 2.1, 2.4, 2.8, 3.3, 3.7, 3.9, 4.0 and 4.1")]
+pub struct UnknownVersion(String);
 
 impl KafkaVersion {
     /// All of them, the oldest first.

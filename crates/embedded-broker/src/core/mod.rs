@@ -108,7 +108,7 @@ pub use self::{
     config::ClusterConfig,
     faults::{Action, Faults, Rule},
     groups::CommittedOffset,
-    kafka_version::KafkaVersion,
+    kafka_version::{KafkaVersion, UnknownVersion},
     quotas::Quota,
     sasl::{Password, SaslConfig, SaslMechanism},
 };

@@ -1,9 +1,14 @@
 //! `milena broker`: the embedded broker as a process of its own, for local development.
 
-use std::{process::ExitCode, str::FromStr};
+mod tls;
+
+use std::{path::PathBuf, process::ExitCode, str::FromStr};
 
 use anyhow::Context;
-use milena_embedded_broker::{EmbeddedBroker, StartError};
+use milena_embedded_broker::{
+    Builder, EmbeddedBroker, StartError,
+    core::{KafkaVersion, SaslConfig},
+};
 
 use crate::advised::advised;
 
@@ -21,6 +26,18 @@ pub(crate) struct Arguments {
     /// Creates a topic when a client first asks for it
     #[arg(long)]
     auto_create_topics: bool,
+    /// Offers what this release of Kafka offers: 1.0, 2.1, 2.4, 2.8, 3.3, 3.7, 3.9, 4.0 or 4.1; 4.3 unless it is given
+    #[arg(long, value_name = "VERSION")]
+    imitate: Option<KafkaVersion>,
+    /// Lets in only who logs in (PLAIN, SCRAM-SHA-256, SCRAM-SHA-512); may be given several times
+    #[arg(long = "user", value_name = "NAME:PASSWORD", value_parser = user)]
+    users: Vec<(String, String)>,
+    /// Speaks TLS with the certificate in this PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// The certificate's key, in a PEM file
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -40,6 +57,13 @@ impl FromStr for Topic {
     }
 }
 
+fn user(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, password)) if !name.is_empty() => Ok((name.to_owned(), password.to_owned())),
+        _ => Err("expected NAME:PASSWORD".to_owned()),
+    }
+}
+
 /// Serves until Ctrl-C.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let last = u32::from(arguments.port) + u32::from(arguments.brokers) - 1;
@@ -48,14 +72,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         let error = anyhow::anyhow!("{count} brokers from port {first} on would end at {last}, over 65535");
         return Err(advised(error, "take a lower port with --port; 0 takes free ones"));
     }
-    let mut builder = EmbeddedBroker::builder()
-        .brokers(arguments.brokers)
-        .port(arguments.port)
-        .configure(|config| config.auto_create_topics = arguments.auto_create_topics);
-    for Topic { name, partitions } in &arguments.topics {
-        builder = builder.topic(name, *partitions);
-    }
-    let broker = builder.start().await.map_err(|error| match error {
+    let broker = builder(&arguments)?.start().await.map_err(|error| match error {
         StartError::Listen { .. } => {
             let error = anyhow::Error::new(error).context("starting the broker");
             advised(error, "take another port with --port; 0 takes a free one")
@@ -66,6 +83,26 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     tokio::signal::ctrl_c().await.context("waiting for Ctrl-C")?;
     broker.shutdown().await;
     Ok(ExitCode::SUCCESS)
+}
+
+fn builder(arguments: &Arguments) -> anyhow::Result<Builder> {
+    let mut builder =
+        EmbeddedBroker::builder().brokers(arguments.brokers).port(arguments.port).configure(|config| {
+            if let Some(version) = arguments.imitate {
+                config.imitate(version);
+            }
+            config.auto_create_topics = arguments.auto_create_topics;
+            if !arguments.users.is_empty() {
+                config.sasl = Some(SaslConfig::new(arguments.users.iter().cloned()));
+            }
+        });
+    for Topic { name, partitions } in &arguments.topics {
+        builder = builder.topic(name, *partitions);
+    }
+    if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
+        builder = builder.tls(tls::server(certificate, key)?);
+    }
+    Ok(builder)
 }
 
 /// The addresses alone on standard output, for scripts; the rest for people.
@@ -87,5 +124,11 @@ mod tests {
         for nonsense in ["orders:", "orders:0", "orders:x", "orders:99999"] {
             assert!(nonsense.parse::<Topic>().is_err(), "{nonsense}");
         }
+    }
+
+    #[test]
+    fn users_as_people_write_them() {
+        assert_eq!(user("alice:a:b"), Ok(("alice".to_owned(), "a:b".to_owned())));
+        assert!(user("alice").is_err() && user(":secret").is_err());
     }
 }
