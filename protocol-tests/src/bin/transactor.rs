@@ -1,5 +1,5 @@
 //! A process that commits and aborts transactions and keeps a journal of what it believes of them, to be killed at any
-//! moment and started anew. `tests/cluster_transactions_faults.rs` does that, and compares journal and log.
+//! moment and started anew. `tests/faults_transactions.rs` does that, and compares journal and log.
 #![expect(clippy::print_stderr, reason = "what the process meets is of interest when the test fails")]
 
 use std::{

@@ -152,13 +152,13 @@ async fn a_lost_answer(cluster: &Cluster, name: &str, version_of_end: i16) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the cluster"]
+#[ignore = "needs the cluster, and minutes"]
 async fn an_end_whose_answer_is_lost_is_asked_for_again() {
     a_lost_answer(&Cluster::from_env().unwrap(), "lost-answer", 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the cluster"]
+#[ignore = "needs the cluster, and minutes"]
 async fn an_end_whose_answer_is_lost_is_asked_for_again_in_version_1() {
     let one = VersionOne::of(Cluster::from_env().unwrap()).unwrap();
     a_lost_answer(one.cluster(), "lost-answer-v1", 4).await;
@@ -212,13 +212,13 @@ async fn an_unknown_commit(cluster: &Cluster, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the cluster"]
+#[ignore = "needs the cluster, and minutes"]
 async fn a_commit_of_unknown_outcome_is_committed_again_or_left_behind() {
     an_unknown_commit(&Cluster::from_env().unwrap(), "unknown").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the cluster"]
+#[ignore = "needs the cluster, and minutes"]
 async fn a_commit_of_unknown_outcome_is_committed_again_or_left_behind_in_version_1() {
     let one = VersionOne::of(Cluster::from_env().unwrap()).unwrap();
     an_unknown_commit(one.cluster(), "unknown-v1").await;
@@ -245,7 +245,7 @@ fn patient(stage: &Stage) -> TransactionalProducerBuilder {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the cluster"]
+#[ignore = "needs the cluster, and minutes"]
 async fn a_commit_behind_the_coordinators_abort_ends_the_transaction_and_the_producer_goes_on() {
     let stage = Stage::set(&Cluster::from_env().unwrap(), "late").await;
     let mut producer = within(patient(&stage).build()).await.unwrap();
@@ -260,7 +260,7 @@ async fn a_commit_behind_the_coordinators_abort_ends_the_transaction_and_the_pro
 
 /// Before version 2 the coordinator that aborts fences the producer as well, for all it can tell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the cluster"]
+#[ignore = "needs the cluster, and minutes"]
 async fn a_commit_behind_the_coordinators_abort_is_the_producers_end_in_version_1() {
     let one = VersionOne::of(Cluster::from_env().unwrap()).unwrap();
     let stage = Stage::set(one.cluster(), "late-v1").await;
@@ -327,13 +327,13 @@ async fn aborted_with_records_on_their_way(cluster: &Cluster, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the cluster"]
+#[ignore = "needs the cluster, and minutes"]
 async fn records_that_come_behind_their_abort_are_not_seen_and_hold_nobody_up() {
     aborted_with_records_on_their_way(&Cluster::from_env().unwrap(), "late-records").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the cluster"]
+#[ignore = "needs the cluster, and minutes"]
 async fn records_that_come_behind_their_abort_are_not_seen_and_hold_nobody_up_in_version_1() {
     let one = VersionOne::of(Cluster::from_env().unwrap()).unwrap();
     aborted_with_records_on_their_way(one.cluster(), "late-records-v1").await;
@@ -342,7 +342,7 @@ async fn records_that_come_behind_their_abort_are_not_seen_and_hold_nobody_up_in
 /// T17: a second producer of the same id takes over while the first has records on their way. The first is told, whatever
 /// it does next, and for ever.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the cluster"]
+#[ignore = "needs the cluster, and minutes"]
 async fn a_producer_that_was_taken_over_is_told_so() {
     let stage = Stage::set(&Cluster::from_env().unwrap(), "taken-over").await;
     let mut older = stage.producer().await;

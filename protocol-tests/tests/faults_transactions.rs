@@ -118,7 +118,7 @@ async fn break_brokers(nemesis: &mut Nemesis, id: &str, topics: &[String], is_do
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the cluster"]
+#[ignore = "needs the cluster, and minutes"]
 async fn no_transaction_is_torn_though_process_and_brokers_are_killed() {
     let records = env::var("MILENA_RECORDS").map_or(RECORDS, |count| count.parse().unwrap());
     let cluster = Cluster::from_env().unwrap();

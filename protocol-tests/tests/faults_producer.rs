@@ -135,7 +135,7 @@ async fn break_leaders(nemesis: &mut Nemesis, topic: &str, records: u64, count: 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs the cluster"]
+#[ignore = "needs the cluster, and minutes"]
 async fn nothing_is_lost_duplicated_or_reordered_though_leaders_die() {
     let records = env::var("MILENA_RECORDS").map_or(RECORDS, |count| count.parse().unwrap());
     let cluster = Cluster::from_env().unwrap();
