@@ -8,7 +8,10 @@ use milena::{
     AutoOffsetReset, Certainty, Client, IsolationLevel, NewTopic, Record, Remedy, SeekTo, TopicPartition,
     TransactionError,
 };
-use protocol_tests::{cluster::Cluster, java};
+use protocol_tests::{
+    cluster::{Cluster, VersionOne},
+    java,
+};
 
 const PARTITIONS: i32 = 3;
 const SOON: Duration = Duration::from_secs(90);
@@ -106,32 +109,12 @@ async fn java_reads_of_our_transactions_what_was_committed() {
     java_reads_what_was_committed(&Cluster::from_env().unwrap(), "transactions", 200).await;
 }
 
-/// A cluster that has finalized version 1 of transactions, until it is dropped.
-struct VersionOne(Cluster);
-
-impl VersionOne {
-    fn finalize(&self, verb: &str, level: u8) -> Result<String, java::ToolError> {
-        let feature = format!("transaction.version={level}");
-        let arguments = ["--bootstrap-server", &self.0.bootstrap, verb, "--feature", &feature];
-        java::run(&self.0.kafka_libs, "org.apache.kafka.tools.FeatureCommand", &arguments, "")
-    }
-}
-
-impl Drop for VersionOne {
-    fn drop(&mut self) {
-        if let Err(error) = self.finalize("upgrade", 2) {
-            println!("the cluster stays at version 1 of transactions: {error}");
-        }
-    }
-}
-
 /// T1: as clusters of before 4.0 are, and those that were upgraded and not finalized.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the cluster"]
 async fn java_reads_what_was_committed_in_version_1() {
-    let cluster = VersionOne(Cluster::from_env().unwrap());
-    cluster.finalize("downgrade", 1).unwrap();
-    java_reads_what_was_committed(&cluster.0, "transactions-v1", 60).await;
+    let cluster = VersionOne::of(Cluster::from_env().unwrap()).unwrap();
+    java_reads_what_was_committed(cluster.cluster(), "transactions-v1", 60).await;
 }
 
 /// T17: the coordinator fences the older one.

@@ -1,0 +1,400 @@
+//! Where transactions go wrong in other clients, on the real cluster: answers that are lost, a coordinator that aborts while
+//! a commit is on its way, records that come late, and somebody else of the same name. A proxy between our client and the
+//! brokers sees to it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test states its expectations by unwrapping"
+)]
+
+use std::{future::Future, time::Duration};
+
+use milena::{
+    Certainty, Client, Delivery, FatalCause, IsolationLevel, NewTopic, Record, Remedy, TopicPartition,
+    Transaction, TransactionError, TransactionalProducer, TransactionalProducerBuilder,
+};
+use milena_protocol::{ApiKey, messages::Request};
+use protocol_tests::{
+    cluster::{Cluster, VersionOne},
+    observer::{Observer, difference, java_reads, we_read},
+    proxy::{Act, Proxy},
+};
+use tokio::time::{sleep, timeout};
+
+const PARTITIONS: i32 = 2;
+const SOON: Duration = Duration::from_secs(120);
+/// For tests in which the coordinator is not heard: longer than one request, and not much longer.
+const END_TIMEOUT: Duration = Duration::from_secs(6);
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(SOON, future).await.unwrap_or_else(|_| panic!("it hangs"))
+}
+
+/// A topic, a transactional id, a client that goes through a proxy and one that doesn't.
+struct Stage {
+    bootstrap: String,
+    name: String,
+    direct: Client,
+    proxied: Client,
+    proxy: Proxy,
+}
+
+impl Stage {
+    async fn set(cluster: &Cluster, name: &str) -> Self {
+        let bootstrap = cluster.bootstrap.clone();
+        let proxy = Proxy::default();
+        let through = proxy.clone();
+        let dial = move |host, port| {
+            let through = through.clone();
+            async move { through.dial(host, port).await }
+        };
+        let proxied = within(Client::builder(bootstrap.as_str()).dial_with(dial).connect()).await.unwrap();
+        let direct = within(Client::connect(bootstrap.as_str())).await.unwrap();
+        let name = format!("{name}-{}", std::process::id());
+        within(direct.admin().create_topic(NewTopic::new(name.as_str()).partitions(PARTITIONS)))
+            .await
+            .unwrap();
+        within(Observer::new(&bootstrap).await_whole(std::slice::from_ref(&name))).await;
+        Self { bootstrap, name, direct, proxied, proxy }
+    }
+
+    fn builder(&self, client: &Client) -> TransactionalProducerBuilder {
+        let quick = |builder: milena::ProducerBuilder| builder.request_timeout(Duration::from_secs(4));
+        client.transactional_producer(self.name.clone()).end_timeout(END_TIMEOUT).configure(quick)
+    }
+
+    async fn producer(&self) -> TransactionalProducer {
+        within(self.builder(&self.proxied).build()).await.unwrap()
+    }
+
+    async fn enqueue(&self, transaction: &Transaction<'_>, value: &str) -> Vec<Delivery> {
+        let mut deliveries = Vec::new();
+        for partition in 0..PARTITIONS {
+            let record = Record::new(self.name.as_str()).partition(partition).value(value.to_owned());
+            deliveries.push(within(transaction.enqueue(record)).await.unwrap());
+        }
+        deliveries
+    }
+
+    /// Sends the value to every partition and waits until it is there.
+    async fn write(&self, transaction: &Transaction<'_>, value: &str) {
+        for delivery in self.enqueue(transaction, value).await {
+            within(delivery).await.unwrap();
+        }
+    }
+
+    /// A whole transaction, committed.
+    async fn commit(&self, producer: &mut TransactionalProducer, value: &str) {
+        let transaction = within(async { producer.begin() }).await.unwrap();
+        self.write(&transaction, value).await;
+        within(transaction.commit()).await.unwrap();
+    }
+
+    /// In every partition readers of committed records find these values, in this order, and get to the end.
+    async fn expect(&self, values: &[&str]) {
+        let partitions: Vec<_> =
+            (0..PARTITIONS).map(|number| TopicPartition::new(self.name.as_str(), number)).collect();
+        let ends = Observer::new(&self.bootstrap).await_decided(&partitions).await;
+        let ours = we_read(&self.direct, &ends, IsolationLevel::ReadCommitted).await;
+        for (partition, log) in &ours {
+            let found: Vec<_> = log.iter().map(|(_, value)| value.as_str()).collect();
+            assert_eq!(found, values, "{partition}");
+        }
+        let topics = std::slice::from_ref(&self.name);
+        let java = java_reads(&self.bootstrap, topics, IsolationLevel::ReadCommitted).await;
+        assert_eq!(difference(&ours, &java), None);
+    }
+
+    /// The ends that were asked for: whether to commit, by whom, and in which version.
+    fn ends(&self) -> Vec<(bool, (i64, i16), i16)> {
+        let asked = self.proxy.asked(ApiKey::EndTxn).into_iter();
+        let end = asked.filter_map(|asked| match asked.request {
+            Request::EndTxn(end) => {
+                Some((end.committed, (end.producer_id, end.producer_epoch), asked.version))
+            }
+            _ => None,
+        });
+        end.collect()
+    }
+
+    async fn strike(self) {
+        within(self.direct.admin().delete_topic(self.name.as_str())).await.unwrap();
+    }
+}
+
+/// T4: the answer to a commit is lost, once by the end of its connection and once in silence. The same is asked again, of the
+/// same epoch, and done once.
+async fn a_lost_answer(cluster: &Cluster, name: &str, version_of_end: i16) {
+    let stage = Stage::set(cluster, name).await;
+    let mut producer = stage.producer().await;
+    stage.commit(&mut producer, "before").await;
+    for (act, value) in [(Act::CutReply, "cut"), (Act::MuteReply, "muted"), (Act::CutRequest, "not sent")] {
+        let before = stage.ends().len();
+        stage.proxy.rule(ApiKey::EndTxn, act, 1);
+        stage.commit(&mut producer, value).await;
+        let asked = stage.ends().split_off(before);
+        let [first @ (true, ..), rest @ ..] = asked.as_slice() else { panic!("{value}: {asked:?}") };
+        assert!(!rest.is_empty() && rest.iter().all(|again| again == first), "{value}: {asked:?}");
+        assert_eq!(first.2, version_of_end);
+    }
+    // An abort whose answer is lost, too.
+    stage.proxy.rule(ApiKey::EndTxn, Act::CutReply, 1);
+    let before = stage.ends().len();
+    let transaction = producer.begin().unwrap();
+    stage.write(&transaction, "aborted").await;
+    within(transaction.abort()).await.unwrap();
+    let asked = stage.ends().split_off(before);
+    assert!(asked.len() >= 2 && asked.iter().all(|end| *end == asked[0] && !end.0), "{asked:?}");
+    stage.commit(&mut producer, "after").await;
+    stage.expect(&["before", "cut", "muted", "not sent", "after"]).await;
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster, and minutes"]
+async fn an_end_whose_answer_is_lost_is_asked_for_again() {
+    a_lost_answer(&Cluster::from_env().unwrap(), "lost-answer", 5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster, and minutes"]
+async fn an_end_whose_answer_is_lost_is_asked_for_again_in_version_1() {
+    let one = VersionOne::of(Cluster::from_env().unwrap()).unwrap();
+    a_lost_answer(one.cluster(), "lost-answer-v1", 4).await;
+}
+
+/// A commit of which nothing is heard: the outcome is not known. `act` says whether the coordinator hears of it.
+async fn unknown_commit(stage: &Stage, producer: &mut TransactionalProducer, value: &str, act: Act) {
+    let transaction = producer.begin().unwrap();
+    stage.write(&transaction, value).await;
+    stage.proxy.rule(ApiKey::EndTxn, act, usize::MAX);
+    let error = within(transaction.commit()).await.unwrap_err();
+    assert!(matches!(error, TransactionError::CommitUnknown(_)), "{error}");
+    assert_eq!((error.remedy(), error.certainty()), (Remedy::CommitAgain, Certainty::MaybeWritten));
+    // Nothing else may be done: no transaction begins, and so nothing can be aborted.
+    let refused = producer.begin().unwrap_err();
+    assert!(matches!(refused, TransactionError::CommitUnknown(_)), "{refused}");
+}
+
+/// T4: what may be committed is never aborted: only the same commit again, or a new epoch, is allowed.
+async fn an_unknown_commit(cluster: &Cluster, name: &str) {
+    let stage = Stage::set(cluster, name).await;
+    let mut producer = stage.producer().await;
+
+    unknown_commit(&stage, &mut producer, "done and asked again", Act::CutReply).await;
+    // Asked again in vain.
+    let error = within(producer.commit_again()).await.unwrap_err();
+    assert!(matches!(error, TransactionError::CommitUnknown(_)), "{error}");
+    stage.proxy.pass_all();
+    within(producer.commit_again()).await.unwrap();
+    assert!(matches!(producer.commit_again().await, Err(TransactionError::NoTransaction)));
+
+    unknown_commit(&stage, &mut producer, "not heard and asked again", Act::CutRequest).await;
+    stage.proxy.pass_all();
+    within(producer.commit_again()).await.unwrap();
+
+    unknown_commit(&stage, &mut producer, "done and left behind", Act::CutReply).await;
+    stage.proxy.pass_all();
+    within(producer.reinitialize()).await.unwrap();
+
+    // Nothing of it has reached the coordinator: the new epoch aborts it.
+    unknown_commit(&stage, &mut producer, "not heard and left behind", Act::CutRequest).await;
+    stage.proxy.pass_all();
+    within(producer.reinitialize()).await.unwrap();
+    assert!(stage.ends().iter().all(|(committed, ..)| *committed), "{:?}", stage.ends());
+
+    stage.commit(&mut producer, "after").await;
+    stage
+        .expect(&["done and asked again", "not heard and asked again", "done and left behind", "after"])
+        .await;
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster, and minutes"]
+async fn a_commit_of_unknown_outcome_is_committed_again_or_left_behind() {
+    an_unknown_commit(&Cluster::from_env().unwrap(), "unknown").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster, and minutes"]
+async fn a_commit_of_unknown_outcome_is_committed_again_or_left_behind_in_version_1() {
+    let one = VersionOne::of(Cluster::from_env().unwrap()).unwrap();
+    an_unknown_commit(one.cluster(), "unknown-v1").await;
+}
+
+/// T5: the commit is on its way while the coordinator aborts because of the timeout. Returns what the commit says.
+async fn late_commit(stage: &Stage, producer: &mut TransactionalProducer) -> TransactionError {
+    let transaction = producer.begin().unwrap();
+    stage.write(&transaction, "too late").await;
+    stage.proxy.rule(ApiKey::EndTxn, Act::HoldRequest, 1);
+    let (error, ()) = tokio::join!(within(transaction.commit()), async {
+        within(stage.proxy.until_met(1)).await;
+        // The transaction timeout is 3 s, and the coordinator looks every second.
+        sleep(Duration::from_secs(8)).await;
+        stage.proxy.release();
+    });
+    error.unwrap_err()
+}
+
+fn patient(stage: &Stage) -> TransactionalProducerBuilder {
+    let builder = stage.builder(&stage.proxied).transaction_timeout(Duration::from_secs(3));
+    let patient = |builder: milena::ProducerBuilder| builder.request_timeout(Duration::from_secs(30));
+    builder.end_timeout(Duration::from_secs(60)).configure(patient)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster, and minutes"]
+async fn a_commit_behind_the_coordinators_abort_ends_the_transaction_and_the_producer_goes_on() {
+    let stage = Stage::set(&Cluster::from_env().unwrap(), "late").await;
+    let mut producer = within(patient(&stage).build()).await.unwrap();
+    let error = late_commit(&stage, &mut producer).await;
+    assert!(matches!(error, TransactionError::AbortedByCoordinator), "{error}");
+    assert_eq!((error.remedy(), error.certainty()), (Remedy::Begin, Certainty::NotWritten));
+    assert!(stage.ends().iter().all(|(committed, ..)| *committed), "{:?}", stage.ends());
+    stage.commit(&mut producer, "after").await;
+    stage.expect(&["after"]).await;
+    stage.strike().await;
+}
+
+/// Before version 2 the coordinator that aborts fences the producer as well, for all it can tell.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster, and minutes"]
+async fn a_commit_behind_the_coordinators_abort_is_the_producers_end_in_version_1() {
+    let one = VersionOne::of(Cluster::from_env().unwrap()).unwrap();
+    let stage = Stage::set(one.cluster(), "late-v1").await;
+    let mut producer = within(patient(&stage).build()).await.unwrap();
+    let error = late_commit(&stage, &mut producer).await;
+    let TransactionError::Fatal(fatal) = &error else { panic!("{error}") };
+    assert!(matches!(fatal.cause, FatalCause::Fenced { .. }), "{error}");
+    assert_eq!((error.remedy(), error.certainty()), (Remedy::NewProducer, Certainty::NotWritten));
+    let mut newer = stage.producer().await;
+    stage.commit(&mut newer, "after").await;
+    stage.expect(&["after"]).await;
+    stage.strike().await;
+}
+
+/// T9: records are on their way while their transaction is aborted. Held in front of the broker, they are waited for; of a
+/// connection that has ended, they come to their leader after the abort. Neither makes readers hang, and nothing of them is
+/// seen.
+async fn aborted_with_records_on_their_way(cluster: &Cluster, name: &str) {
+    let stage = Stage::set(cluster, name).await;
+    let mut producer = stage.producer().await;
+    stage.commit(&mut producer, "before").await;
+
+    stage.proxy.rule(ApiKey::Produce, Act::HoldRequest, 1);
+    let transaction = producer.begin().unwrap();
+    stage.enqueue(&transaction, "held").await;
+    within(stage.proxy.until_met(1)).await;
+    let ends = stage.ends().len();
+    let ((), aborted) = tokio::join!(
+        async {
+            sleep(Duration::from_secs(1)).await;
+            // Nobody has asked for the end of a transaction with records on their way.
+            assert_eq!(stage.ends().len(), ends);
+            stage.proxy.release();
+        },
+        within(transaction.abort())
+    );
+    aborted.unwrap();
+    stage.commit(&mut producer, "between").await;
+
+    // As many as there are brokers: each has a connection of its own.
+    stage.proxy.rule(ApiKey::Produce, Act::StrandRequest, 1);
+    let transaction = producer.begin().unwrap();
+    stage.enqueue(&transaction, "stranded").await;
+    within(stage.proxy.until_met(2)).await;
+    within(transaction.abort()).await.unwrap();
+    stage.proxy.release();
+    within(stage.proxy.until_late(1)).await;
+    stage.expect(&["before", "between"]).await;
+    stage.commit(&mut producer, "after").await;
+
+    // And while the next transaction is open.
+    stage.proxy.rule(ApiKey::Produce, Act::StrandRequest, 1);
+    let transaction = producer.begin().unwrap();
+    stage.enqueue(&transaction, "stranded, too").await;
+    within(stage.proxy.until_met(3)).await;
+    within(transaction.abort()).await.unwrap();
+    let transaction = producer.begin().unwrap();
+    stage.write(&transaction, "next").await;
+    stage.proxy.release();
+    within(stage.proxy.until_late(2)).await;
+    within(transaction.commit()).await.unwrap();
+    stage.expect(&["before", "between", "after", "next"]).await;
+    stage.strike().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster, and minutes"]
+async fn records_that_come_behind_their_abort_are_not_seen_and_hold_nobody_up() {
+    aborted_with_records_on_their_way(&Cluster::from_env().unwrap(), "late-records").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster, and minutes"]
+async fn records_that_come_behind_their_abort_are_not_seen_and_hold_nobody_up_in_version_1() {
+    let one = VersionOne::of(Cluster::from_env().unwrap()).unwrap();
+    aborted_with_records_on_their_way(one.cluster(), "late-records-v1").await;
+}
+
+/// T17: a second producer of the same id takes over while the first has records on their way. The first is told, whatever
+/// it does next, and for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster, and minutes"]
+async fn a_producer_that_was_taken_over_is_told_so() {
+    let stage = Stage::set(&Cluster::from_env().unwrap(), "taken-over").await;
+    let mut older = stage.producer().await;
+    stage.commit(&mut older, "of the older").await;
+    let transaction = older.begin().unwrap();
+    stage.write(&transaction, "open").await;
+    stage.proxy.rule(ApiKey::Produce, Act::HoldRequest, 1);
+    let held = stage.enqueue(&transaction, "on its way").await;
+    within(stage.proxy.until_met(1)).await;
+    let mut newer = within(stage.builder(&stage.direct).build()).await.unwrap();
+    stage.commit(&mut newer, "of the newer").await;
+    stage.proxy.release();
+    // One broker's request was held; another one's may have been there before the takeover.
+    let mut refused = 0;
+    for delivery in held {
+        refused += usize::from(within(delivery).await.is_err());
+    }
+    assert!(refused > 0);
+    let error = within(transaction.commit()).await.unwrap_err();
+    assert_eq!(error.certainty(), Certainty::NotWritten, "{error}");
+    // The broker that refused the records could not say why; the coordinator can.
+    let fatal = match error {
+        TransactionError::Fatal(fatal) => fatal,
+        TransactionError::MustAbort(_) => {
+            let mut found = None;
+            for _ in 0..20 {
+                let begun = older.begin();
+                let Err(error) = (match begun {
+                    Ok(transaction) => {
+                        let record = Record::new(stage.name.as_str()).partition(0).value("never");
+                        within(transaction.send(record)).await.map(drop).map_err(|error| error.to_string())
+                    }
+                    Err(TransactionError::Fatal(fatal)) => {
+                        found = Some(fatal);
+                        break;
+                    }
+                    Err(error) => Err(error.to_string()),
+                }) else {
+                    panic!("the older one goes on");
+                };
+                assert!(!error.is_empty());
+            }
+            found.expect("the older one is never told that it was taken over")
+        }
+        error => panic!("{error}"),
+    };
+    assert!(matches!(fatal.cause, FatalCause::Fenced { .. }), "{fatal}");
+    for _ in 0..2 {
+        let error = older.begin().map(drop).unwrap_err();
+        assert_eq!(error.remedy(), Remedy::NewProducer, "{error}");
+    }
+    stage.commit(&mut newer, "of the newer again").await;
+    stage.expect(&["of the older", "of the newer", "of the newer again"]).await;
+    stage.strike().await;
+}
