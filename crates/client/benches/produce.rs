@@ -1,0 +1,99 @@
+//! What producing costs the client: CPU and wall clock a record. Every delivery is awaited.
+//!
+//! Arguments are `name=value`: `bootstrap` (none: the embedded broker, whose CPU then counts as the client's), `records`,
+//! `size`, `tasks`, `batch`, `linger_ms`, `partitions`, `buffer`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a program that measures has nobody to report an error to but its reader"
+)]
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use milena::{Client, NewTopic, Producer, Record};
+use milena_embedded_broker::EmbeddedBroker;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Deliveries that a task leaves open before it awaits them.
+const OPEN: usize = 200_000;
+
+/// User and system time of this process.
+fn cpu() -> Duration {
+    clock_gettime(ClockId::ProcessCPUTime).try_into().expect("CPU time is positive")
+}
+
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.map_or_else(|| "unknown".to_owned(), |size| size.trim().to_owned())
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() {
+    let pairs = std::env::args().skip(1).filter_map(|argument| {
+        argument.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
+    });
+    let arguments: BTreeMap<_, _> = pairs.collect();
+    let number = |name: &str, default: usize| {
+        arguments.get(name).map_or(default, |value| value.parse().expect("a number"))
+    };
+    let (bootstrap, embedded) = match arguments.get("bootstrap") {
+        Some(bootstrap) => (bootstrap.clone(), None),
+        None => {
+            let broker = EmbeddedBroker::start().await.unwrap();
+            (broker.bootstrap(), Some(broker))
+        }
+    };
+    let client = Client::connect(bootstrap).await.unwrap();
+    let topic = format!("produce-{}", std::process::id());
+    let wanted =
+        NewTopic::new(topic.clone()).partitions(number("partitions", 3) as i32).replication_factor(1);
+    client.admin().create_topic(wanted).await.unwrap();
+    let producer = client
+        .producer()
+        .batch_size(number("batch", 1_000_000))
+        .linger(Duration::from_millis(number("linger_ms", 5) as u64))
+        .buffer_memory(number("buffer", 32 << 20))
+        .build()
+        .unwrap();
+    let value = Bytes::from(vec![b'v'; number("size", 100)]);
+    producer.send(Record::new(topic.clone()).value(value.clone())).await.unwrap();
+    let records = number("records", 5_000_000);
+    for tasks in 1..=number("tasks", 1) {
+        let (begin, before, each) = (Instant::now(), cpu(), records / tasks);
+        let running: Vec<_> = (0..tasks)
+            .map(|_| tokio::spawn(produce(producer.clone(), topic.clone(), value.clone(), each)))
+            .collect();
+        for task in running {
+            task.await.unwrap();
+        }
+        let (wall, used, sent) =
+            (begin.elapsed().as_secs_f64(), (cpu() - before).as_secs_f64(), each * tasks);
+        let (rate, cost) = (sent as f64 / wall, used * 1e6 / sent as f64);
+        println!("{tasks} task(s): {rate:.0} records/s, {cost:.4} µs CPU a record, peak {}", peak_memory());
+    }
+    producer.close(Duration::from_secs(10)).await.unwrap();
+    client.admin().delete_topic(topic).await.unwrap();
+    client.shutdown();
+    if let Some(broker) = embedded {
+        broker.shutdown().await;
+    }
+}
+
+async fn produce(producer: Producer, topic: String, value: Bytes, count: usize) {
+    let topic = Record::new(topic);
+    let mut open = Vec::with_capacity(OPEN);
+    for number in 1..=count {
+        open.push(producer.enqueue(topic.clone().value(value.clone())).await.unwrap());
+        if open.len() == OPEN || number == count {
+            for delivery in open.drain(..) {
+                delivery.await.unwrap();
+            }
+        }
+    }
+}
