@@ -23,7 +23,6 @@ const (
 	keyLength    = 13
 	bufferMemory = 32 << 20
 	maxRequest   = 1 << 20
-	inFlight     = 5
 	gzipLevel    = 6
 	zstdLevel    = 3
 	linger       = 5 * time.Millisecond
@@ -152,7 +151,6 @@ func (j *job) client(linger time.Duration) (*kgo.Client, error) {
 		kgo.ProducerBatchMaxBytes(int32(j.batchSize)),
 		kgo.MaxBufferedBytes(bufferMemory),
 		kgo.MaxBufferedRecords(10_000_000),
-		kgo.MaxProduceRequestsInflightPerBroker(inFlight),
 	)
 }
 
@@ -243,6 +241,7 @@ func (j *job) oneAtATime() (*sample, error) {
 }
 
 func (j *job) consume() (*sample, error) {
+	begin, cpu := time.Now(), cpuMicros()
 	client, err := kgo.NewClient(
 		kgo.SeedBrokers(j.bootstrap),
 		kgo.ConsumeTopics(j.topic),
@@ -256,29 +255,27 @@ func (j *job) consume() (*sample, error) {
 	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
 	defer cancel()
-	want := int64(j.warmUp + j.records)
-	var read, bytes int64
-	var begin time.Time
-	var cpu float64
-	var measuredFrom int64
-	for read < want {
+	next := make([]int64, j.partitions)
+	var read int64
+	var wrong error
+	for read < int64(j.records) {
 		fetches := client.PollFetches(ctx)
 		if err := fetches.Err(); err != nil {
 			return nil, err
 		}
 		fetches.EachRecord(func(record *kgo.Record) {
 			read++
-			bytes += int64(len(record.Value))
+			if record.Offset != next[record.Partition] || len(record.Value) != j.value {
+				wrong = fmt.Errorf("partition %d gave offset %d with %d bytes", record.Partition, record.Offset, len(record.Value))
+			}
+			next[record.Partition]++
 		})
-		if measuredFrom == 0 && read >= int64(j.warmUp) {
-			measuredFrom, begin, cpu = read, time.Now(), cpuMicros()
-		}
 	}
-	if bytes != read*int64(j.value) {
-		return nil, fmt.Errorf("%d records have %d bytes", read, bytes)
+	if wrong != nil {
+		return nil, wrong
 	}
 	return &sample{
-		Records:      int(read - measuredFrom),
+		Records:      int(read),
 		Acknowledged: read,
 		Seconds:      time.Since(begin).Seconds(),
 		CPUMicros:    cpuMicros() - cpu,

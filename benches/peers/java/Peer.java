@@ -167,40 +167,30 @@ public final class Peer {
         properties.put("auto.offset.reset", "earliest");
         properties.put("max.partition.fetch.bytes", Integer.toString(1 << 20));
         properties.put("max.poll.records", "10000");
+        long begin = System.nanoTime();
+        double cpu = cpuMicros();
         try (KafkaConsumer<byte[], byte[]> consumer =
                 new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
             List<TopicPartition> assigned =
                 IntStream.range(0, partitions).mapToObj(partition -> new TopicPartition(topic, partition)).toList();
             consumer.assign(assigned);
             consumer.seekToBeginning(assigned);
-            long want = (long) warmUp + records;
+            long[] next = new long[partitions];
             long read = 0;
-            long bytes = 0;
-            long measuredFrom = 0;
-            long begin = 0;
-            double cpu = 0;
-            long deadline = System.nanoTime() + 120_000_000_000L;
-            while (read < want) {
-                if (System.nanoTime() > deadline) {
+            while (read < records) {
+                if (System.nanoTime() - begin > 120_000_000_000L) {
                     throw new IllegalStateException("only " + read + " records within 120 s");
                 }
                 ConsumerRecords<byte[], byte[]> polled = consumer.poll(Duration.ofMillis(500));
                 for (ConsumerRecord<byte[], byte[]> record : polled) {
                     read++;
-                    bytes += record.value().length;
-                }
-                if (measuredFrom == 0 && read >= warmUp) {
-                    measuredFrom = read;
-                    begin = System.nanoTime();
-                    cpu = cpuMicros();
+                    if (record.offset() != next[record.partition()]++ || record.value().length != value) {
+                        throw new IllegalStateException("what came is not what comes next: " + record);
+                    }
                 }
             }
             double seconds = (System.nanoTime() - begin) / 1e9;
-            double used = cpuMicros() - cpu;
-            if (bytes != read * value) {
-                throw new IllegalStateException(read + " records have " + bytes + " bytes");
-            }
-            print((int) (read - measuredFrom), read, seconds, used, "");
+            print((int) read, read, seconds, cpuMicros() - cpu, "");
         }
     }
 

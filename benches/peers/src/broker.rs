@@ -70,8 +70,11 @@ impl Broker {
             if let Some(status) = self.process.try_wait()? {
                 bail!("the broker ended ({status}):\n{}", child::tail(log));
             }
-            let text = fs::read_to_string(log).unwrap_or_default();
-            if text.contains("Kafka Server started") && Wire::connect(&self.bootstrap).is_ok() {
+            // Not by the log: what it says depends on the logging library among the jars, if there is one.
+            if Wire::connect(&self.bootstrap)
+                .and_then(|mut wire| wire.brokers())
+                .is_ok_and(|brokers| brokers > 0)
+            {
                 return Ok(());
             }
             ensure!(Instant::now() < deadline, "the broker does not start:\n{}", child::tail(log));

@@ -77,19 +77,22 @@ impl Case {
         if self.partitions > 10 { 128 << 10 } else { 1_000_000 }
     }
 
-    /// How many records are measured; as many again are not needed, because each case is repeated.
+    /// How many records are measured. Reading is quick, and what a client fetches ahead must be a small part of it.
     pub(crate) fn records(self, quick: bool) -> usize {
         let full = match (self.work, self.value) {
             (Work::Latency, _) => 5_000,
+            (Work::Consume, ..=200) => 5_000_000,
+            (Work::Consume, _) => 1_000_000,
             (_, ..=200) => 1_000_000,
             (_, _) => 250_000,
         };
         if quick { full * 2 / 5 } else { full }
     }
 
-    /// Records before those that are measured.
+    /// Records before those that are measured. None when reading: a client fetches ahead, so that there is no moment at
+    /// which the measured part of the work begins but the first.
     pub(crate) fn warm_up(self, quick: bool) -> usize {
-        self.records(quick) / 5
+        if self.work == Work::Consume { 0 } else { self.records(quick) / 5 }
     }
 
     /// The cases of a run, in the order of the table.

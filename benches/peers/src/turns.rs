@@ -123,7 +123,7 @@ impl<'r> Turns<'r> {
                 self.arguments(&mut command, plan, case, *peer, &topic, &file);
                 let run = child::output(&mut command, self.folder.path(), RUN_LIMIT, self.interrupt);
                 self.interrupt.check()?;
-                self.judge(row, *peer, case, &topic, run);
+                self.judge(row, *peer, case, plan.quick, &topic, run);
                 if filled.is_none() {
                     self.runtime.block_on(self.admin.delete_topic(topic.as_str()))?;
                 }
@@ -137,7 +137,15 @@ impl<'r> Turns<'r> {
     }
 
     /// Writes down what a run came to. One failure does not end the whole.
-    fn judge(&mut self, row: &mut Row, peer: Peer, case: Case, topic: &str, run: anyhow::Result<String>) {
+    fn judge(
+        &mut self,
+        row: &mut Row,
+        peer: Peer,
+        case: Case,
+        quick: bool,
+        topic: &str,
+        run: anyhow::Result<String>,
+    ) {
         let sample = run.and_then(|printed| {
             let line = printed.lines().last().context("it printed nothing")?;
             Ok(serde_json::from_str::<Sample>(line)?)
@@ -149,18 +157,20 @@ impl<'r> Turns<'r> {
                 return;
             }
         };
-        if peer.writes(case) {
-            let ends =
-                Wire::connect(&self.bootstrap).and_then(|mut wire| wire.end_offsets(topic, case.partitions));
-            match ends.and_then(|ends| verdict(&ends, sample.acknowledged)) {
-                Ok(()) => {}
-                Err(error) => {
-                    row.problem.get_or_insert_with(|| format!("WRONG: {error:#}"));
-                }
-            }
-            if let Some(stored) = self.broker.and_then(|broker| broker.stored(topic).ok()) {
-                row.stored = Some(stored as f64 / (sample.acknowledged as f64).max(1.0));
-            }
+        let outcome = match case.work {
+            Work::Consume => read_all(sample.acknowledged, case.records(quick)),
+            Work::Produce | Work::Latency if peer.writes(case) => Wire::connect(&self.bootstrap)
+                .and_then(|mut wire| wire.end_offsets(topic, case.partitions))
+                .and_then(|ends| verdict(&ends, sample.acknowledged)),
+            Work::Produce | Work::Latency => Ok(()),
+        };
+        if let Err(error) = outcome {
+            row.problem.get_or_insert_with(|| format!("WRONG: {error:#}"));
+        }
+        if peer.writes(case)
+            && let Some(stored) = self.broker.and_then(|broker| broker.stored(topic).ok())
+        {
+            row.stored = Some(stored as f64 / (sample.acknowledged as f64).max(1.0));
         }
         row.samples.push(sample);
     }
@@ -277,6 +287,12 @@ fn verdict(ends: &[i64], acknowledged: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Fails unless a peer has read what the topic has, each record once.
+fn read_all(read: u64, records: usize) -> anyhow::Result<()> {
+    ensure!(read == u64::try_from(records)?, "{read} records were read and the topic has {records}");
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,5 +304,6 @@ mod tests {
             let error = verdict(&[3, 0, 4], acknowledged).unwrap_err().to_string();
             assert_eq!(error, format!("{acknowledged} records were acknowledged and the topic has 7"));
         }
+        assert!(read_all(7, 7).is_ok() && read_all(6, 7).is_err() && read_all(8, 7).is_err());
     }
 }

@@ -13,7 +13,7 @@ use milena_protocol::{
     ApiKey,
     frame::{LENGTH_PREFIX, decode_response, encode_request, frame_len},
     messages::{
-        FetchRequest, ListOffsetsRequest, ProduceRequest, Request, Response,
+        FetchRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, Request, Response,
         fetch::{FetchPartition, FetchTopic},
         list_offsets::{ListOffsetsPartition, ListOffsetsTopic},
         produce::{PartitionProduceData, TopicProduceData},
@@ -24,6 +24,7 @@ use milena_protocol::{
 use crate::{case::Case, payload::Payloads};
 
 /// Versions that every Kafka 4 knows and that name topics by name.
+const METADATA: i16 = 9;
 const PRODUCE: i16 = 9;
 const FETCH: i16 = 12;
 const LIST_OFFSETS: i16 = 7;
@@ -60,6 +61,16 @@ impl Wire {
         let mut frame = vec![0; frame_len(prefix, FRAME_LIMIT)?];
         self.stream.read_exact(&mut frame)?;
         Ok(frame.into())
+    }
+
+    /// How many brokers the cluster has that are not fenced.
+    pub(crate) fn brokers(&mut self) -> anyhow::Result<usize> {
+        let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+        self.send(&frame(&request.into(), METADATA)?)?;
+        match decode_response(ApiKey::Metadata, METADATA, &self.receive()?)? {
+            Response::Metadata(response) => Ok(response.brokers.len()),
+            _ => bail!("the broker answered Metadata with something else"),
+        }
     }
 
     /// Where the partitions of a topic end. Fails while one of them has no leader yet.

@@ -21,6 +21,9 @@ use crate::{
     wire::{Wire, acknowledged, batches, produce_frame, seal},
 };
 
+/// Records of a topic to be read that are held at a time.
+const FILL_AT_ONCE: usize = 100_000;
+
 pub(super) fn run(job: &Job) -> anyhow::Result<Sample> {
     let mut wire = Wire::connect(&job.bootstrap)?;
     match job.case.work {
@@ -39,8 +42,12 @@ pub(crate) fn fill(
     first: usize,
     records: usize,
 ) -> anyhow::Result<u64> {
-    let requests = requests(case, topic, payloads, first, records)?;
-    send_all(wire, &requests)
+    let mut written = 0;
+    for part in (first..first + records).step_by(FILL_AT_ONCE) {
+        let count = FILL_AT_ONCE.min(first + records - part);
+        written += send_all(wire, &requests(case, topic, payloads, part, count)?)?;
+    }
+    Ok(written)
 }
 
 fn throughput(job: &Job, wire: &mut Wire) -> anyhow::Result<Sample> {

@@ -72,40 +72,19 @@ impl Seen {
     }
 }
 
-/// Reads the topic, and measures from the record after the warm-up to the last.
-pub(super) async fn run(job: &Job, mut consumer: impl Consuming) -> anyhow::Result<Sample> {
+/// Connects and reads the topic. All of that is measured, because what is fetched ahead may be decoded ahead, too.
+pub(super) async fn run<C: Consuming>(
+    job: &Job,
+    connect: impl Future<Output = anyhow::Result<C>>,
+) -> anyhow::Result<Sample> {
     let base_kib = memory_kib()?.1;
     let deadline = Instant::now() + LIMIT;
     let mut seen = Seen::new(job)?;
-    read(&mut consumer, &mut seen, u64::try_from(job.warm_up)?, deadline).await?;
-    let before = seen.records;
+    let until = u64::try_from(job.records)?;
     let meter = Meter::start()?;
-    let all = u64::try_from(job.warm_up + job.records)?;
-    read(&mut consumer, &mut seen, all, deadline).await?;
-    let (seconds, cpu_us) = meter.stop()?;
-    if let Some(wrong) = &seen.wrong {
-        bail!("{wrong}");
-    }
-    ensure!(before < seen.records, "the warm-up took all {before} records");
-    Ok(Sample {
-        records: seen.records - before,
-        acknowledged: seen.records + u64::from(job.plant),
-        seconds,
-        cpu_us,
-        peak_kib: memory_kib()?.0,
-        base_kib,
-        latency: None,
-    })
-}
-
-async fn read(
-    consumer: &mut impl Consuming,
-    seen: &mut Seen,
-    until: u64,
-    deadline: Instant,
-) -> anyhow::Result<()> {
+    let mut consumer = connect.await?;
     while seen.records < until {
-        consumer.poll(seen).await?;
+        consumer.poll(&mut seen).await?;
         ensure!(
             Instant::now() < deadline,
             "{} of {until} records within {} s",
@@ -113,5 +92,17 @@ async fn read(
             LIMIT.as_secs()
         );
     }
-    Ok(())
+    let (seconds, cpu_us) = meter.stop()?;
+    if let Some(wrong) = &seen.wrong {
+        bail!("{wrong}");
+    }
+    Ok(Sample {
+        records: seen.records,
+        acknowledged: seen.records + u64::from(job.plant),
+        seconds,
+        cpu_us,
+        peak_kib: memory_kib()?.0,
+        base_kib,
+        latency: None,
+    })
 }

@@ -140,13 +140,13 @@ pub(crate) fn run(peer: Peer, job: &Job) -> anyhow::Result<Sample> {
     runtime.block_on(async {
         if job.case.work == Work::Consume {
             return match peer {
-                Peer::Milena => consume::run(job, milena::Consumer::connect(job).await?).await,
-                Peer::Confluent => consume::run(job, confluent::Consumer::connect(job).await?).await,
-                Peer::Krafka => consume::run(job, krafka::Consumer::connect(job).await?).await,
-                Peer::Kacrab => consume::run(job, kacrab::Consumer::connect(job).await?).await,
-                Peer::Rskafka => consume::run(job, rskafka::Consumer::connect(job).await?).await,
-                Peer::Rdkafka => consume::run(job, rdkafka::Consumer::connect(job)?).await,
-                Peer::Bound => consume::run(job, bound::Fetcher::connect(job)?).await,
+                Peer::Milena => consume::run(job, milena::Consumer::connect(job)).await,
+                Peer::Confluent => consume::run(job, confluent::Consumer::connect(job)).await,
+                Peer::Krafka => consume::run(job, krafka::Consumer::connect(job)).await,
+                Peer::Kacrab => consume::run(job, kacrab::Consumer::connect(job)).await,
+                Peer::Rskafka => consume::run(job, rskafka::Consumer::connect(job)).await,
+                Peer::Rdkafka => consume::run(job, async { rdkafka::Consumer::connect(job) }).await,
+                Peer::Bound => consume::run(job, async { bound::Fetcher::connect(job) }).await,
                 Peer::FranzGo | Peer::Java | Peer::Codec => bail!("{peer} is no Rust client"),
             };
         }

@@ -152,6 +152,8 @@ impl Consumer {
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("fetch.message.max.bytes", PARTITION_BYTES.to_string())
+            // Else it fetches nothing for a second once its queue has been full.
+            .set("fetch.queue.backoff.ms", "10")
             .create()?;
         let mut partitions = TopicPartitionList::new();
         for number in 0..job.case.partitions {

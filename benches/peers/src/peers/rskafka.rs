@@ -1,4 +1,4 @@
-//! rskafka: `PartitionClient::produce` with whole batches, which this module fills and bounds to five in flight.
+//! rskafka: `PartitionClient::produce` with whole batches, which this module fills, and of which it bounds those in flight.
 //!
 //! rskafka leaves partitions, batches and linger to its user; its `BatchProducer` awaits a future for each record and
 //! is slower. It has no idempotence, and keeps no order among batches in flight.
@@ -72,7 +72,8 @@ impl<'j> Producer<'j> {
                 since: Instant::now(),
             });
         }
-        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
+        // It has no limit of its own; a partition whose batch waits for those of others would not be its doing.
+        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT.max(partitions.len())));
         let requests = JoinSet::new();
         Ok(Self { job, compression, partitions, sticky: 0, in_flight, requests, acknowledged: 0 })
     }
