@@ -5,6 +5,7 @@
 //!
 //! - with the cluster up, those that need it or Java: they are marked `#[ignore = "needs the cluster"]` and live in a
 //!   file `tests/cluster_*.rs`;
+//! - with `--faults`, those on the cluster that take minutes of killing and freezing brokers: `tests/faults_*.rs`;
 //! - where kcat is installed, those that need it: `#[ignore = "needs kcat"]`, in `tests/kcat_*.rs`. Elsewhere they stay
 //!   skipped, and that is said;
 //! - where Go is installed and franz-go can be had, those that need it: `#[ignore = "needs Go"]`, in `tests/go_*.rs`.
@@ -52,6 +53,9 @@ pub(crate) struct Arguments {
     /// Leaves out the tests that need Java and the Kafka cluster; they count as skipped.
     #[arg(long)]
     no_cluster: bool,
+    /// Runs the tests that kill and freeze brokers for minutes, too. MILENA_RECORDS says for how many records
+    #[arg(long, conflicts_with = "no_cluster")]
+    faults: bool,
 }
 
 /// Whether nothing failed. The counts are the last line of the output, so what went wrong is said before.
@@ -66,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         println!("\nthe tests that need the cluster are left out");
     } else if !interrupt.is_set() {
         println!("\nthe tests that need the cluster");
-        parts.push(cluster_part(&interrupt).unwrap_or_else(|error| {
+        parts.push(cluster_part(arguments.faults, &interrupt).unwrap_or_else(|error| {
             eprintln!("error: {error:#}");
             Parser::default().finish(false)
         }));
@@ -86,7 +90,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<bool> {
 }
 
 /// Starts the cluster, runs the tests that need it and stops it again, whatever happened.
-fn cluster_part(interrupt: &Interrupt) -> anyhow::Result<Part> {
+fn cluster_part(faults: bool, interrupt: &Interrupt) -> anyhow::Result<Part> {
     if !has_cluster_tests()? {
         println!("there are none: no protocol-tests/tests/cluster_*.rs");
         return Ok(Parser::default().finish(true));
@@ -97,8 +101,11 @@ fn cluster_part(interrupt: &Interrupt) -> anyhow::Result<Part> {
     let jars = cluster.jars()?;
     cluster.up(Fresh::Yes)?;
     // The same selection of packages as in the first part, so that nothing is built anew.
-    let selection =
-        ["--workspace", "--no-fail-fast", "--test", "cluster_*", "--", "--ignored", "--test-threads=1"];
+    let mut selection = vec!["--workspace", "--no-fail-fast", "--test", "cluster_*"];
+    if faults {
+        selection.extend(["--test", "faults_*"]);
+    }
+    selection.extend(["--", "--ignored", "--test-threads=1"]);
     let environment = [
         ("MILENA_CLUSTER", cluster.bootstrap().into()),
         ("MILENA_KAFKA_LIBS", jars.into_os_string()),
