@@ -58,7 +58,7 @@ async fn connect(
 async fn refusal(broker: &EmbeddedBroker, tls: Option<Tls>, sasl: Option<Sasl>) -> String {
     let begin = Instant::now();
     let error = connect(broker, tls, sasl).await.err().map(|error| error.to_string());
-    assert!(begin.elapsed() < Duration::from_secs(3), "{error:?} after {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(10), "{error:?} after {:?}", begin.elapsed());
     error.unwrap_or_else(|| panic!("it connects"))
 }
 
@@ -213,20 +213,15 @@ async fn an_authority_that_is_replaced_in_its_file_counts_from_the_next_connecti
 #[tokio::test]
 async fn a_session_is_renewed_while_requests_are_under_way() {
     for sasl in mechanisms(PASSWORD) {
-        let broker = broker(None, |sasl| sasl.session_lifetime = Some(Duration::from_millis(400))).await;
+        let broker = broker(None, |sasl| sasl.session_lifetime = Some(Duration::from_secs(1))).await;
         let client = connect(&broker, None, Some(sasl)).await.unwrap();
         let producer = client.producer().linger(Duration::ZERO).build().unwrap();
         let begin = Instant::now();
-        let mut sent = 0;
-        let connections = |broker: &EmbeddedBroker| broker.with_cluster(|cluster, _| cluster.logins());
-        while begin.elapsed() < Duration::from_secs(2) {
-            // Not a single one is told that the connection broke.
+        let renewed = || broker.with_cluster(|cluster, _| cluster.renewed_logins());
+        while renewed() < 4 {
+            assert!(begin.elapsed() < Duration::from_secs(60), "{} sessions were renewed", renewed());
             producer.send(Record::new("orders").value("an order")).await.unwrap();
-            sent += 1;
         }
-        assert!(sent > 100, "{sent}");
-        // One connection to each of two brokers and one to begin with, each renewed four times or five.
-        assert!(connections(&broker) >= 8, "{} logins", connections(&broker));
     }
 }
 

@@ -184,7 +184,7 @@ pub struct Cluster {
     /// Rises with every change of a finalized feature.
     features_epoch: i64,
     connections: BTreeMap<ConnectionId, Connection>,
-    logins: u64,
+    renewed_logins: u64,
     parked_fetches: BTreeMap<ConnectionId, ParkedFetch>,
     parked_produces: BTreeMap<ConnectionId, ParkedProduce>,
     parked_acks: BTreeMap<ConnectionId, ParkedAcks>,
@@ -230,7 +230,7 @@ impl Cluster {
             features_epoch: 1,
             next_producer_id: 1_000,
             connections: BTreeMap::new(),
-            logins: 0,
+            renewed_logins: 0,
             parked_fetches: BTreeMap::new(),
             parked_produces: BTreeMap::new(),
             parked_acks: BTreeMap::new(),

@@ -234,19 +234,21 @@ impl Cluster {
             }
             Auth::Open | Auth::Unknown | Auth::Known(_) => return Err("no mechanism was chosen".into()),
         };
-        if before.is_some_and(|before| before.user != user) {
-            return Err("Cannot change principals during re-authentication".into());
+        if let Some(before) = before {
+            if before.user != user {
+                return Err("Cannot change principals during re-authentication".into());
+            }
+            self.renewed_logins = self.renewed_logins.saturating_add(1);
         }
         let until = sasl.session_lifetime.map(|lifetime| now + lifetime);
         connection.auth = Auth::Known(Known { user, mechanism, until });
-        self.logins = self.logins.saturating_add(1);
         Ok(Token { answer, lifetime: sasl.session_lifetime.unwrap_or_default() })
     }
 
-    /// How many logins have succeeded, those that renewed a session included.
+    /// How often clients have renewed their sessions, on connections that they had (KIP-368).
     #[must_use]
-    pub const fn logins(&self) -> u64 {
-        self.logins
+    pub const fn renewed_logins(&self) -> u64 {
+        self.renewed_logins
     }
 
     /// The reply to the request under way is the last thing on its connection.
