@@ -87,6 +87,8 @@ pub(crate) struct PartitionQueue {
     last_failure: Option<Arc<str>>,
     /// Where the batch is that was acknowledged last.
     last_offset: Option<i64>,
+    /// A request under `id` has no answer, and may reach its broker yet.
+    has_strayed: bool,
     /// What became of the first batch of a transaction that was not acknowledged.
     failed: Option<Box<ProduceError>>,
 }
@@ -123,6 +125,7 @@ impl PartitionQueue {
             trouble: Trouble::None,
             last_failure: None,
             last_offset: None,
+            has_strayed: false,
             failed: None,
         }
     }
@@ -310,7 +313,10 @@ impl PartitionQueue {
         self.last_failure = Some(Arc::clone(&failure.cause));
         match failure.kind {
             FailureKind::NotSent => self.retry(now, index, Doubt::None, pace, accumulator),
-            FailureKind::Unanswered => self.retry(now, index, Doubt::Unanswered, pace, accumulator),
+            FailureKind::Unanswered => {
+                self.has_strayed = true;
+                self.retry(now, index, Doubt::Unanswered, pace, accumulator);
+            }
             FailureKind::Unsupported => {
                 self.give_up(index, ProduceFailure::Unsupported(Arc::clone(&failure.cause)), accumulator);
             }
@@ -358,6 +364,7 @@ impl PartitionQueue {
         }
         self.id = id;
         self.is_known = false;
+        self.has_strayed = false;
         self.trouble = Trouble::None;
         self.renumber(0, 0);
     }

@@ -307,8 +307,10 @@ impl Transactional {
         self.scope.is_started = true;
     }
 
-    /// Its batches are settled: asks for the end, if that is due. `renew`: their sequence numbers are of no more use.
-    pub(crate) fn settle(&mut self, now: Instant, renew: bool) {
+    /// Its batches are settled: asks for the end, if that is due. `is_troubled`: their sequence numbers are of no more use.
+    /// `has_strayed`: a request of theirs may reach its broker yet. In version 1, where the epoch stays, the broker would hold
+    /// its numbers against those of the next transaction.
+    pub(crate) fn settle(&mut self, now: Instant, is_troubled: bool, has_strayed: bool) {
         let is_due = match self.state {
             Transaction::Flushing { .. } => self.scope.offsets.is_empty() && self.scope.wanted.is_empty(),
             Transaction::Draining => true,
@@ -318,7 +320,7 @@ impl Transactional {
         if !is_due || self.asking.is_some() {
             return;
         }
-        self.renew |= renew;
+        self.renew |= is_troubled || self.version == Version::V1 && has_strayed;
         self.hurry();
         self.state.settled(now, self.settings.end_timeout);
         if !self.scope.is_started {

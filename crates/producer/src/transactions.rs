@@ -159,8 +159,9 @@ impl Producer {
             && self.accumulator.oldest_unsettled().is_none()
             && self.queues.values().all(PartitionQueue::is_empty)
         {
-            let renew = self.queues.values().any(PartitionQueue::is_troubled);
-            transactional.settle(now, renew);
+            let is_troubled = self.queues.values().any(PartitionQueue::is_troubled);
+            let has_strayed = self.queues.values().any(PartitionQueue::has_strayed);
+            transactional.settle(now, is_troubled, has_strayed);
         }
         let request = transactional.poll_request(now, &mut self.ids);
         self.accumulator.set_gate(gate(transactional.state()));

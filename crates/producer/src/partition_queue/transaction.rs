@@ -14,6 +14,11 @@ impl PartitionQueue {
         !matches!(self.trouble, Trouble::None)
     }
 
+    /// True when a request sent under the producer's epoch may reach a broker late.
+    pub(crate) const fn has_strayed(&self) -> bool {
+        self.has_strayed
+    }
+
     /// What became of the first batch of the transaction that was not acknowledged, once.
     pub(crate) fn take_failure(&mut self) -> Option<Box<ProduceError>> {
         self.failed.take()
