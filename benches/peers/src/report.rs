@@ -22,7 +22,10 @@ const PRODUCERS: [(Peer, &str); 10] = [
         Peer::Krafka,
         "`enqueue`, the handles awaited. It has one batch of a partition on its way at a time, whatever the limit.",
     ),
-    (Peer::Kacrab, "`send`, the futures awaited."),
+    (
+        Peer::Kacrab,
+        "`send`, the futures awaited. It refuses a record when its memory is full; the oldest is awaited then.",
+    ),
     (
         Peer::Rskafka,
         "not idempotent, no order among requests in flight, no partitioner: the benchmark fills the batches, each \

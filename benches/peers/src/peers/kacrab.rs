@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kacrab::{
     common::TopicPartition,
-    producer::{ProducerRecord, SendFuture},
+    producer::{ProducerError, ProducerRecord, SendFuture},
 };
 
 use super::{
@@ -53,8 +53,14 @@ impl<'j> Producer<'j> {
 impl Producing for Producer<'_> {
     #[inline]
     async fn enqueue(&mut self, index: usize) -> anyhow::Result<()> {
-        let future = self.producer.send(self.record(index))?;
-        self.window.push(future).await
+        loop {
+            match self.producer.send(self.record(index)) {
+                Ok(future) => return self.window.push(future).await,
+                // Memory comes free with acknowledgements, and there is none to come when nothing is awaited.
+                Err(ProducerError::Backpressure) if self.window.pop().await? => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     async fn settle(&mut self) -> anyhow::Result<u64> {

@@ -240,21 +240,23 @@ where
 
     #[inline]
     async fn push(&mut self, delivery: F) -> anyhow::Result<()> {
-        if self.pending.len() >= self.limit
-            && let Some(oldest) = self.pending.pop_front()
-        {
-            oldest.await?;
-            self.acknowledged += 1;
+        if self.pending.len() >= self.limit {
+            self.pop().await?;
         }
         self.pending.push_back(delivery);
         Ok(())
     }
 
+    /// Awaits the oldest; false when there is none.
+    async fn pop(&mut self) -> anyhow::Result<bool> {
+        let Some(oldest) = self.pending.pop_front() else { return Ok(false) };
+        oldest.await?;
+        self.acknowledged += 1;
+        Ok(true)
+    }
+
     async fn drain(&mut self) -> anyhow::Result<u64> {
-        while let Some(oldest) = self.pending.pop_front() {
-            oldest.await?;
-            self.acknowledged += 1;
-        }
+        while self.pop().await? {}
         Ok(self.acknowledged)
     }
 }

@@ -123,7 +123,7 @@ impl Producing for Producer<'_> {
         let timestamp = DateTime::from_timestamp_millis(now_ms()).unwrap_or_default();
         let record = self.record(index, timestamp);
         let number = match &record.key {
-            Some(key) => usize::try_from(partition_for_key(key, self.partitions.len().try_into()?))?,
+            Some(key) => partition_for_key(key, self.partitions.len()),
             None => self.sticky,
         };
         let limit = self.job.case.batch_size();
