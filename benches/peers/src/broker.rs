@@ -156,6 +156,15 @@ pub(crate) fn jars() -> anyhow::Result<PathBuf> {
     )
 }
 
+/// The version in the name of the jar of Kafka's clients.
+pub(crate) fn kafka_version() -> Option<String> {
+    let names =
+        fs::read_dir(jars().ok()?).ok()?.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    names
+        .into_iter()
+        .find_map(|name| Some(name.strip_prefix("kafka-clients-")?.strip_suffix(".jar")?.to_owned()))
+}
+
 /// Two ports that nobody listens on. Somebody may take one before the broker does; the broker then says so and ends.
 fn free_ports() -> anyhow::Result<(u16, u16)> {
     let sockets = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];

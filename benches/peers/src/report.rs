@@ -292,10 +292,11 @@ pub(crate) fn about(load_before: &str) -> String {
     let model = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
     let cores = cpu.lines().filter(|line| line.starts_with("processor")).count();
     let commit = output("git", &["describe", "--always", "--dirty"]);
-    let versions: Vec<String> = ["confluent-kafka", "krafka", "kacrab", "rskafka", "rdkafka", "rdkafka-sys"]
-        .iter()
-        .map(|name| format!("{name} {}", locked_version(name)))
-        .collect();
+    let crates = ["confluent-kafka", "krafka", "kacrab", "rskafka", "rdkafka", "rdkafka-sys"];
+    let mut versions: Vec<String> = crates.map(|name| format!("{name} {}", locked_version(name))).to_vec();
+    versions.push(format!("franz-go {}", franz_go_version()));
+    versions
+        .extend(crate::broker::kafka_version().map(|version| format!("Kafka and its Java client {version}")));
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     format!(
         "{} × {}, Linux {}, {}; commit {commit}. {}. Load average {load_before} before the run and {} after it. \
@@ -320,6 +321,11 @@ fn locked_version(name: &str) -> String {
     let lock = include_str!("../Cargo.lock");
     let after = lock.split_once(&format!("name = \"{name}\"\nversion = \"")).map(|(_, rest)| rest);
     after.and_then(|rest| rest.split('"').next()).unwrap_or("unknown").to_owned()
+}
+
+fn franz_go_version() -> &'static str {
+    let (_, after) = include_str!("../franz-go/go.mod").split_once("twmb/franz-go v").unwrap_or_default();
+    after.lines().next().unwrap_or_default()
 }
 
 fn output(program: &str, arguments: &[&str]) -> String {
