@@ -612,7 +612,7 @@ async fn what_a_broker_refuses_is_told_with_its_reason() {
     let (said, _) = fail(&broker, &["--batch-size", "100"], &input, 1);
     assert!(
         said.starts_with(
-            "milena: line 2 (2,000 bytes): letters-0: not written: the broker refused the batch"
+            "milena: line 2 (2,000 bytes): letters-0: not written: the record takes 2070 bytes in a batch of its own"
         ),
         "{said}"
     );
