@@ -142,7 +142,6 @@ impl Consumer {
         if self.lifecycle == Lifecycle::Closing
             && self.commits.is_idle()
             && !self.membership.needs_coordinator()
-            && self.fetcher.is_closed()
         {
             self.stop();
             self.shared.events.push_back(Event::Closed);
@@ -402,11 +401,8 @@ impl Machine for Consumer {
             .or_else(|| self.committed.poll_request(now, shared, cursors, identity.as_ref()))
             .or_else(|| self.queries.poll_request(now, shared, identity.as_ref()))
             .or_else(|| self.lookup.poll_request(now, shared, cursors));
-        if request.is_some() {
+        if request.is_some() || self.lifecycle == Lifecycle::Closing {
             return request;
-        }
-        if self.lifecycle == Lifecycle::Closing {
-            return self.fetcher.poll_close(shared);
         }
         self.fetcher.poll_request(now, shared, cursors)
     }

@@ -11,7 +11,6 @@ mod consumer_protocol;
 mod fetching;
 mod group_simulation;
 mod lifecycle;
-mod sessions;
 mod simulation;
 mod starting;
 
