@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::{
     Codec, Compression, CompressionError, HEADER_LEN, Header,
+    buffers::{BatchBuffers, Buffer},
     encode::{Measured, SLACK, nullable_len},
     header::{Attributes, BatchHeader, LENGTH_END},
 };
@@ -51,8 +52,8 @@ pub fn record_upper_bound<'h>(
 /// ```
 #[derive(Debug)]
 pub struct BatchBuilder {
-    /// Room for the header, then the records, then zeros for the records to come.
-    buffer: Vec<u8>,
+    /// Room for the header, then the records, then room for the records to come.
+    buffer: Buffer,
     /// Bytes of header and records.
     len: usize,
     limit: usize,
@@ -85,7 +86,17 @@ impl BatchBuilder {
     /// records as the buffer grows, and takes the memory even when the batch stays small.
     #[must_use]
     pub fn with_capacity(limit: usize, capacity: usize) -> Self {
-        let buffer = vec![0; capacity.max(HEADER_LEN).saturating_add(SLACK)];
+        Self::with_buffer(limit, Buffer::new(room_for(capacity), None))
+    }
+
+    /// As [`with_capacity`](Self::with_capacity), with memory from `buffers`, to where it goes back with the last handle
+    /// to the batch's bytes.
+    #[must_use]
+    pub fn in_buffers(limit: usize, capacity: usize, buffers: &BatchBuffers) -> Self {
+        Self::with_buffer(limit, Buffer::new(room_for(capacity), Some(buffers)))
+    }
+
+    fn with_buffer(limit: usize, buffer: Buffer) -> Self {
         Self {
             buffer,
             len: HEADER_LEN,
@@ -121,10 +132,10 @@ impl BatchBuilder {
         let record = Measured::new(timestamp_delta, offset_delta, key, value, headers.clone());
         let record = record.map_err(AppendError::TooLong)?;
         let end = self.admit(record.total())?;
-        if self.buffer.len() < end + SLACK {
+        if self.buffer.bytes.len() < end + SLACK {
             self.grow(end);
         }
-        if let Some(room) = self.buffer.get_mut(self.len..end + SLACK) {
+        if let Some(room) = self.buffer.bytes.get_mut(self.len..end + SLACK) {
             record.write(room, headers);
         }
 
@@ -152,10 +163,12 @@ impl BatchBuilder {
     /// Makes room for records up to `end`, and as many again where the limit lets them in.
     #[cold]
     fn grow(&mut self, end: usize) {
-        let doubled = self.buffer.len().saturating_mul(2).min(self.limit);
-        let len = doubled.max(end).saturating_add(SLACK);
-        self.buffer.reserve_exact(len.saturating_sub(self.buffer.len()));
-        self.buffer.resize(len, 0);
+        let doubled = self.buffer.bytes.len().saturating_mul(2).min(self.limit);
+        let mut larger = self.buffer.another(room_for(doubled.max(end)));
+        if let Some((to, from)) = larger.bytes.get_mut(..self.len).zip(self.buffer.bytes.get(..self.len)) {
+            to.copy_from_slice(from);
+        }
+        self.buffer = larger;
     }
 
     /// Records in the batch.
@@ -179,7 +192,7 @@ impl BatchBuilder {
     /// Bytes of memory the batch holds.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.buffer.capacity()
+        self.buffer.bytes.len()
     }
 
     /// Timestamp of the first record, -1 while there is none.
@@ -199,43 +212,67 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// When what comes out is too long.
-    pub fn compress(mut self, codec: impl Into<Codec>) -> Result<CompressedBatch, CompressionError> {
+    pub fn compress(self, codec: impl Into<Codec>) -> Result<CompressedBatch, CompressionError> {
         let codec = codec.into();
+        let (count, base_timestamp, max_timestamp) = (self.count, self.base_timestamp, self.max_timestamp);
         let uncompressed_len = self.len;
-        self.buffer.truncate(uncompressed_len);
-        let buffer = match codec.compression() {
-            Compression::None => self.buffer,
-            _ => {
-                let records = self.buffer.get(HEADER_LEN..).unwrap_or_default();
-                let mut out = Vec::with_capacity(HEADER_LEN + records.len() / 2);
-                out.resize(HEADER_LEN, 0);
-                codec.compress(records, out)?
-            }
+        let (buffer, len) = match codec.compression() {
+            Compression::None => (self.buffer, self.len),
+            _ => compressed(codec, &self.buffer, self.len)?,
         };
-        let length = buffer.len().saturating_sub(LENGTH_END);
+        let length = len.saturating_sub(LENGTH_END);
         let header = BatchHeader {
             base_offset: 0,
-            batch_length: i32::try_from(length).map_err(|_| CompressionError::TooLong(buffer.len()))?,
+            batch_length: i32::try_from(length).map_err(|_| CompressionError::TooLong(len))?,
             partition_leader_epoch: -1,
             crc: 0,
             attributes: Attributes::default().with_compression(codec.compression()),
-            last_offset_delta: self.count.saturating_sub(1).max(0),
-            base_timestamp: self.base_timestamp,
-            max_timestamp: self.max_timestamp,
+            last_offset_delta: count.saturating_sub(1).max(0),
+            base_timestamp,
+            max_timestamp,
             producer_id: -1,
             producer_epoch: -1,
             base_sequence: -1,
-            record_count: self.count,
+            record_count: count,
         };
-        Ok(CompressedBatch { buffer, header, uncompressed_len })
+        Ok(CompressedBatch { buffer, len, header, uncompressed_len })
     }
+}
+
+/// What the length of a buffer for `capacity` bytes has to be.
+fn room_for(capacity: usize) -> usize {
+    capacity.max(HEADER_LEN).saturating_add(SLACK)
+}
+
+/// Room for the header and the compressed records of a batch of `len` bytes, and how many bytes that are.
+fn compressed(codec: Codec, plain: &Buffer, len: usize) -> Result<(Buffer, usize), CompressionError> {
+    let records = plain.bytes.get(HEADER_LEN..len).unwrap_or_default();
+    let Some(home) = &plain.home else {
+        let mut out = Vec::with_capacity(HEADER_LEN + records.len() / 2);
+        out.resize(HEADER_LEN, 0);
+        let bytes = codec.compress(records, out)?;
+        let len = bytes.len();
+        return Ok((Buffer { bytes, home: None }, len));
+    };
+    let mut workbench = home.take_workbench();
+    workbench.resize(HEADER_LEN, 0);
+    let out = codec.compress(records, workbench)?;
+    let mut buffer = plain.another(out.len());
+    if let Some(to) = buffer.bytes.get_mut(..out.len()) {
+        to.copy_from_slice(&out);
+    }
+    let len = out.len();
+    home.put_workbench(out);
+    Ok((buffer, len))
 }
 
 /// A closed batch that lacks only what is known when it is first sent.
 #[derive(Debug)]
 pub struct CompressedBatch {
     /// Room for the header, then the compressed records.
-    buffer: Vec<u8>,
+    buffer: Buffer,
+    /// Bytes of both.
+    len: usize,
     header: BatchHeader,
     uncompressed_len: usize,
 }
@@ -249,8 +286,14 @@ impl CompressedBatch {
 
     /// Bytes of the batch, header included.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.buffer.len()
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes of memory the batch holds, until the last handle to what [`stamp`](Self::stamp) makes of it is dropped.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.buffer.bytes.len()
     }
 
     /// True when there is no record. Brokers refuse such a batch.
@@ -295,8 +338,8 @@ impl CompressedBatch {
     }
 
     fn finish(mut self, header: BatchHeader) -> Bytes {
-        header.write(&mut self.buffer);
-        self.buffer.into()
+        header.write(self.buffer.bytes.get_mut(..self.len).unwrap_or_default());
+        self.buffer.into_bytes(self.len)
     }
 }
 

@@ -33,6 +33,7 @@
 
 mod assign;
 mod batch;
+mod buffers;
 mod builder;
 mod compression;
 mod control;
@@ -47,6 +48,7 @@ mod retain;
 
 pub use assign::{append_assigned, assign_offsets};
 pub use batch::{Batch, Batches, DecodedBatch, ReadOptions, Truncated};
+pub use buffers::BatchBuffers;
 pub use builder::{AppendError, BatchBuilder, CompressedBatch, ProducerStamp, record_upper_bound};
 pub use compression::{Codec, Compression, CompressionError, InvalidLevel};
 pub use control::{ControlKind, ControlRecord, end_marker};
