@@ -107,9 +107,9 @@ async fn java_reads_what_we_write() {
             let key = record_key(&record);
             if let Some(key) = &key {
                 let place = partition_for_key(key.as_bytes(), PARTITIONS as usize);
-                assert_eq!(written.partition.partition as usize, place);
+                assert_eq!(written.partition as usize, place);
             }
-            expected.push((written.partition.partition, written.offset.unwrap(), timestamp, key));
+            expected.push((written.partition, written.offset.unwrap(), timestamp, key));
         }
         producer.close(SOON).await.unwrap();
     }

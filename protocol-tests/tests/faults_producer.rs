@@ -61,7 +61,7 @@ async fn settle(mut sent: mpsc::Receiver<(u64, TopicPartition, Delivery)>, topic
     while let Some((number, partition, delivery)) = sent.recv().await {
         let fate = match timeout(DELIVERY * 2, delivery).await.expect("a delivery hangs") {
             Ok(written) => {
-                assert_eq!(written.partition, partition, "of {topic}");
+                assert_eq!(written.partition, partition.partition, "of {topic}");
                 Fate::Acknowledged(written.offset)
             }
             Err(error) => {

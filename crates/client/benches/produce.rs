@@ -1,7 +1,7 @@
 //! What producing costs the client: CPU and wall clock a record. Every delivery is awaited.
 //!
 //! Arguments are `name=value`: `bootstrap` (none: the embedded broker, whose CPU then counts as the client's), `records`,
-//! `size`, `tasks`, `batch`, `linger_ms`, `partitions`, `buffer`.
+//! `size`, `tasks`, `batch`, `linger_ms`, `partitions`, `buffer`, and `all=1` for `enqueue_all`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -64,10 +64,17 @@ async fn main() {
     let value = Bytes::from(vec![b'v'; number("size", 100)]);
     producer.send(Record::new(topic.clone()).value(value.clone())).await.unwrap();
     let records = number("records", 5_000_000);
+    let together = number("all", 0) > 0;
     for tasks in 1..=number("tasks", 1) {
         let (begin, before, each) = (Instant::now(), cpu(), records / tasks);
         let running: Vec<_> = (0..tasks)
-            .map(|_| tokio::spawn(produce(producer.clone(), topic.clone(), value.clone(), each)))
+            .map(|_| {
+                let (producer, topic, value) = (producer.clone(), topic.clone(), value.clone());
+                match together {
+                    true => tokio::spawn(produce_all(producer, topic, value, each)),
+                    false => tokio::spawn(produce(producer, topic, value, each)),
+                }
+            })
             .collect();
         for task in running {
             task.await.unwrap();
@@ -86,14 +93,23 @@ async fn main() {
 }
 
 async fn produce(producer: Producer, topic: String, value: Bytes, count: usize) {
-    let topic = Record::new(topic);
+    let record = Record::new(topic).value(value);
     let mut open = Vec::with_capacity(OPEN);
     for number in 1..=count {
-        open.push(producer.enqueue(topic.clone().value(value.clone())).await.unwrap());
+        open.push(producer.enqueue(&record).await.unwrap());
         if open.len() == OPEN || number == count {
             for delivery in open.drain(..) {
                 delivery.await.unwrap();
             }
         }
+    }
+}
+
+/// The same by chunks.
+async fn produce_all(producer: Producer, topic: String, value: Bytes, count: usize) {
+    let record = Record::new(topic).value(value);
+    for begin in (0..count).step_by(OPEN) {
+        let chunk = std::iter::repeat_n(&record, OPEN.min(count - begin));
+        producer.enqueue_all(chunk).await.unwrap().all().await.unwrap();
     }
 }

@@ -36,7 +36,7 @@ use crate::{
 /// let client = Client::connect(&bootstrap).await?;
 /// let producer = client.producer().build()?;
 /// let written = producer.send(Record::new("orders").key("cust-1").value("{}")).await?;
-/// println!("{} at offset {:?}", written.partition, written.offset);
+/// println!("partition {} at offset {:?}", written.partition, written.offset);
 /// producer.close(std::time::Duration::from_secs(10)).await?;
 /// # Ok(())
 /// # }

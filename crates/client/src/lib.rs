@@ -11,6 +11,8 @@
 mod admin;
 mod client;
 mod consumer;
+mod deliveries;
+mod enqueue;
 mod error;
 mod producer;
 mod record;
@@ -19,6 +21,7 @@ mod transaction;
 pub use admin::{Admin, NewTopic, PartitionDescription, TopicDescription};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{Committed, ConsumedRecord, Consumer, ConsumerBuilder, RecordRef, RecordStream, Records};
+pub use deliveries::{Deliveries, EnqueueAllError, NotEnqueued};
 pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, SendError};
 pub use producer::{Producer, ProducerBuilder};
 pub use record::Record;

@@ -3,15 +3,14 @@
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use milena_cluster::{Backoff, Machine as _, later};
-use milena_connection::{Driven, Network, drive, now};
+use milena_connection::{Driven, Network, drive};
 use milena_producer::{
-    Accumulator, Delivery, EnqueueError, FlushId, NewRecord, Partitioner, Producer as Machine,
-    ProducerConfig, ProducerEvent, RecordMetadata,
+    Accumulator, FlushId, Partitioner, Producer as Machine, ProducerConfig, ProducerEvent,
 };
 use milena_protocol::{records::Codec, wire::ByteString};
 use tokio::sync::{Notify, watch};
 
-use crate::{BuildError, CloseError, Record, SendError, record::WallClock, transaction::TransactionSignals};
+use crate::{BuildError, CloseError, record::WallClock, transaction::TransactionSignals};
 
 /// How long an abandoned producer goes on sending what it has.
 const ABANDONED: Duration = Duration::from_secs(30);
@@ -23,9 +22,9 @@ const ABANDONED: Duration = Duration::from_secs(30);
 /// background, for 30 seconds at most, and logs that.
 #[derive(Clone, Debug)]
 pub struct Producer {
-    accumulator: Arc<Accumulator>,
+    pub(crate) accumulator: Arc<Accumulator>,
     max_block: Duration,
-    clock: WallClock,
+    pub(crate) clock: WallClock,
     handle: Arc<Handle>,
 }
 
@@ -273,6 +272,11 @@ impl Producer {
         &self.handle.driven
     }
 
+    /// Notified when there is room again, or a topic has become known, or all is over.
+    pub(crate) fn room(&self) -> &Notify {
+        &self.handle.signals.room
+    }
+
     pub(crate) fn transaction_signals(&self) -> &TransactionSignals {
         &self.handle.signals.transaction
     }
@@ -283,92 +287,6 @@ impl Producer {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.handle.signals.end().is_some()
-    }
-
-    /// Sends a record and waits until it is acknowledged.
-    ///
-    /// # Errors
-    /// When it is not; [`SendError::certainty`] says whether it may be in the log all the same.
-    ///
-    /// # Cancellation
-    /// Dropping the future before the record is accepted sends nothing; afterwards the record is sent all the same.
-    pub async fn send(&self, record: Record) -> Result<RecordMetadata, SendError> {
-        Ok(self.enqueue(record).await?.await?)
-    }
-
-    /// Puts a record into its batch and returns at once, unless memory or knowledge of the topic has to be waited for.
-    /// The [`Delivery`] tells what becomes of it; it need not be awaited.
-    ///
-    /// # Errors
-    /// When the record is not accepted: nothing of it is sent.
-    ///
-    /// # Cancellation
-    /// Dropping the future sends nothing.
-    pub async fn enqueue(&self, record: Record) -> Result<Delivery, SendError> {
-        match self.try_enqueue(&record) {
-            Err(reason @ (EnqueueError::UnknownTopic(_) | EnqueueError::BufferFull(_))) => {
-                self.enqueue_when_possible(record, reason).await
-            }
-            other => other.map_err(SendError::NotAccepted),
-        }
-    }
-
-    /// As [`enqueue`](Self::enqueue), but never waits.
-    ///
-    /// # Errors
-    /// When the record is not accepted. [`EnqueueError::UnknownTopic`] and [`EnqueueError::BufferFull`] pass.
-    pub fn try_enqueue(&self, record: &Record) -> Result<Delivery, EnqueueError> {
-        let new = NewRecord {
-            topic: &record.topic,
-            partition: record.partition,
-            key: record.key.as_deref(),
-            value: record.value.as_deref(),
-            headers: &record.headers,
-            timestamp: record.timestamp.unwrap_or_else(|| self.clock.now_ms()),
-        };
-        let result = self.accumulator.enqueue(now(), &new);
-        match result {
-            Ok(enqueued) => {
-                if enqueued.wake {
-                    self.handle.driven.wake();
-                }
-                Ok(enqueued.delivery)
-            }
-            Err(error) => {
-                // The machine learns of topics that are wanted by being woken.
-                self.handle.driven.wake();
-                Err(error)
-            }
-        }
-    }
-
-    async fn enqueue_when_possible(
-        &self,
-        record: Record,
-        mut reason: EnqueueError,
-    ) -> Result<Delivery, SendError> {
-        let attempts = async {
-            loop {
-                let room = self.handle.signals.room.notified();
-                tokio::pin!(room);
-                // Registered before the attempt, so that room made in between is not missed.
-                room.as_mut().enable();
-                match self.try_enqueue(&record) {
-                    Err(again @ (EnqueueError::UnknownTopic(_) | EnqueueError::BufferFull(_))) => {
-                        reason = again;
-                    }
-                    other => return other.map_err(SendError::NotAccepted),
-                }
-                room.await;
-            }
-        };
-        match tokio::time::timeout(self.max_block, attempts).await {
-            Ok(result) => result,
-            Err(_) => {
-                let last = self.handle.driven.look().topic_failure(&record.topic);
-                Err(SendError::Blocked { waited: self.max_block, reason, last })
-            }
-        }
     }
 
     /// Sends what has been accepted without waiting for batches to fill, and waits until all of it is settled. What is

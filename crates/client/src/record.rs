@@ -3,10 +3,11 @@
 use std::{
     fmt,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
+use milena_producer::Clock;
 use milena_protocol::wire::ByteString;
 
 /// A record: topic, key, value, headers, timestamp.
@@ -70,7 +71,8 @@ impl Record {
         self
     }
 
-    /// When it happened, in milliseconds since 1970; the time of enqueuing when not set.
+    /// When it happened, in milliseconds since 1970. When not set it is the time of enqueuing; on Linux that is exact for
+    /// the first record of a batch, and by the tick of the system's clock, of 1 to 10 ms, for those behind it.
     #[must_use]
     pub fn timestamp(mut self, ms: i64) -> Self {
         self.timestamp = Some(ms);
@@ -98,13 +100,28 @@ pub(crate) enum WallClock {
     Given(Arc<dyn Fn() -> i64 + Send + Sync>),
 }
 
-impl WallClock {
-    /// Milliseconds since 1970.
-    pub(crate) fn now_ms(&self) -> i64 {
+impl Clock for WallClock {
+    fn now(&self) -> Instant {
+        milena_connection::now()
+    }
+
+    fn wall_ms(&self) -> i64 {
         match self {
             Self::System => {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+            }
+            Self::Given(clock) => clock(),
+        }
+    }
+
+    /// The system's time at its last tick, a few milliseconds ago at most: to read it costs a tenth.
+    #[cfg(target_os = "linux")]
+    fn recent_wall_ms(&self) -> i64 {
+        match self {
+            Self::System => {
+                let at = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+                at.tv_sec.saturating_mul(1000).saturating_add(at.tv_nsec / 1_000_000)
             }
             Self::Given(clock) => clock(),
         }

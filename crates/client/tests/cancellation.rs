@@ -142,6 +142,37 @@ async fn an_enqueue_that_is_dropped_while_it_waits_writes_nothing() {
     broker.shutdown().await;
 }
 
+/// Of many records at once, those that were accepted are written, in their order and once, and no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_that_are_enqueued_and_dropped_write_their_beginning() {
+    const EACH: usize = 600;
+    let (broker, client) = start(1).await;
+    let mut ends = Vec::new();
+    for polls in 0..MANY {
+        let producer = client.producer().buffer_memory(8 * 1024).batch_size(1024).build().unwrap();
+        let begin = polls * EACH;
+        let done = drop_after(polls, producer.enqueue_all((begin..begin + EACH).map(numbered))).await;
+        producer.close(SOON).await.unwrap();
+        if let Some(result) = done {
+            result.unwrap().all().await.unwrap();
+            ends.push(EACH);
+            break;
+        }
+        ends.push(0);
+    }
+    let counts = written(&client, MANY * EACH).await;
+    assert!(counts.values().all(|count| *count == 1));
+    for number in counts.keys() {
+        ends[number / EACH] = ends[number / EACH].max(number % EACH + 1);
+    }
+    assert_eq!(counts.len(), ends.iter().sum::<usize>(), "each wrote a beginning without a gap");
+    assert!(
+        ends.iter().any(|end| (1..EACH).contains(end)),
+        "the future was never dropped in the middle: {ends:?}"
+    );
+    broker.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flush_or_close_that_is_dropped_goes_on() {
     let (broker, client) = start(1).await;

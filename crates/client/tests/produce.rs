@@ -19,7 +19,7 @@ async fn a_record_is_written_where_the_answer_says() {
     let record = Record::new("letters").partition(1).key("k").value("v").header("h", "x");
     let first = producer.send(record.clone()).await.unwrap();
     let second = producer.send(record).await.unwrap();
-    assert_eq!((first.partition.partition, first.offset, second.offset), (1, Some(0), Some(1)));
+    assert_eq!((first.partition, first.offset, second.offset), (1, Some(0), Some(1)));
     producer.close(SOON).await.unwrap();
     let refused = producer.send(Record::new("letters")).await.unwrap_err();
     assert_eq!(refused.to_string(), "the record was not accepted: the producer is closed");
@@ -43,7 +43,7 @@ async fn three_hundred_thousand_records_are_acknowledged_in_order() {
         let mut last = [-1; 6];
         for delivery in deliveries {
             let written = delivery.result().expect("flushed").unwrap();
-            let last = &mut last[written.partition.partition as usize];
+            let last = &mut last[written.partition as usize];
             let offset = written.offset.unwrap();
             assert!(offset > *last);
             *last = offset;

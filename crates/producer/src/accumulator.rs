@@ -12,7 +12,7 @@ use std::{
 
 use milena_cluster::{BrokerId, TopicPartition, later};
 use milena_protocol::{
-    records::{AppendError, BatchBuilder, HEADER_LEN, Header, record_upper_bound},
+    records::{AppendError, BatchBuffers, BatchBuilder, HEADER_LEN, Header, record_upper_bound},
     wire::ByteString,
 };
 
@@ -35,8 +35,8 @@ pub struct NewRecord<'a> {
     pub value: Option<&'a [u8]>,
     /// The headers in their order.
     pub headers: &'a [(ByteString, Option<bytes::Bytes>)],
-    /// When it happened, in ms since 1970.
-    pub timestamp: i64,
+    /// When it happened, in ms since 1970; now when `None`.
+    pub timestamp: Option<i64>,
 }
 
 impl<'a> NewRecord<'a> {
@@ -64,7 +64,138 @@ pub struct Accumulator {
     max_request_size: usize,
     partitioner: Partitioner,
     spread: Spread,
+    buffers: BatchBuffers,
     state: Mutex<State>,
+}
+
+/// What time it is. It is asked only where it matters, for to ask costs as much as to write a record.
+pub trait Clock {
+    /// The time that deadlines are counted in.
+    fn now(&self) -> Instant;
+
+    /// Milliseconds since 1970.
+    fn wall_ms(&self) -> i64;
+
+    /// Milliseconds since 1970, a few of them late perhaps where that costs less.
+    fn recent_wall_ms(&self) -> i64 {
+        self.wall_ms()
+    }
+}
+
+/// A time that stands still.
+#[derive(Clone, Copy, Debug)]
+pub struct At {
+    /// See [`Clock::now`].
+    pub now: Instant,
+    /// See [`Clock::wall_ms`].
+    pub wall_ms: i64,
+}
+
+impl Clock for At {
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn wall_ms(&self) -> i64 {
+        self.wall_ms
+    }
+}
+
+/// The room that a batch has from the start when nothing is known of its partition.
+const LEAST_ROOM: usize = 4096;
+
+/// An [`Accumulator`] that takes records from one caller; see [`Accumulator::intake`].
+#[derive(Debug)]
+pub struct Intake<'a, C> {
+    accumulator: &'a Accumulator,
+    clock: &'a C,
+    state: MutexGuard<'a, State>,
+    /// True once the machine has something to do or a new deadline: whoever drives it must be woken afterwards.
+    pub wake: bool,
+}
+
+impl<C: Clock> Intake<'_, C> {
+    /// As [`Accumulator::enqueue`].
+    ///
+    /// # Errors
+    /// As there. The records before it are taken all the same.
+    #[inline]
+    pub fn enqueue(&mut self, record: &NewRecord<'_>) -> Result<Delivery, EnqueueError> {
+        let Accumulator { buffer_memory, max_request_size, batch_size, .. } = *self.accumulator;
+        let len = record_upper_bound(record.key, record.value, record.headers());
+        let limit = max_request_size.min(buffer_memory);
+        if len.saturating_add(HEADER_LEN) > limit {
+            return Err(EnqueueError::TooLarge { len, limit });
+        }
+        let State { topics, wanted, books, random, waits, gate } = &mut *self.state;
+        match gate {
+            Gate::Open => {}
+            Gate::Shut(error) => return Err(EnqueueError::Transaction(error.clone())),
+            Gate::Closed => return Err(EnqueueError::Closed),
+        }
+        let Some(topic) = topics.get_mut(record.topic) else {
+            wanted.insert(record.topic.clone());
+            return Err(EnqueueError::UnknownTopic(record.topic.clone()));
+        };
+        // A batch that is opened for the record takes a header more.
+        if books.used.saturating_add(len).saturating_add(HEADER_LEN) > buffer_memory {
+            // Memory comes back only from what is sent: nothing lingers while somebody waits for it.
+            self.state.end_lingering();
+            return Err(EnqueueError::BufferFull(buffer_memory));
+        }
+        let drawing = Drawing { clock: self.clock, spread: &self.accumulator.spread, waits, random };
+        let (index, is_spread) = topic.place(record, &self.accumulator.partitioner, drawing)?;
+        let count = topic.partitions.len();
+        let Some(partition) = topic.partitions.get_mut(index) else {
+            return Err(no_such_partition(record, index, count));
+        };
+        if let Some(stopped) = &partition.stopped {
+            return Err(EnqueueError::Stopped(stopped.clone()));
+        }
+        let name = || TopicPartition::new(record.topic.clone(), index as i32);
+        loop {
+            let batch = match &mut partition.open {
+                Some(open) => open,
+                None => {
+                    self.wake = true;
+                    let batch = self.accumulator.open_batch(self.clock.now(), name(), partition, books);
+                    partition.open.insert(batch)
+                }
+            };
+            let timestamp = record.timestamp.unwrap_or_else(|| batch.timestamp(self.clock));
+            let before = batch.builder.capacity();
+            match batch.builder.append(timestamp, record.key, record.value, record.headers()) {
+                Ok(place) => {
+                    books.recharge(before, batch.builder.capacity());
+                    let delivery = Delivery::new(Arc::clone(&batch.outcome), place);
+                    if batch.builder.uncompressed_len() >= batch_size {
+                        partition.close(name(), books);
+                        self.wake = true;
+                    }
+                    if is_spread {
+                        topic.sticky.took(len, batch_size);
+                    }
+                    return Ok(delivery);
+                }
+                Err(AppendError::Full) => {
+                    partition.close(name(), books);
+                    self.wake = true;
+                }
+                // The size was held against the limits before.
+                Err(_) => return Err(EnqueueError::TooLarge { len, limit }),
+            }
+        }
+    }
+}
+
+impl OpenBatch {
+    /// The time of a record that has none. The first of a batch asks for it; those behind it are not before it.
+    fn timestamp(&self, clock: &impl Clock) -> i64 {
+        if self.builder.is_empty() {
+            return clock.wall_ms();
+        }
+        clock.recent_wall_ms().max(self.builder.base_timestamp())
+    }
 }
 
 #[derive(Debug)]
@@ -130,6 +261,8 @@ struct PartitionBatches {
     open: Option<OpenBatch>,
     /// The size at which batches are closed, where the topic takes smaller ones than the settings say.
     limit: Option<usize>,
+    /// Bytes that the next batch may well come to.
+    expected: usize,
     stopped: Option<ProduceError>,
 }
 
@@ -158,6 +291,7 @@ impl Accumulator {
                 availability_timeout: config.partition_availability_timeout,
                 rack: config.partitioner_rack.clone(),
             },
+            buffers: BatchBuffers::new(config.buffer_memory),
             state: Mutex::new(State {
                 topics: BTreeMap::new(),
                 wanted: BTreeSet::new(),
@@ -183,87 +317,41 @@ impl Accumulator {
     /// # Errors
     /// When it is not taken; nothing of it is kept. [`EnqueueError::UnknownTopic`] and [`EnqueueError::BufferFull`]
     /// pass: the caller waits and tries again.
-    pub fn enqueue(&self, now: Instant, record: &NewRecord<'_>) -> Result<Enqueued, EnqueueError> {
-        let len = record_upper_bound(record.key, record.value, record.headers());
-        let limit = self.max_request_size.min(self.buffer_memory);
-        if len.saturating_add(HEADER_LEN) > limit {
-            return Err(EnqueueError::TooLarge { len, limit });
-        }
-        let mut state = self.state();
-        let State { topics, wanted, books, random, waits, gate } = &mut *state;
-        match gate {
-            Gate::Open => {}
-            Gate::Shut(error) => return Err(EnqueueError::Transaction(error.clone())),
-            Gate::Closed => return Err(EnqueueError::Closed),
-        }
-        let Some(topic) = topics.get_mut(record.topic) else {
-            wanted.insert(record.topic.clone());
-            return Err(EnqueueError::UnknownTopic(record.topic.clone()));
-        };
-        // A batch that is opened for the record takes a header more.
-        if books.used.saturating_add(len).saturating_add(HEADER_LEN) > self.buffer_memory {
-            // Memory comes back only from what is sent: nothing lingers while somebody waits for it.
-            state.end_lingering();
-            return Err(EnqueueError::BufferFull(self.buffer_memory));
-        }
-        let drawing = Drawing { now, spread: &self.spread, waits, random };
-        let (index, is_spread) = topic.place(record, &self.partitioner, drawing)?;
-        let count = topic.partitions.len();
-        let Some(partition) = topic.partitions.get_mut(index) else {
-            return Err(no_such_partition(record, index, count));
-        };
-        if let Some(stopped) = &partition.stopped {
-            return Err(EnqueueError::Stopped(stopped.clone()));
-        }
-        let name = || TopicPartition::new(record.topic.clone(), index as i32);
-        let mut wake = false;
-        loop {
-            let batch = match &mut partition.open {
-                Some(open) => open,
-                none => {
-                    wake = true;
-                    none.insert(self.open_batch(now, name(), partition.limit, books))
-                }
-            };
-            let before = batch.builder.capacity();
-            match batch.builder.append(record.timestamp, record.key, record.value, record.headers()) {
-                Ok(place) => {
-                    books.recharge(before, batch.builder.capacity());
-                    let delivery = Delivery::new(Arc::clone(&batch.outcome), place);
-                    if batch.builder.uncompressed_len() >= self.batch_size {
-                        partition.close(name(), books);
-                        wake = true;
-                    }
-                    if is_spread {
-                        topic.sticky.took(len, self.batch_size);
-                    }
-                    return Ok(Enqueued { delivery, wake });
-                }
-                Err(AppendError::Full) => {
-                    partition.close(name(), books);
-                    wake = true;
-                }
-                // The size was held against the limits before.
-                Err(_) => return Err(EnqueueError::TooLarge { len, limit }),
-            }
-        }
+    #[inline]
+    pub fn enqueue(&self, clock: &impl Clock, record: &NewRecord<'_>) -> Result<Enqueued, EnqueueError> {
+        let mut intake = self.intake(clock);
+        let delivery = intake.enqueue(record)?;
+        Ok(Enqueued { delivery, wake: intake.wake })
     }
 
+    /// The accumulator under its lock, for several records. Nobody else can put records in, nor the machine take batches
+    /// out, until it is dropped.
+    #[inline]
+    pub fn intake<'a, C: Clock>(&'a self, clock: &'a C) -> Intake<'a, C> {
+        Intake { accumulator: self, clock, state: self.state(), wake: false }
+    }
+
+    /// A batch for the records of a partition, with as much room as the one before it took and the memory has.
     fn open_batch(
         &self,
         now: Instant,
-        partition: TopicPartition,
-        limit: Option<usize>,
+        name: TopicPartition,
+        partition: &PartitionBatches,
         books: &mut Books,
     ) -> OpenBatch {
         let serial = books.next_serial;
         books.next_serial += 1;
         let deadline = later(now, self.delivery_timeout);
         books.unsettled.insert(serial, deadline);
-        books.lingering.insert(serial, (later(now, self.linger), partition.clone()));
-        let builder = BatchBuilder::new(limit.unwrap_or(self.batch_size).min(self.batch_size));
+        books.lingering.insert(serial, (later(now, self.linger), name.clone()));
+        let limit = partition.limit.unwrap_or(self.batch_size).min(self.batch_size);
+        let free = self.buffer_memory.saturating_sub(books.used);
+        // A buffer may be larger than asked for, by an eighth.
+        let free = free.saturating_sub(free / 7);
+        let expected = partition.expected.max(LEAST_ROOM).min(limit).min(free);
+        let builder = BatchBuilder::in_buffers(limit, expected, &self.buffers);
         books.recharge(0, builder.capacity());
-        OpenBatch { builder, outcome: Outcome::new(partition), serial, deadline, due: false }
+        OpenBatch { builder, outcome: Outcome::new(name), serial, deadline, due: false }
     }
 
     /// True when the topic's partitions are known.
@@ -338,7 +426,11 @@ impl Accumulator {
     pub(crate) fn take(&self, partition: &TopicPartition) -> Option<OpenBatch> {
         let mut state = self.state();
         let batches = state.batches(partition)?;
-        let batch = batches.closed.pop_front().or_else(|| batches.open.take_if(|open| open.due));
+        let batch = batches.closed.pop_front().or_else(|| {
+            let open = batches.open.take_if(|open| open.due)?;
+            batches.expected = open.builder.uncompressed_len();
+            Some(open)
+        });
         if batches.closed.is_empty() && !batches.open.as_ref().is_some_and(|open| open.due) {
             state.books.ready.remove(partition);
         }
@@ -490,7 +582,7 @@ impl TopicBatches {
         &mut self,
         record: &NewRecord<'_>,
         partitioner: &Partitioner,
-        drawing: Drawing<'_>,
+        drawing: Drawing<'_, impl Clock>,
     ) -> Result<(usize, bool), EnqueueError> {
         let count = self.partitions.len();
         if let Some(partition) = record.partition {
@@ -519,7 +611,7 @@ impl TopicBatches {
         }
     }
 
-    fn draw(&mut self, Drawing { now, spread, waits, random }: Drawing<'_>) -> Option<usize> {
+    fn draw(&mut self, Drawing { clock, spread, waits, random }: Drawing<'_, impl Clock>) -> Option<usize> {
         let candidates = self.partitions.iter().enumerate().map(|(index, batches)| {
             let leader = self.leaders.get(index).copied().flatten();
             Candidate {
@@ -530,13 +622,13 @@ impl TopicBatches {
             }
         });
         let candidates: Vec<_> = candidates.collect();
-        self.sticky.draw(now, spread, &candidates, random)
+        self.sticky.draw(clock.now(), spread, &candidates, random)
     }
 }
 
 /// What a partition is drawn with.
-struct Drawing<'a> {
-    now: Instant,
+struct Drawing<'a, C> {
+    clock: &'a C,
     spread: &'a Spread,
     waits: &'a LeaderWaits,
     random: &'a mut fastrand::Rng,
@@ -546,6 +638,7 @@ impl PartitionBatches {
     /// The open batch takes nothing more: it is to be sent.
     fn close(&mut self, partition: TopicPartition, books: &mut Books) {
         if let Some(full) = self.open.take() {
+            self.expected = full.builder.uncompressed_len();
             books.lingering.remove(&full.serial);
             books.ready.insert(partition);
             self.closed.push_back(full);

@@ -29,11 +29,11 @@ mod transaction_requests;
 mod transactional;
 mod transactions;
 
-pub use accumulator::{Accumulator, Enqueued, NewRecord};
+pub use accumulator::{Accumulator, At, Clock, Enqueued, Intake, NewRecord};
 pub use config::{InvalidConfig, ProducerConfig};
 pub use error::{Certainty, EnqueueError, ProduceError, ProduceFailure};
 pub use group_offsets::{GroupMetadata, GroupOffset, OffsetsId};
-pub use outcome::{Delivery, RecordMetadata};
+pub use outcome::{Delivery, DeliveryRun, RecordMetadata};
 pub use partitioner::{
     ChoosePartition, Partitioner, Unplaced, crc32_partition_for_key, murmur2, partition_for_key,
 };

@@ -569,7 +569,7 @@ impl PartitionQueue {
 
     fn drop_batch(&mut self, index: usize, accumulator: &Accumulator) {
         if let Some(batch) = self.batches.remove(index) {
-            accumulator.recharge(batch.bytes.len(), 0);
+            accumulator.recharge(batch.held, 0);
         }
     }
 }

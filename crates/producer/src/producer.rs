@@ -409,7 +409,7 @@ impl Producer {
         let held = builder.capacity();
         match builder.compress(self.config.codec) {
             Ok(records) => {
-                self.accumulator.recharge(held, records.len());
+                self.accumulator.recharge(held, records.capacity());
                 let unsent = Unsent { records, outcome, serial, deadline };
                 Some(queue.send_first(unsent, leader, request))
             }

@@ -26,6 +26,8 @@ pub(crate) struct SentBatch {
     /// The how-manieth of the partition it is.
     pub(crate) number: u64,
     pub(crate) bytes: Bytes,
+    /// Bytes of memory that it holds.
+    pub(crate) held: usize,
     /// Bytes before compression, header included.
     pub(crate) uncompressed_len: usize,
     pub(crate) base_sequence: i32,
@@ -62,6 +64,7 @@ impl SentBatch {
             number,
             count: records.count(),
             uncompressed_len: records.uncompressed_len(),
+            held: records.capacity(),
             bytes: records.stamp(stamp(id, base_sequence)),
             base_sequence,
             outcome,
@@ -94,6 +97,7 @@ impl SentBatch {
             let (count, uncompressed_len) = (records.count(), records.uncompressed_len());
             let half = Self {
                 number: self.number,
+                held: records.capacity(),
                 bytes: records.stamp(stamp(id, base_sequence)),
                 uncompressed_len,
                 base_sequence,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use milena_embedded_broker::core::ClusterConfig;
-use milena_producer::{NewRecord, Producer, ProducerConfig, ProducerEvent};
+use milena_producer::{At, NewRecord, Producer, ProducerConfig, ProducerEvent};
 use milena_protocol::{records::Compression, wire::ByteString};
 
 use super::{
@@ -58,9 +58,10 @@ fn enqueue(lab: &mut Lab<Producer>, script: &mut Script<'_>) -> Option<milena_pr
         key: (how & 8 == 0).then_some(value),
         value: Some(value),
         headers: &[],
-        timestamp: 1_700_000_000_000,
+        timestamp: None,
     };
-    let enqueued = lab.machine.accumulator().enqueue(lab.now, &record).ok();
+    let enqueued =
+        lab.machine.accumulator().enqueue(&At { now: lab.now, wall_ms: 1_700_000_000_000 }, &record).ok();
     lab.acted();
     enqueued.map(|enqueued| enqueued.delivery)
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use milena_cluster::{Deadline, Failure, Machine, Outgoing, RequestId, RequestIds, TopicPartition};
 use milena_consumer_group::{Consumer, ConsumerConfig, Event, GroupMembership, Position, QueryId, SeekTo};
 use milena_producer::{
-    EnqueueError, GroupMetadata, GroupOffset, NewRecord, Producer, ProducerConfig, ProducerEvent, Remedy,
+    At, EnqueueError, GroupMetadata, GroupOffset, NewRecord, Producer, ProducerConfig, ProducerEvent, Remedy,
     TransactionError, TransactionEvent, TransactionPhase,
 };
 use milena_protocol::messages::Response;
@@ -336,9 +336,13 @@ impl Copier {
                 key: None,
                 value: Some(value),
                 headers: &[],
-                timestamp: 1_700_000_000_000,
+                timestamp: None,
             };
-            match self.producer.accumulator().enqueue(timeline.now(), &record) {
+            match self
+                .producer
+                .accumulator()
+                .enqueue(&At { now: timeline.now(), wall_ms: 1_700_000_000_000 }, &record)
+            {
                 Ok(_) => _ = work.todo.pop_front(),
                 Err(EnqueueError::UnknownTopic(_) | EnqueueError::BufferFull(_)) => return false,
                 Err(EnqueueError::Transaction(error)) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use milena_cluster::{Deadline, Failure, Machine, Outgoing, RequestId};
 use milena_producer::{
-    Certainty, Delivery, EnqueueError, FlushId, InvalidConfig, NewRecord, ProduceFailure, Producer,
+    At, Certainty, Delivery, EnqueueError, FlushId, InvalidConfig, NewRecord, ProduceFailure, Producer,
     ProducerConfig, ProducerEvent,
 };
 use milena_protocol::{messages::Response, wire::ByteString};
@@ -134,9 +134,14 @@ impl Sender {
             key: None,
             value: Some(value.as_bytes()),
             headers: &[],
-            timestamp: 1_700_000_000_000,
+            timestamp: None,
         };
-        match self.machine.producer.accumulator().enqueue(timeline.now(), &record) {
+        match self
+            .machine
+            .producer
+            .accumulator()
+            .enqueue(&At { now: timeline.now(), wall_ms: 1_700_000_000_000 }, &record)
+        {
             Ok(enqueued) => {
                 self.next_number += 1;
                 let place = Place { topic: topic as u32, partition: enqueued.delivery.partition() };

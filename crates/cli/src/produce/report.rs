@@ -247,7 +247,7 @@ fn acknowledged_line(topic: &str, place: &Place, timestamp: i64, at: &RecordMeta
         file: place.file.as_deref(),
         line: place.number,
         topic,
-        partition: at.partition.partition,
+        partition: at.partition,
         offset: at.offset,
         timestamp: at.log_append_time.unwrap_or(timestamp),
     })
@@ -311,7 +311,6 @@ fn summary_text(topic: &str, tally: &Tally, end: End, took: Duration) -> String 
 
 #[cfg(test)]
 mod tests {
-    use milena::TopicPartition;
 
     use super::{super::input::Unit, *};
 
@@ -323,11 +322,7 @@ mod tests {
 
     #[test]
     fn a_record_is_a_line() {
-        let at = |offset, log_append_time| RecordMetadata {
-            partition: TopicPartition::new("orders", 2),
-            offset,
-            log_append_time,
-        };
+        let at = |offset, log_append_time| RecordMetadata { partition: 2, offset, log_append_time };
         assert_eq!(
             acknowledged_line("orders", &place(None), 7, &at(Some(41), None)),
             "{\"type\":\"record\",\"line\":3,\"topic\":\"orders\",\"partition\":2,\"offset\":41,\"timestamp\":7}\n"

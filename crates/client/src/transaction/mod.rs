@@ -5,6 +5,7 @@ mod producer;
 mod signals;
 
 use std::{
+    borrow::Borrow,
     collections::BTreeMap,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -15,7 +16,7 @@ use milena_producer::{
     Delivery, GroupMetadata, GroupOffset, RecordMetadata, TransactionError, TransactionPhase,
 };
 
-use crate::{CloseError, Record, SendError};
+use crate::{CloseError, Deliveries, EnqueueAllError, Record, SendError};
 
 pub use error::InitializeError;
 pub use producer::{TransactionalProducer, TransactionalProducerBuilder};
@@ -44,7 +45,7 @@ impl<'p> Transaction<'p> {
     /// # Cancellation
     /// Dropping the future before the record is accepted sends nothing; afterwards the record is part of the transaction
     /// all the same.
-    pub async fn send(&self, record: Record) -> Result<RecordMetadata, SendError> {
+    pub async fn send<R: Borrow<Record>>(&self, record: R) -> Result<RecordMetadata, SendError> {
         Ok(self.enqueue(record).await?.await?)
     }
 
@@ -57,9 +58,32 @@ impl<'p> Transaction<'p> {
     ///
     /// # Cancellation
     /// Dropping the future sends nothing.
-    pub async fn enqueue(&self, record: Record) -> Result<Delivery, SendError> {
+    pub async fn enqueue<R: Borrow<Record>>(&self, record: R) -> Result<Delivery, SendError> {
         self.begin().await?;
         self.producer.producer.enqueue(record).await
+    }
+
+    /// Puts records into their batches, in their order, for less than one by one; see [`Producer::enqueue_all`](crate::Producer::enqueue_all).
+    ///
+    /// # Errors
+    /// At the first record that is not accepted; those before it are part of the transaction.
+    ///
+    /// # Cancellation
+    /// What was accepted so far is part of the transaction.
+    pub async fn enqueue_all<I>(&self, records: I) -> Result<Deliveries, EnqueueAllError<I::Item>>
+    where
+        I: IntoIterator,
+        I::Item: Borrow<Record>,
+    {
+        let mut records = records.into_iter().peekable();
+        if records.peek().is_none() {
+            return Ok(Deliveries::default());
+        }
+        if let Err(cause) = self.begin().await {
+            let rest = records.next().into_iter().collect();
+            return Err(EnqueueAllError { accepted: Deliveries::default(), rest, cause: cause.into() });
+        }
+        self.producer.producer.enqueue_all(records).await
     }
 
     /// Sends what has been accepted without waiting for batches to fill, and waits until all of it is settled.

@@ -94,8 +94,8 @@ impl PartitionQueue {
     /// Puts the parts of a batch in its place.
     fn replace(&mut self, index: usize, halves: [SentBatch; 2], accumulator: &Accumulator) {
         let Some(whole) = self.batches.remove(index) else { return };
-        let held = halves.iter().map(|half| half.bytes.len()).sum();
-        accumulator.recharge(whole.bytes.len(), held);
+        let held = halves.iter().map(|half| half.held).sum();
+        accumulator.recharge(whole.held, held);
         let [mut first, mut second] = halves;
         if self.planted.has(PlantedBug::SplitRepeatsNumbers) {
             second.renumber(self.id, first.base_sequence);

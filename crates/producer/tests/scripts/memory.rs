@@ -44,6 +44,25 @@ fn the_buffer_refuses_at_its_bound_and_takes_more_when_batches_are_settled() {
     assert_eq!(script.producer.accumulator().used(), 0);
 }
 
+/// P11: a request that nobody waits for any more may still be on its way to the broker.
+#[test]
+fn p11_the_bytes_of_a_batch_are_left_alone_for_as_long_as_anybody_holds_its_request() {
+    let mut script = Script::new(small(), 1);
+    let first = script.enqueue(0, &"first".repeat(50));
+    let held = script.only_request();
+    let before = held.batches[0].bytes.to_vec();
+    // Answered while the connection still has it, as when an answer comes before the write is known to be complete.
+    script.answer(&held, &[Said::written(0)]);
+    assert!(first.result().unwrap().is_ok());
+    assert_eq!(script.producer.accumulator().used(), 0);
+    for round in 1..10 {
+        let _next = script.enqueue(0, &"other".repeat(50));
+        let request = script.only_request();
+        script.answer(&request, &[Said::written(round)]);
+        assert_eq!(held.batches[0].bytes, before, "round {round}");
+    }
+}
+
 /// Waiting for room that there never is would be waiting for ever.
 #[test]
 fn a_record_larger_than_the_buffer_is_too_large_and_one_that_fits_an_empty_buffer_is_taken() {

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use milena_cluster::{BrokerId, Failure, FailureKind, Machine, Outgoing, RequestId, Target};
-use milena_producer::{Delivery, EnqueueError, NewRecord, Producer, ProducerConfig, ProducerEvent};
+use milena_producer::{At, Delivery, EnqueueError, NewRecord, Producer, ProducerConfig, ProducerEvent};
 use milena_protocol::{
     ErrorCode,
     messages::{
@@ -245,9 +245,12 @@ impl Script {
             key: None,
             value: Some(value.as_bytes()),
             headers: &[],
-            timestamp: 1_700_000_000_000,
+            timestamp: None,
         };
-        self.producer.accumulator().enqueue(self.now(), &record).map(|enqueued| enqueued.delivery)
+        self.producer
+            .accumulator()
+            .enqueue(&At { now: self.now(), wall_ms: 1_700_000_000_000 }, &record)
+            .map(|enqueued| enqueued.delivery)
     }
 
     /// Puts a record in and sends what can be sent.

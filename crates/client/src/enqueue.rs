@@ -1,0 +1,232 @@
+//! Handing records to a producer.
+
+use std::borrow::Borrow;
+
+use milena_producer::{Delivery, EnqueueError, NewRecord, RecordMetadata};
+
+use crate::{Deliveries, EnqueueAllError, NotEnqueued, Producer, Record, SendError};
+
+/// The most records of [`Producer::enqueue_all`] that are put in under one lock. Others wait for a microsecond or two.
+const CHUNK: usize = 128;
+
+impl Record {
+    fn as_new(&self) -> NewRecord<'_> {
+        NewRecord {
+            topic: &self.topic,
+            partition: self.partition,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers: &self.headers,
+            timestamp: self.timestamp,
+        }
+    }
+}
+
+/// True for what passes: the record may be accepted later.
+fn may_pass(error: &EnqueueError) -> bool {
+    matches!(error, EnqueueError::UnknownTopic(_) | EnqueueError::BufferFull(_))
+}
+
+impl Producer {
+    /// Sends a record and waits until it is acknowledged. The record, or a reference to it.
+    ///
+    /// # Errors
+    /// When it is not; [`SendError::certainty`] says whether it may be in the log all the same.
+    ///
+    /// # Cancellation
+    /// Dropping the future before the record is accepted sends nothing; afterwards the record is sent all the same.
+    pub async fn send<R: Borrow<Record>>(&self, record: R) -> Result<RecordMetadata, SendError> {
+        Ok(self.enqueue(record).await?.await?)
+    }
+
+    /// Puts a record into its batch and returns at once, unless memory or knowledge of the topic has to be waited for.
+    /// The [`Delivery`] tells what becomes of it; it need not be awaited.
+    ///
+    /// The record is copied into its batch here: a reference does as well, and the same record can be sent again.
+    ///
+    /// # Errors
+    /// When the record is not accepted: nothing of it is sent.
+    ///
+    /// # Cancellation
+    /// Dropping the future sends nothing.
+    #[inline]
+    pub async fn enqueue<R: Borrow<Record>>(&self, record: R) -> Result<Delivery, SendError> {
+        match self.put(record.borrow()) {
+            Ok(delivery) => Ok(delivery),
+            Err(reason) if may_pass(&reason) => self.enqueue_when_possible(record.borrow(), reason).await,
+            Err(reason) => Err(SendError::NotAccepted(reason)),
+        }
+    }
+
+    /// As [`enqueue`](Self::enqueue), but never waits.
+    ///
+    /// # Errors
+    /// When the record is not accepted: it is in the error, with the reason. [`EnqueueError::UnknownTopic`] and
+    /// [`EnqueueError::BufferFull`] pass.
+    #[inline]
+    pub fn try_enqueue<R: Borrow<Record>>(&self, record: R) -> Result<Delivery, NotEnqueued<R>> {
+        self.put(record.borrow()).map_err(|reason| NotEnqueued { record, reason })
+    }
+
+    #[inline]
+    fn put(&self, record: &Record) -> Result<Delivery, EnqueueError> {
+        match self.accumulator.enqueue(&self.clock, &record.as_new()) {
+            Ok(enqueued) => {
+                if enqueued.wake {
+                    self.driven().wake();
+                }
+                Ok(enqueued.delivery)
+            }
+            Err(error) => {
+                // The machine learns of topics that are wanted by being woken.
+                self.driven().wake();
+                Err(error)
+            }
+        }
+    }
+
+    async fn enqueue_when_possible(
+        &self,
+        record: &Record,
+        mut reason: EnqueueError,
+    ) -> Result<Delivery, SendError> {
+        let attempts = async {
+            loop {
+                let room = self.room().notified();
+                tokio::pin!(room);
+                // Registered before the attempt, so that room made in between is not missed.
+                room.as_mut().enable();
+                match self.put(record) {
+                    Ok(delivery) => return Ok(delivery),
+                    Err(again) if may_pass(&again) => reason = again,
+                    Err(refused) => return Err(SendError::NotAccepted(refused)),
+                }
+                room.await;
+            }
+        };
+        match tokio::time::timeout(self.max_block(), attempts).await {
+            Ok(result) => result,
+            Err(_) => {
+                let last = self.driven().look().topic_failure(&record.topic);
+                Err(SendError::Blocked { waited: self.max_block(), reason, last })
+            }
+        }
+    }
+
+    /// Puts records into their batches, in their order, as [`enqueue`](Self::enqueue) does one by one, for less: the lock
+    /// and the clock are asked once for a number of them, and what becomes of neighbours in a batch is held together.
+    ///
+    /// # Errors
+    /// At the first record that is not accepted. The error has that record, those that were drawn from the iterator behind
+    /// it, and the deliveries of those before it, which are sent. Give the iterator by `by_ref()` to go on with the rest.
+    ///
+    /// # Cancellation
+    /// Dropping the future sends what was accepted so far, and loses its deliveries.
+    pub async fn enqueue_all<I>(&self, records: I) -> Result<Deliveries, EnqueueAllError<I::Item>>
+    where
+        I: IntoIterator,
+        I::Item: Borrow<Record>,
+    {
+        let mut records = records.into_iter();
+        let mut deliveries = Deliveries::default();
+        let mut chunk = Vec::with_capacity(CHUNK.min(records.size_hint().0.max(1)));
+        loop {
+            // The iterator is the caller's code: it does not run under the lock.
+            chunk.extend(records.by_ref().take(CHUNK));
+            if chunk.is_empty() {
+                return Ok(deliveries);
+            }
+            let mut done = 0;
+            while let Some(reason) = self.put_all(&chunk, &mut done, &mut deliveries) {
+                let Some(record) = chunk.get(done) else { break };
+                let one = match may_pass(&reason) {
+                    true => self.enqueue_when_possible(record.borrow(), reason).await,
+                    false => Err(SendError::NotAccepted(reason)),
+                };
+                match one {
+                    Ok(delivery) => deliveries.push(delivery),
+                    Err(cause) => {
+                        let rest = chunk.drain(done..).collect();
+                        return Err(EnqueueAllError { accepted: deliveries, rest, cause });
+                    }
+                }
+                done = done.saturating_add(1);
+            }
+            chunk.clear();
+        }
+    }
+
+    /// Puts in the records of `chunk` from `done` on, which counts them. Returns why the next one was not taken.
+    fn put_all<R: Borrow<Record>>(
+        &self,
+        chunk: &[R],
+        done: &mut usize,
+        deliveries: &mut Deliveries,
+    ) -> Option<EnqueueError> {
+        let mut intake = self.accumulator.intake(&self.clock);
+        let mut refused = None;
+        for record in chunk.get(*done..).unwrap_or_default() {
+            match intake.enqueue(&record.borrow().as_new()) {
+                Ok(delivery) => deliveries.push(delivery),
+                Err(reason) => {
+                    refused = Some(reason);
+                    break;
+                }
+            }
+            *done = done.saturating_add(1);
+        }
+        let wake = intake.wake || refused.is_some();
+        drop(intake);
+        if wake {
+            self.driven().wake();
+        }
+        refused
+    }
+
+    /// Sends records and waits until each is acknowledged or given up: a result for each, in their order.
+    ///
+    /// A record that is not accepted for what it is, too large perhaps, does not keep those behind it. When the time to be
+    /// accepted is over ([`SendError::Blocked`]) or the producer takes nothing more, all that are left fail with that.
+    ///
+    /// # Cancellation
+    /// Dropping the future sends what was accepted so far.
+    pub async fn send_all<I>(&self, records: I) -> Vec<Result<RecordMetadata, SendError>>
+    where
+        I: IntoIterator,
+        I::Item: Borrow<Record>,
+    {
+        let mut records = records.into_iter();
+        let mut results = Vec::new();
+        let mut accepted = Vec::new();
+        let mut rest: Vec<I::Item> = Vec::new();
+        loop {
+            let again = std::mem::take(&mut rest);
+            match self.enqueue_all(again.into_iter().chain(records.by_ref())).await {
+                Ok(deliveries) => {
+                    accepted.push((deliveries, None));
+                    break;
+                }
+                Err(error) => {
+                    let is_last = !error.is_about_one_record();
+                    let count =
+                        if is_last { error.rest.len().saturating_add(records.by_ref().count()) } else { 1 };
+                    rest = error.rest;
+                    accepted.push((error.accepted, Some((error.cause, count))));
+                    if is_last {
+                        break;
+                    }
+                    rest.drain(..1);
+                }
+            }
+        }
+        for (deliveries, refused) in accepted {
+            for delivery in deliveries {
+                results.push(delivery.await.map_err(SendError::NotAcknowledged));
+            }
+            if let Some((cause, count)) = refused {
+                results.extend(std::iter::repeat_n(Err(cause), count));
+            }
+        }
+        results
+    }
+}
