@@ -1,26 +1,11 @@
 //! Handing records to a producer.
 
-use std::borrow::Borrow;
-
 use milena_producer::{Delivery, EnqueueError, NewRecord, RecordMetadata};
 
-use crate::{Deliveries, EnqueueAllError, NotEnqueued, Producer, Record, SendError};
+use crate::{AsRecord, Deliveries, EnqueueAllError, NotEnqueued, Producer, SendError};
 
 /// The most records of [`Producer::enqueue_all`] that are put in under one lock. Others wait for a microsecond or two.
 const CHUNK: usize = 128;
-
-impl Record {
-    fn as_new(&self) -> NewRecord<'_> {
-        NewRecord {
-            topic: &self.topic,
-            partition: self.partition,
-            key: self.key.as_deref(),
-            value: self.value.as_deref(),
-            headers: &self.headers,
-            timestamp: self.timestamp,
-        }
-    }
-}
 
 /// True for what passes: the record may be accepted later.
 fn may_pass(error: &EnqueueError) -> bool {
@@ -28,21 +13,43 @@ fn may_pass(error: &EnqueueError) -> bool {
 }
 
 impl Producer {
-    /// Sends a record and waits until it is acknowledged. The record, or a reference to it.
+    /// Sends a record, or what a reference refers to, and waits until it is acknowledged.
     ///
     /// # Errors
     /// When it is not; [`SendError::certainty`] says whether it may be in the log all the same.
     ///
     /// # Cancellation
     /// Dropping the future before the record is accepted sends nothing; afterwards the record is sent all the same.
-    pub async fn send<R: Borrow<Record>>(&self, record: R) -> Result<RecordMetadata, SendError> {
+    pub async fn send<R: AsRecord>(&self, record: R) -> Result<RecordMetadata, SendError> {
         Ok(self.enqueue(record).await?.await?)
     }
 
     /// Puts a record into its batch and returns at once, unless memory or knowledge of the topic has to be waited for.
     /// The [`Delivery`] tells what becomes of it; it need not be awaited.
     ///
-    /// The record is copied into its batch here: a reference does as well, and the same record can be sent again.
+    /// The record is copied into its batch here. So a reference does as well, and so do slices of what is used again for
+    /// the next one:
+    ///
+    /// ```
+    /// # use milena_embedded_broker::EmbeddedBroker;
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let broker = EmbeddedBroker::builder().topic("views", 3).start().await?;
+    /// # let client = milena::Client::connect(broker.bootstrap()).await?;
+    /// # let producer = client.producer().build()?;
+    /// use std::io::Write;
+    /// use milena::NewRecord;
+    ///
+    /// let mut page = Vec::new();
+    /// for number in 0..1000 {
+    ///     page.clear();
+    ///     write!(page, "/pages/{number}")?;
+    ///     producer.enqueue(NewRecord::new("views").value(&page)).await?;
+    /// }
+    /// producer.flush().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// When the record is not accepted: nothing of it is sent.
@@ -50,10 +57,10 @@ impl Producer {
     /// # Cancellation
     /// Dropping the future sends nothing.
     #[inline]
-    pub async fn enqueue<R: Borrow<Record>>(&self, record: R) -> Result<Delivery, SendError> {
-        match self.put(record.borrow()) {
+    pub async fn enqueue<R: AsRecord>(&self, record: R) -> Result<Delivery, SendError> {
+        match self.put(&record.as_record()) {
             Ok(delivery) => Ok(delivery),
-            Err(reason) if may_pass(&reason) => self.enqueue_when_possible(record.borrow(), reason).await,
+            Err(reason) if may_pass(&reason) => self.enqueue_when_possible(&record.as_record(), reason).await,
             Err(reason) => Err(SendError::NotAccepted(reason)),
         }
     }
@@ -64,13 +71,13 @@ impl Producer {
     /// When the record is not accepted: it is in the error, with the reason. [`EnqueueError::UnknownTopic`] and
     /// [`EnqueueError::BufferFull`] pass.
     #[inline]
-    pub fn try_enqueue<R: Borrow<Record>>(&self, record: R) -> Result<Delivery, NotEnqueued<R>> {
-        self.put(record.borrow()).map_err(|reason| NotEnqueued { record, reason })
+    pub fn try_enqueue<R: AsRecord>(&self, record: R) -> Result<Delivery, NotEnqueued<R>> {
+        self.put(&record.as_record()).map_err(|reason| NotEnqueued { record, reason })
     }
 
     #[inline]
-    fn put(&self, record: &Record) -> Result<Delivery, EnqueueError> {
-        match self.accumulator.enqueue(&self.clock, &record.as_new()) {
+    fn put(&self, record: &NewRecord<'_>) -> Result<Delivery, EnqueueError> {
+        match self.accumulator.enqueue(&self.clock, record) {
             Ok(enqueued) => {
                 if enqueued.wake {
                     self.driven().wake();
@@ -87,7 +94,7 @@ impl Producer {
 
     async fn enqueue_when_possible(
         &self,
-        record: &Record,
+        record: &NewRecord<'_>,
         mut reason: EnqueueError,
     ) -> Result<Delivery, SendError> {
         let attempts = async {
@@ -107,7 +114,7 @@ impl Producer {
         match tokio::time::timeout(self.max_block(), attempts).await {
             Ok(result) => result,
             Err(_) => {
-                let last = self.driven().look().topic_failure(&record.topic);
+                let last = self.driven().look().topic_failure(record.topic);
                 Err(SendError::Blocked { waited: self.max_block(), reason, last })
             }
         }
@@ -125,7 +132,7 @@ impl Producer {
     pub async fn enqueue_all<I>(&self, records: I) -> Result<Deliveries, EnqueueAllError<I::Item>>
     where
         I: IntoIterator,
-        I::Item: Borrow<Record>,
+        I::Item: AsRecord,
     {
         let mut records = records.into_iter();
         let mut deliveries = Deliveries::default();
@@ -140,7 +147,7 @@ impl Producer {
             while let Some(reason) = self.put_all(&chunk, &mut done, &mut deliveries) {
                 let Some(record) = chunk.get(done) else { break };
                 let one = match may_pass(&reason) {
-                    true => self.enqueue_when_possible(record.borrow(), reason).await,
+                    true => self.enqueue_when_possible(&record.as_record(), reason).await,
                     false => Err(SendError::NotAccepted(reason)),
                 };
                 match one {
@@ -157,7 +164,7 @@ impl Producer {
     }
 
     /// Puts in the records of `chunk` from `done` on, which counts them. Returns why the next one was not taken.
-    fn put_all<R: Borrow<Record>>(
+    fn put_all<R: AsRecord>(
         &self,
         chunk: &[R],
         done: &mut usize,
@@ -166,7 +173,7 @@ impl Producer {
         let mut intake = self.accumulator.intake(&self.clock);
         let mut refused = None;
         for record in chunk.get(*done..).unwrap_or_default() {
-            match intake.enqueue(&record.borrow().as_new()) {
+            match intake.enqueue(&record.as_record()) {
                 Ok(delivery) => deliveries.push(delivery),
                 Err(reason) => {
                     refused = Some(reason);
@@ -193,7 +200,7 @@ impl Producer {
     pub async fn send_all<I>(&self, records: I) -> Vec<Result<RecordMetadata, SendError>>
     where
         I: IntoIterator,
-        I::Item: Borrow<Record>,
+        I::Item: AsRecord,
     {
         let mut records = records.into_iter();
         let mut results = Vec::new();

@@ -24,7 +24,7 @@ pub use consumer::{Committed, ConsumedRecord, Consumer, ConsumerBuilder, RecordR
 pub use deliveries::{Deliveries, EnqueueAllError, NotEnqueued};
 pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, SendError};
 pub use producer::{Producer, ProducerBuilder};
-pub use record::Record;
+pub use record::{AsRecord, Record};
 pub use transaction::{InitializeError, Transaction, TransactionalProducer, TransactionalProducerBuilder};
 
 pub use bytes::Bytes;
@@ -38,8 +38,8 @@ pub use milena_consumer_group::{
 };
 pub use milena_producer::{
     Certainty, ChoosePartition, Delivery, EnqueueError, FatalCause, FatalTransaction, GroupMetadata,
-    Partitioner, ProduceError, ProduceFailure, RecordMetadata, Remedy, TransactionError, TransactionFailure,
-    Unplaced, crc32_partition_for_key, partition_for_key,
+    NewRecord, Partitioner, ProduceError, ProduceFailure, RecordMetadata, Remedy, TransactionError,
+    TransactionFailure, Unplaced, crc32_partition_for_key, partition_for_key,
 };
 pub use milena_protocol::{
     ErrorCode,

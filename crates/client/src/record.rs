@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use milena_producer::Clock;
+use milena_producer::{Clock, NewRecord};
 use milena_protocol::wire::ByteString;
 
 /// A record: topic, key, value, headers, timestamp.
@@ -89,6 +89,40 @@ impl Record {
     #[must_use]
     pub fn key_bytes(&self) -> Option<&[u8]> {
         self.key.as_deref()
+    }
+}
+
+/// What can be sent: a [`Record`], or the parts of one as a [`NewRecord`], or a reference to either.
+pub trait AsRecord {
+    /// The parts.
+    fn as_record(&self) -> NewRecord<'_>;
+}
+
+impl AsRecord for Record {
+    #[inline]
+    fn as_record(&self) -> NewRecord<'_> {
+        NewRecord {
+            topic: &self.topic,
+            partition: self.partition,
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers: &self.headers,
+            timestamp: self.timestamp,
+        }
+    }
+}
+
+impl AsRecord for NewRecord<'_> {
+    #[inline]
+    fn as_record(&self) -> NewRecord<'_> {
+        *self
+    }
+}
+
+impl<R: AsRecord + ?Sized> AsRecord for &R {
+    #[inline]
+    fn as_record(&self) -> NewRecord<'_> {
+        R::as_record(self)
     }
 }
 

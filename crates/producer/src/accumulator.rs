@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use milena_cluster::{BrokerId, TopicPartition, later};
 use milena_protocol::{
     records::{AppendError, BatchBuffers, BatchBuilder, HEADER_LEN, Header, record_upper_bound},
@@ -26,7 +27,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct NewRecord<'a> {
     /// The topic.
-    pub topic: &'a ByteString,
+    pub topic: &'a str,
     /// The partition; `None` leaves the choice to the key, or to chance without one.
     pub partition: Option<i32>,
     /// The key.
@@ -34,13 +35,49 @@ pub struct NewRecord<'a> {
     /// The value. `None` is a tombstone to compacted topics.
     pub value: Option<&'a [u8]>,
     /// The headers in their order.
-    pub headers: &'a [(ByteString, Option<bytes::Bytes>)],
+    pub headers: &'a [(ByteString, Option<Bytes>)],
     /// When it happened, in ms since 1970; now when `None`.
     pub timestamp: Option<i64>,
 }
 
 impl<'a> NewRecord<'a> {
-    fn headers(&self) -> impl Iterator<Item = Header<'a>> + Clone + use<'a> {
+    /// A record for `topic`, with neither key nor value yet.
+    #[must_use]
+    pub const fn new(topic: &'a str) -> Self {
+        Self { topic, partition: None, key: None, value: None, headers: &[], timestamp: None }
+    }
+
+    /// The key. Records with the same key go to the same partition and keep their order.
+    #[must_use]
+    pub const fn key(self, key: &'a [u8]) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// The value. Without one the record is a tombstone.
+    #[must_use]
+    pub const fn value(self, value: &'a [u8]) -> Self {
+        Self { value: Some(value), ..self }
+    }
+
+    /// The headers, in their order.
+    #[must_use]
+    pub const fn headers(self, headers: &'a [(ByteString, Option<Bytes>)]) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// The partition, instead of leaving the choice to the key.
+    #[must_use]
+    pub const fn partition(self, partition: i32) -> Self {
+        Self { partition: Some(partition), ..self }
+    }
+
+    /// When it happened, in milliseconds since 1970.
+    #[must_use]
+    pub const fn timestamp(self, ms: i64) -> Self {
+        Self { timestamp: Some(ms), ..self }
+    }
+
+    fn wire_headers(&self) -> impl Iterator<Item = Header<'a>> + Clone + use<'a> {
         self.headers.iter().map(|(name, value)| Header::new(name, value.as_deref()))
     }
 }
@@ -122,7 +159,7 @@ impl<C: Clock> Intake<'_, C> {
     #[inline]
     pub fn enqueue(&mut self, record: &NewRecord<'_>) -> Result<Delivery, EnqueueError> {
         let Accumulator { buffer_memory, max_request_size, batch_size, .. } = *self.accumulator;
-        let len = record_upper_bound(record.key, record.value, record.headers());
+        let len = record_upper_bound(record.key, record.value, record.wire_headers());
         let limit = max_request_size.min(buffer_memory);
         if len.saturating_add(HEADER_LEN) > limit {
             return Err(EnqueueError::TooLarge { len, limit });
@@ -134,8 +171,9 @@ impl<C: Clock> Intake<'_, C> {
             Gate::Closed => return Err(EnqueueError::Closed),
         }
         let Some(topic) = topics.get_mut(record.topic) else {
-            wanted.insert(record.topic.clone());
-            return Err(EnqueueError::UnknownTopic(record.topic.clone()));
+            let name = ByteString::from(record.topic);
+            wanted.insert(name.clone());
+            return Err(EnqueueError::UnknownTopic(name));
         };
         // A batch that is opened for the record takes a header more.
         if books.used.saturating_add(len).saturating_add(HEADER_LEN) > buffer_memory {
@@ -152,7 +190,7 @@ impl<C: Clock> Intake<'_, C> {
         if let Some(stopped) = &partition.stopped {
             return Err(EnqueueError::Stopped(stopped.clone()));
         }
-        let name = || TopicPartition::new(record.topic.clone(), index as i32);
+        let name = || TopicPartition::new(topic.name.clone(), index as i32);
         loop {
             let batch = match &mut partition.open {
                 Some(open) => open,
@@ -164,7 +202,7 @@ impl<C: Clock> Intake<'_, C> {
             };
             let timestamp = record.timestamp.unwrap_or_else(|| batch.timestamp(self.clock));
             let before = batch.builder.capacity();
-            match batch.builder.append(timestamp, record.key, record.value, record.headers()) {
+            match batch.builder.append(timestamp, record.key, record.value, record.wire_headers()) {
                 Ok(place) => {
                     books.recharge(before, batch.builder.capacity());
                     let delivery = Delivery::new(Arc::clone(&batch.outcome), place);
@@ -237,6 +275,7 @@ struct Books {
 
 #[derive(Debug, Default)]
 struct TopicBatches {
+    name: ByteString,
     partitions: Vec<PartitionBatches>,
     /// Which partitions have a leader and have not stopped.
     available: Vec<bool>,
@@ -374,7 +413,8 @@ impl Accumulator {
     /// What is known of a topic: who leads its partitions. Partitions are never taken away.
     pub(crate) fn set_partitions(&self, name: &ByteString, leaders: Vec<Option<Leader>>) {
         let mut state = self.state();
-        let topic = state.topics.entry(name.clone()).or_default();
+        let new = || TopicBatches { name: name.clone(), ..TopicBatches::default() };
+        let topic = state.topics.entry(name.clone()).or_insert_with(new);
         if leaders.len() > topic.partitions.len() {
             topic.partitions.resize_with(leaders.len(), PartitionBatches::default);
         }
@@ -648,5 +688,5 @@ impl PartitionBatches {
 
 fn no_such_partition(record: &NewRecord<'_>, partition: impl TryInto<i32>, count: usize) -> EnqueueError {
     let partition = partition.try_into().unwrap_or(i32::MAX);
-    EnqueueError::NoSuchPartition { topic: record.topic.clone(), partition, count }
+    EnqueueError::NoSuchPartition { topic: record.topic.into(), partition, count }
 }

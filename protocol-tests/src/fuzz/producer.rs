@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use milena_embedded_broker::core::ClusterConfig;
 use milena_producer::{At, NewRecord, Producer, ProducerConfig, ProducerEvent};
-use milena_protocol::{records::Compression, wire::ByteString};
+use milena_protocol::records::Compression;
 
 use super::{
     lab::{Lab, TOPICS},
@@ -50,10 +50,9 @@ pub(super) fn producer(input: &[u8]) {
 fn enqueue(lab: &mut Lab<Producer>, script: &mut Script<'_>) -> Option<milena_producer::Delivery> {
     let how = script.byte();
     let (topic, partitions) = TOPICS.get(usize::from(how) % TOPICS.len()).copied().unwrap_or(("nowhere", 1));
-    let topic = ByteString::from_static(topic);
     let value = script.take(usize::from(how >> 3));
     let record = NewRecord {
-        topic: &topic,
+        topic,
         partition: (how & 4 == 0).then(|| i32::from(how) % partitions),
         key: (how & 8 == 0).then_some(value),
         value: Some(value),

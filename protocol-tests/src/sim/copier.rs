@@ -331,7 +331,7 @@ impl Copier {
         }
         while let Some((partition, value)) = work.todo.front().filter(|_| !work.is_stale) {
             let record = NewRecord {
-                topic: &TOPICS[COPIES].0.into(),
+                topic: TOPICS[COPIES].0,
                 partition: Some(*partition),
                 key: None,
                 value: Some(value),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use milena::{AutoOffsetReset, ByteString, Client, Delivery, Record, TopicPartition};
+use milena::{AutoOffsetReset, Client, Delivery, NewRecord, TopicPartition};
 
 use super::{
     BUFFER_MEMORY, IN_FLIGHT, Job, LINGER_MS, MAX_REQUEST, Producing, Window,
@@ -13,7 +13,6 @@ use crate::case::Work;
 
 pub(super) struct Producer<'j> {
     job: &'j Job,
-    topic: ByteString,
     producer: milena::Producer,
     window: Window<Delivery>,
 }
@@ -31,18 +30,13 @@ impl<'j> Producer<'j> {
             .max_request_size(MAX_REQUEST)
             .max_in_flight(IN_FLIGHT)
             .build()?;
-        let topic = ByteString::from(job.topic.as_str());
-        Ok(Self { job, topic, producer, window: Window::new(job.case) })
+        Ok(Self { job, producer, window: Window::new(job.case) })
     }
 
     #[inline]
-    fn record(&self, index: usize) -> Record {
+    fn record(&self, index: usize) -> NewRecord<'_> {
         let (key, value) = self.job.payloads.at(index);
-        let record = Record::new(self.topic.clone()).value(value.clone());
-        match key {
-            Some(key) => record.key(key.clone()),
-            None => record,
-        }
+        NewRecord { key: key.map(AsRef::as_ref), ..NewRecord::new(&self.job.topic).value(value) }
     }
 }
 

@@ -5,7 +5,6 @@ mod producer;
 mod signals;
 
 use std::{
-    borrow::Borrow,
     collections::BTreeMap,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -16,7 +15,7 @@ use milena_producer::{
     Delivery, GroupMetadata, GroupOffset, RecordMetadata, TransactionError, TransactionPhase,
 };
 
-use crate::{CloseError, Deliveries, EnqueueAllError, Record, SendError};
+use crate::{AsRecord, CloseError, Deliveries, EnqueueAllError, SendError};
 
 pub use error::InitializeError;
 pub use producer::{TransactionalProducer, TransactionalProducerBuilder};
@@ -45,7 +44,7 @@ impl<'p> Transaction<'p> {
     /// # Cancellation
     /// Dropping the future before the record is accepted sends nothing; afterwards the record is part of the transaction
     /// all the same.
-    pub async fn send<R: Borrow<Record>>(&self, record: R) -> Result<RecordMetadata, SendError> {
+    pub async fn send<R: AsRecord>(&self, record: R) -> Result<RecordMetadata, SendError> {
         Ok(self.enqueue(record).await?.await?)
     }
 
@@ -58,7 +57,7 @@ impl<'p> Transaction<'p> {
     ///
     /// # Cancellation
     /// Dropping the future sends nothing.
-    pub async fn enqueue<R: Borrow<Record>>(&self, record: R) -> Result<Delivery, SendError> {
+    pub async fn enqueue<R: AsRecord>(&self, record: R) -> Result<Delivery, SendError> {
         self.begin().await?;
         self.producer.producer.enqueue(record).await
     }
@@ -73,7 +72,7 @@ impl<'p> Transaction<'p> {
     pub async fn enqueue_all<I>(&self, records: I) -> Result<Deliveries, EnqueueAllError<I::Item>>
     where
         I: IntoIterator,
-        I::Item: Borrow<Record>,
+        I::Item: AsRecord,
     {
         let mut records = records.into_iter().peekable();
         if records.peek().is_none() {

@@ -238,15 +238,7 @@ impl Script {
 
     /// Puts a record in without waking the machine.
     pub(crate) fn offer(&self, partition: Option<i32>, value: &str) -> Result<Delivery, EnqueueError> {
-        let topic = ByteString::from(TOPIC);
-        let record = NewRecord {
-            topic: &topic,
-            partition,
-            key: None,
-            value: Some(value.as_bytes()),
-            headers: &[],
-            timestamp: None,
-        };
+        let record = NewRecord { partition, ..NewRecord::new(TOPIC).value(value.as_bytes()) };
         self.producer
             .accumulator()
             .enqueue(&At { now: self.now(), wall_ms: 1_700_000_000_000 }, &record)
