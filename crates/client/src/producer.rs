@@ -87,6 +87,13 @@ impl ProducerBuilder {
         self
     }
 
+    /// How the batches of one topic are compressed, where that is not as [`compression`](Self::compression) says.
+    #[must_use]
+    pub fn topic_compression(mut self, topic: impl Into<ByteString>, codec: impl Into<Codec>) -> Self {
+        self.config.topic_codecs.insert(topic.into(), codec.into());
+        self
+    }
+
     /// How long a batch waits for more records, 5 ms by default. More makes larger batches and each record later.
     #[must_use]
     pub fn linger(mut self, linger: Duration) -> Self {

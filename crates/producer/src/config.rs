@@ -1,6 +1,6 @@
 //! The producer's settings.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use milena_cluster::{Backoff, MetadataConfig};
 use milena_protocol::{records::Codec, wire::ByteString};
@@ -28,6 +28,8 @@ pub struct ProducerConfig {
     pub max_in_flight: usize,
     /// How the batches are compressed (`compression.type`).
     pub codec: Codec,
+    /// Topics whose batches are compressed otherwise.
+    pub topic_codecs: BTreeMap<ByteString, Codec>,
     /// How long a broker may take to answer (`request.timeout.ms`).
     pub request_timeout: Duration,
     /// How long after it was accepted a record may still be acknowledged (`delivery.timeout.ms`). Retries end there.
@@ -70,6 +72,7 @@ impl Default for ProducerConfig {
             max_request_size: 1 << 20,
             max_in_flight: 5,
             codec: Codec::default(),
+            topic_codecs: BTreeMap::new(),
             request_timeout: Duration::from_secs(30),
             delivery_timeout: Duration::from_secs(120),
             retry_backoff: Backoff::DEFAULT,
@@ -99,6 +102,11 @@ pub struct InvalidConfig {
 }
 
 impl ProducerConfig {
+    /// How the batches of a topic are compressed.
+    pub(crate) fn codec_of(&self, topic: &str) -> Codec {
+        self.topic_codecs.get(topic).copied().unwrap_or(self.codec)
+    }
+
     /// Refuses settings that can't work together.
     ///
     /// # Errors

@@ -324,6 +324,8 @@ impl Producer {
                 continue;
             }
             let partitions: Vec<_> = batches.iter().map(|batch| batch.partition.clone()).collect();
+            // The batches of a request agree in this.
+            let min_version = partitions.first().map_or(0, |first| self.min_version(first));
             self.turn = partitions.last().cloned();
             self.in_flight.insert(request, InFlight { leader, partitions });
             let transactional_id = self.config.transactional_id.clone();
@@ -331,7 +333,7 @@ impl Producer {
             let (body, max_version) = request::build(batches, transactional_id, timeout, &metadata);
             let mut outgoing =
                 Outgoing::new(request, Target::Broker(leader), body, self.config.request_timeout);
-            outgoing.min_version = request::min_version(self.config.codec.compression());
+            outgoing.min_version = min_version;
             outgoing.max_version = max_version;
             self.mark_transactional(&mut outgoing);
             self.follow_waits(now, candidates.iter().filter_map(leader_of).collect(), Some(leader));
@@ -354,11 +356,17 @@ impl Producer {
         after.into_iter().chain(before).collect()
     }
 
+    /// The oldest version of a request that may carry the partition's batches.
+    fn min_version(&self, partition: &TopicPartition) -> i16 {
+        request::min_version(self.config.codec_of(&partition.topic).compression())
+    }
+
     fn in_flight_to(&self, leader: BrokerId) -> usize {
         self.in_flight.values().filter(|request| request.leader == leader).count()
     }
 
-    /// At most one batch of each partition, up to the size of a request.
+    /// At most one batch of each partition, up to the size of a request. A broker that is too old for one of them would not
+    /// get the others either: those that need a newer one go apart.
     fn collect<'p>(
         &mut self,
         now: Instant,
@@ -370,6 +378,11 @@ impl Producer {
         let mut batches: Vec<BatchToSend> = Vec::new();
         let mut len = 0usize;
         for partition in partitions {
+            let alike =
+                |first: &BatchToSend| self.min_version(&first.partition) == self.min_version(partition);
+            if !batches.first().is_none_or(alike) {
+                continue;
+            }
             // The first always goes. One that compression makes smaller counts in full: that is known too late.
             let again = self.queues.get(partition).and_then(PartitionQueue::resend_len);
             let most = again.or_else(|| self.accumulator.next_len(partition)).unwrap_or_default();
@@ -393,7 +406,7 @@ impl Producer {
         renewing: bool,
     ) -> Option<Bytes> {
         let id = self.producer_id()?;
-        let (codec, planted) = (self.config.codec, self.planted);
+        let (codec, planted) = (self.config.codec_of(&partition.topic), self.planted);
         let queue = self
             .queues
             .entry(partition.clone())
@@ -407,7 +420,7 @@ impl Producer {
         }
         let OpenBatch { builder, outcome, serial, deadline, .. } = self.accumulator.take(partition)?;
         let held = builder.capacity();
-        match builder.compress(self.config.codec) {
+        match builder.compress(codec) {
             Ok(records) => {
                 self.accumulator.recharge(held, records.capacity());
                 let unsent = Unsent { records, outcome, serial, deadline };

@@ -176,10 +176,8 @@ impl Script {
         let answer: Response = match outgoing.request {
             Request::Metadata(ref request) => {
                 self.metadata_asked += 1;
-                let mut answer = self.metadata();
-                let asked = request.topics.clone().unwrap_or_default();
-                answer.topics.retain(|topic| asked.iter().any(|asked| asked.name == topic.name));
-                answer.into()
+                let asked = request.topics.iter().flatten().filter_map(|topic| topic.name.clone());
+                self.metadata(asked).into()
             }
             Request::InitProducerId(ref request) if request.transactional_id.is_none() => {
                 self.ids_asked += 1;
@@ -207,29 +205,31 @@ impl Script {
         self.producer.handle_response(now, outgoing.id, Ok(answer));
     }
 
-    fn metadata(&self) -> MetadataResponse {
+    /// All topics have the same leaders.
+    fn metadata(&self, topics: impl Iterator<Item = ByteString>) -> MetadataResponse {
         let partitions = self.leaders.iter().zip(0..).map(|(&(leader_id, leader_epoch), partition_index)| {
             MetadataResponsePartition { partition_index, leader_id, leader_epoch, ..Default::default() }
         });
+        let partitions: Vec<_> = partitions.collect();
         let brokers = (1..=3).map(|node_id| MetadataResponseBroker {
             node_id,
             host: "localhost".into(),
             port: 9091 + node_id,
             ..Default::default()
         });
-        let topic = MetadataResponseTopic {
-            name: Some(TOPIC.into()),
-            topic_id: self.topic_id,
-            partitions: partitions.collect(),
+        let known = |name: ByteString| MetadataResponseTopic {
+            topic_id: if *name == *TOPIC { self.topic_id } else { Uuid::from_bytes([8; 16]) },
+            name: Some(name),
+            partitions: partitions.clone().into(),
             ..Default::default()
         };
-        let unknown = MetadataResponseTopic {
+        let unknown = |name| MetadataResponseTopic {
             error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0,
-            name: Some(TOPIC.into()),
+            name: Some(name),
             ..Default::default()
         };
-        let topic = if self.topic_exists { topic } else { unknown };
-        MetadataResponse { brokers: brokers.collect(), topics: vec![topic], ..Default::default() }
+        let topics = topics.map(|name| if self.topic_exists { known(name) } else { unknown(name) });
+        MetadataResponse { brokers: brokers.collect(), topics: topics.collect(), ..Default::default() }
     }
 
     pub(crate) fn try_enqueue(&mut self, partition: i32, value: &str) -> Result<Delivery, EnqueueError> {
