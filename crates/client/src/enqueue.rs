@@ -58,9 +58,18 @@ impl Producer {
     /// Dropping the future sends nothing.
     #[inline]
     pub async fn enqueue<R: AsRecord>(&self, record: R) -> Result<Delivery, SendError> {
-        match self.put(&record.as_record()) {
+        if !self.interceptors.is_empty() {
+            let record = self.interceptors.on_send(&record);
+            return self.enqueue_as_it_is(&record.as_record()).await;
+        }
+        self.enqueue_as_it_is(&record.as_record()).await
+    }
+
+    #[inline]
+    async fn enqueue_as_it_is(&self, record: &NewRecord<'_>) -> Result<Delivery, SendError> {
+        match self.put(record) {
             Ok(delivery) => Ok(delivery),
-            Err(reason) if may_pass(&reason) => self.enqueue_when_possible(&record.as_record(), reason).await,
+            Err(reason) if may_pass(&reason) => self.enqueue_when_possible(record, reason).await,
             Err(reason) => Err(SendError::NotAccepted(reason)),
         }
     }
@@ -72,7 +81,11 @@ impl Producer {
     /// [`EnqueueError::BufferFull`] pass.
     #[inline]
     pub fn try_enqueue<R: AsRecord>(&self, record: R) -> Result<Delivery, NotEnqueued<R>> {
-        self.put(&record.as_record()).map_err(|reason| NotEnqueued { record, reason })
+        let put = match self.interceptors.is_empty() {
+            true => self.put(&record.as_record()),
+            false => self.put(&self.interceptors.on_send(&record).as_record()),
+        };
+        put.map_err(|reason| NotEnqueued { record, reason })
     }
 
     #[inline]
@@ -143,24 +156,41 @@ impl Producer {
             if chunk.is_empty() {
                 return Ok(deliveries);
             }
-            let mut done = 0;
-            while let Some(reason) = self.put_all(&chunk, &mut done, &mut deliveries) {
-                let Some(record) = chunk.get(done) else { break };
-                let one = match may_pass(&reason) {
-                    true => self.enqueue_when_possible(&record.as_record(), reason).await,
-                    false => Err(SendError::NotAccepted(reason)),
-                };
-                match one {
-                    Ok(delivery) => deliveries.push(delivery),
-                    Err(cause) => {
-                        let rest = chunk.drain(done..).collect();
-                        return Err(EnqueueAllError { accepted: deliveries, rest, cause });
-                    }
-                }
-                done = done.saturating_add(1);
+            if let Err((done, cause)) = self.enqueue_chunk(&chunk, &mut deliveries).await {
+                let rest = chunk.drain(done..).collect();
+                return Err(EnqueueAllError { accepted: deliveries, rest, cause });
             }
             chunk.clear();
         }
+    }
+
+    /// Puts records in, waiting where that has to be.
+    ///
+    /// # Errors
+    /// At the first that is not accepted: how many were before it, and why.
+    async fn enqueue_chunk<R: AsRecord>(
+        &self,
+        chunk: &[R],
+        deliveries: &mut Deliveries,
+    ) -> Result<(), (usize, SendError)> {
+        if !self.interceptors.is_empty() {
+            // They are the caller's code, too.
+            for (record, done) in chunk.iter().zip(0..) {
+                deliveries.push(self.enqueue(record).await.map_err(|cause| (done, cause))?);
+            }
+            return Ok(());
+        }
+        let mut done = 0;
+        while let Some(reason) = self.put_all(chunk, &mut done, deliveries) {
+            let Some(record) = chunk.get(done) else { break };
+            if !may_pass(&reason) {
+                return Err((done, SendError::NotAccepted(reason)));
+            }
+            let waited = self.enqueue_when_possible(&record.as_record(), reason).await;
+            deliveries.push(waited.map_err(|cause| (done, cause))?);
+            done = done.saturating_add(1);
+        }
+        Ok(())
     }
 
     /// Puts in the records of `chunk` from `done` on, which counts them. Returns why the next one was not taken.

@@ -14,6 +14,7 @@ mod consumer;
 mod deliveries;
 mod enqueue;
 mod error;
+mod interceptor;
 mod producer;
 mod record;
 mod transaction;
@@ -23,6 +24,7 @@ pub use client::{Client, ClientBuilder};
 pub use consumer::{Committed, ConsumedRecord, Consumer, ConsumerBuilder, RecordRef, RecordStream, Records};
 pub use deliveries::{Deliveries, EnqueueAllError, NotEnqueued};
 pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, SendError};
+pub use interceptor::ProducerInterceptor;
 pub use producer::{Producer, ProducerBuilder};
 pub use record::{AsRecord, Record};
 pub use transaction::{InitializeError, Transaction, TransactionalProducer, TransactionalProducerBuilder};
@@ -38,8 +40,9 @@ pub use milena_consumer_group::{
 };
 pub use milena_producer::{
     Certainty, ChoosePartition, Delivery, EnqueueError, FatalCause, FatalTransaction, GroupMetadata,
-    NewRecord, Partitioner, ProduceError, ProduceFailure, RecordMetadata, Remedy, TransactionError,
-    TransactionFailure, Unplaced, crc32_partition_for_key, partition_for_key,
+    NewRecord, Partitioner, ProduceError, ProduceFailure, ProducerStats, RecordMetadata, Remedy,
+    SettledBatch, Tally, TransactionError, TransactionFailure, Unplaced, crc32_partition_for_key,
+    partition_for_key,
 };
 pub use milena_protocol::{
     ErrorCode,

@@ -5,12 +5,15 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use milena_cluster::{Backoff, Machine as _, later};
 use milena_connection::{Driven, Network, drive};
 use milena_producer::{
-    Accumulator, FlushId, Partitioner, Producer as Machine, ProducerConfig, ProducerEvent,
+    Accumulator, FlushId, Partitioner, Producer as Machine, ProducerConfig, ProducerEvent, ProducerStats,
 };
 use milena_protocol::{records::Codec, wire::ByteString};
 use tokio::sync::{Notify, watch};
 
-use crate::{BuildError, CloseError, record::WallClock, transaction::TransactionSignals};
+use crate::{
+    BuildError, CloseError, ProducerInterceptor, interceptor::Interceptors, record::WallClock,
+    transaction::TransactionSignals,
+};
 
 /// How long an abandoned producer goes on sending what it has.
 const ABANDONED: Duration = Duration::from_secs(30);
@@ -25,6 +28,7 @@ pub struct Producer {
     pub(crate) accumulator: Arc<Accumulator>,
     max_block: Duration,
     pub(crate) clock: WallClock,
+    pub(crate) interceptors: Interceptors,
     handle: Arc<Handle>,
 }
 
@@ -38,6 +42,7 @@ struct Handle {
 /// What the loop tells the handles.
 #[derive(Debug, Default)]
 struct Signals {
+    interceptors: Interceptors,
     room: Notify,
     progress: watch::Sender<Progress>,
     transaction: TransactionSignals,
@@ -72,12 +77,14 @@ pub struct ProducerBuilder {
     pub(crate) config: ProducerConfig,
     pub(crate) max_block: Duration,
     clock: WallClock,
+    interceptors: Interceptors,
 }
 
 impl ProducerBuilder {
     pub(crate) fn new(network: Network, seed: u64, clock: WallClock) -> Self {
         let config = ProducerConfig { seed, ..ProducerConfig::default() };
-        Self { network, config, max_block: Duration::from_secs(60), clock }
+        let interceptors = Interceptors::default();
+        Self { network, config, max_block: Duration::from_secs(60), clock, interceptors }
     }
 
     /// How batches are compressed. Smaller batches cost the client CPU and save the network and the broker's disk.
@@ -191,6 +198,15 @@ impl ProducerBuilder {
         self
     }
 
+    /// Lets `interceptor` see what is sent and what becomes of it, after those that were added before. A record is copied
+    /// once more for it.
+    #[must_use]
+    pub fn interceptor(mut self, interceptor: impl ProducerInterceptor) -> Self {
+        self.interceptors.push(Arc::new(interceptor));
+        self.config.report_batches = true;
+        self
+    }
+
     /// Starts the producer on the current tokio runtime. Nothing is sent until there is a record.
     ///
     /// # Errors
@@ -199,11 +215,12 @@ impl ProducerBuilder {
         let machine = Machine::new(self.config)?;
         let accumulator = Arc::clone(machine.accumulator());
         let driven = Driven::new(machine);
-        let signals = Arc::new(Signals::default());
+        let interceptors = self.interceptors;
+        let signals = Arc::new(Signals { interceptors: interceptors.clone(), ..Signals::default() });
         let task = Task { driven: Arc::clone(&driven), signals: Arc::clone(&signals) };
         tokio::spawn(task.run(self.network));
         let handle = Arc::new(Handle { driven, signals });
-        Ok(Producer { accumulator, max_block: self.max_block, clock: self.clock, handle })
+        Ok(Producer { accumulator, max_block: self.max_block, clock: self.clock, interceptors, handle })
     }
 }
 
@@ -227,8 +244,10 @@ impl Drop for Task {
             });
             // A commit that was under way may be done or not: that is told, too.
             for event in events {
-                if let ProducerEvent::Transaction(event) = event {
-                    self.signals.transaction.hear(event);
+                match event {
+                    ProducerEvent::Transaction(event) => self.signals.transaction.hear(event),
+                    ProducerEvent::Settled(batch) => self.signals.interceptors.on_settled(&batch),
+                    _ => {}
                 }
             }
         }
@@ -244,6 +263,7 @@ impl Signals {
                 self.progress.send_modify(|progress| progress.flushed = progress.flushed.max(Some(id)));
             }
             ProducerEvent::Transaction(event) => self.transaction.hear(event),
+            ProducerEvent::Settled(batch) => self.interceptors.on_settled(&batch),
             ProducerEvent::Closed => {
                 self.finish(End::Closed);
                 return ControlFlow::Break(());
@@ -286,6 +306,12 @@ impl Producer {
 
     pub(crate) fn transaction_signals(&self) -> &TransactionSignals {
         &self.handle.signals.transaction
+    }
+
+    /// What the producer holds, and what it has done. It takes the lock of the machine: now and then, not for each record.
+    #[must_use]
+    pub fn stats(&self) -> ProducerStats {
+        self.driven().look().stats()
     }
 
     pub(crate) fn max_block(&self) -> Duration {

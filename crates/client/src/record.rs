@@ -85,6 +85,12 @@ impl Record {
         &self.topic
     }
 
+    /// Its parts.
+    #[must_use]
+    pub fn parts(&self) -> NewRecord<'_> {
+        self.as_record()
+    }
+
     /// The key, when there is one.
     #[must_use]
     pub fn key_bytes(&self) -> Option<&[u8]> {
@@ -108,6 +114,20 @@ impl AsRecord for Record {
             value: self.value.as_deref(),
             headers: &self.headers,
             timestamp: self.timestamp,
+        }
+    }
+}
+
+impl From<NewRecord<'_>> for Record {
+    /// A copy.
+    fn from(record: NewRecord<'_>) -> Self {
+        Self {
+            topic: record.topic.into(),
+            partition: record.partition,
+            key: record.key.map(Bytes::copy_from_slice),
+            value: record.value.map(Bytes::copy_from_slice),
+            headers: record.headers.to_vec(),
+            timestamp: record.timestamp,
         }
     }
 }

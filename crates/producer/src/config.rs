@@ -59,6 +59,8 @@ pub struct ProducerConfig {
     /// with `partitioner.rack.aware`, KIP-1123). It saves traffic between racks, and the partitions fill as unevenly as
     /// the clients are spread over the racks.
     pub partitioner_rack: Option<ByteString>,
+    /// Whether an event tells of every batch that is settled.
+    pub report_batches: bool,
     /// What random choices are drawn from: the spread of waits, the partitions of records without a key.
     pub seed: u64,
 }
@@ -84,6 +86,7 @@ impl Default for ProducerConfig {
             adaptive_partitioning: true,
             partition_availability_timeout: None,
             partitioner_rack: None,
+            report_batches: false,
             seed: 0,
         }
     }

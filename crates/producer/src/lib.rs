@@ -3,7 +3,7 @@
 //! # Layout
 //! - [`Producer`]: the machine, to be driven as `milena_cluster::Machine` says.
 //! - [`Accumulator`]: where records are put, from any thread.
-//! - [`Delivery`]: what becomes of a record.
+//! - [`Delivery`]: what becomes of a record; [`SettledBatch`]: of a batch, for whoever watches.
 //! - [`TransactionEvent`], [`TransactionError`]: what becomes of a transaction.
 //! - [`Partitioner`]: where records go; by default keys go where Java puts them.
 //!
@@ -14,6 +14,7 @@ mod config;
 mod error;
 mod group_offsets;
 mod identity;
+mod new_record;
 mod outcome;
 mod partition_queue;
 mod partitioner;
@@ -21,6 +22,7 @@ mod planted_bug;
 mod producer;
 mod request;
 mod sent_batch;
+mod stats;
 mod transaction;
 mod transaction_answers;
 mod transaction_error;
@@ -29,10 +31,11 @@ mod transaction_requests;
 mod transactional;
 mod transactions;
 
-pub use accumulator::{Accumulator, At, Clock, Enqueued, Intake, NewRecord};
+pub use accumulator::{Accumulator, Enqueued, Intake};
 pub use config::{InvalidConfig, ProducerConfig};
 pub use error::{Certainty, EnqueueError, ProduceError, ProduceFailure};
 pub use group_offsets::{GroupMetadata, GroupOffset, OffsetsId};
+pub use new_record::{At, Clock, NewRecord};
 pub use outcome::{Delivery, DeliveryRun, RecordMetadata};
 pub use partitioner::{
     ChoosePartition, Partitioner, Unplaced, crc32_partition_for_key, murmur2, partition_for_key,
@@ -40,6 +43,7 @@ pub use partitioner::{
 #[cfg(feature = "planted-bugs")]
 pub use planted_bug::PlantedBug;
 pub use producer::{FlushId, Producer, ProducerEvent};
+pub use stats::{ProducerStats, SettledBatch, Tally};
 pub use transaction_error::{FatalCause, FatalTransaction, Remedy, TransactionError, TransactionFailure};
 pub use transaction_event::TransactionEvent;
 pub use transactions::TransactionPhase;

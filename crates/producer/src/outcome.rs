@@ -304,7 +304,7 @@ impl Iterator for DeliveryRunIter {
 }
 
 /// Where the record at `index` of a batch is.
-fn locate(
+pub(crate) fn locate(
     partition: &TopicPartition,
     index: i32,
     batch: &Result<Written, ProduceError>,

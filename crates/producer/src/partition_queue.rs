@@ -552,6 +552,9 @@ impl PartitionQueue {
             {
                 self.failed = Some(Box::new(error.clone()));
             }
+            if !batch.outcome.is_done() {
+                accumulator.tell(batch.settled(&result));
+            }
             batch.outcome.complete(result);
             let serial = batch.serial;
             // The parts of a batch that was split stand for it together.
@@ -645,6 +648,7 @@ mod tests {
                 records: builder.compress(Compression::None).unwrap(),
                 outcome: Outcome::new(TopicPartition::new("letters", 0)),
                 serial: 0,
+                opened: self.now,
                 deadline: self.now + Duration::from_secs(1),
             };
             let request = self.ids.allocate();

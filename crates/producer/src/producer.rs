@@ -11,10 +11,14 @@ use milena_cluster::{
     BrokerId, Deadline, Failure, Machine, MetadataTracker, Outgoing, RequestId, RequestIds, Target,
     TopicPartition,
 };
-use milena_protocol::{messages::Response, records::HEADER_LEN, wire::ByteString};
+use milena_protocol::{
+    messages::Response,
+    records::{Codec, HEADER_LEN},
+    wire::ByteString,
+};
 
 use crate::{
-    Certainty, InvalidConfig, ProduceError, ProduceFailure, ProducerConfig,
+    Certainty, InvalidConfig, ProduceError, ProduceFailure, ProducerConfig, ProducerStats, SettledBatch,
     accumulator::{Accumulator, Leader, OpenBatch},
     identity::{Identity, ProducerId},
     partition_queue::{Aftermath, Pace, PartitionQueue},
@@ -33,6 +37,8 @@ pub enum ProducerEvent {
     Room,
     /// Everything accepted before the flush is settled.
     Flushed(FlushId),
+    /// It is known what became of a batch. Only where [`ProducerConfig::report_batches`] asks for it.
+    Settled(Box<SettledBatch>),
     /// Of a transaction.
     Transaction(TransactionEvent),
     /// The producer has ended: everything is settled.
@@ -134,6 +140,12 @@ impl Producer {
         &self.accumulator
     }
 
+    /// What it holds and what it has done.
+    #[must_use]
+    pub fn stats(&self) -> ProducerStats {
+        ProducerStats { requests_in_flight: self.in_flight.len(), ..self.accumulator.stats() }
+    }
+
     /// What went wrong last on the way to metadata or a producer id: why nothing moves.
     #[must_use]
     pub fn last_failure(&self) -> Option<String> {
@@ -199,6 +211,8 @@ impl Producer {
     /// Tells the owner what a change has brought about.
     pub(crate) fn report(&mut self) {
         self.follow_transaction();
+        let settled = self.accumulator.take_settled().into_iter();
+        self.events.extend(settled.map(|batch| ProducerEvent::Settled(Box::new(batch))));
         if !matches!(self.events.back(), Some(ProducerEvent::Room)) {
             self.events.push_back(ProducerEvent::Room);
         }
@@ -328,6 +342,7 @@ impl Producer {
             let min_version = partitions.first().map_or(0, |first| self.min_version(first));
             self.turn = partitions.last().cloned();
             self.in_flight.insert(request, InFlight { leader, partitions });
+            self.accumulator.count(|done| done.requests_sent = done.requests_sent.saturating_add(1));
             let transactional_id = self.config.transactional_id.clone();
             let timeout = self.config.request_timeout;
             let (body, max_version) = request::build(batches, transactional_id, timeout, &metadata);
@@ -413,26 +428,45 @@ impl Producer {
             .or_insert_with(|| PartitionQueue::new(partition.clone(), id, codec, planted));
         queue.meet_topic(self.metadata.metadata().topic_id(&partition.topic));
         if queue.has_waiting() {
-            return queue.resend(now, leader, request);
+            let again = queue.resend(now, leader, request)?;
+            self.accumulator.count(|done| done.batches_resent = done.batches_resent.saturating_add(1));
+            return Some(again);
         }
         if renewing || !queue.takes_new(now, leader, self.config.max_in_flight) {
             return None;
         }
-        let OpenBatch { builder, outcome, serial, deadline, .. } = self.accumulator.take(partition)?;
-        let held = builder.capacity();
+        let batch = self.accumulator.take(partition)?;
+        let unsent = self.seal(partition, batch, codec)?;
+        Some(self.queues.get_mut(partition)?.send_first(unsent, leader, request))
+    }
+
+    /// Compresses a batch that takes no more records. One that can't be is given up.
+    fn seal(&mut self, partition: &TopicPartition, batch: OpenBatch, codec: Codec) -> Option<Unsent> {
+        let (held, uncompressed) = (batch.builder.capacity(), batch.builder.uncompressed_len());
+        let count = batch.builder.count();
+        let OpenBatch { builder, outcome, serial, opened, deadline, .. } = batch;
         match builder.compress(codec) {
             Ok(records) => {
                 self.accumulator.recharge(held, records.capacity());
-                let unsent = Unsent { records, outcome, serial, deadline };
-                Some(queue.send_first(unsent, leader, request))
+                self.accumulator.count(|done| done.send(records.len(), uncompressed));
+                Some(Unsent { records, outcome, serial, opened, deadline })
             }
             Err(error) => {
-                self.accumulator.recharge(held, 0);
                 let cause = ProduceFailure::Compression(error.to_string().into());
                 let error = not_written(partition.clone(), cause);
                 self.fail_transaction(&error);
-                outcome.complete(Err(error));
+                outcome.complete(Err(error.clone()));
+                self.accumulator.recharge(held, 0);
                 self.accumulator.settled(serial);
+                self.accumulator.tell(SettledBatch {
+                    partition: partition.clone(),
+                    records: count.unsigned_abs().into(),
+                    uncompressed_bytes: uncompressed,
+                    bytes: None,
+                    opened,
+                    result: Err(error),
+                });
+                self.report();
                 None
             }
         }
@@ -445,6 +479,9 @@ impl Producer {
             _ => BTreeMap::new(),
         };
         let mut refresh = result.is_err();
+        if answers.is_empty() {
+            self.accumulator.count(|done| done.requests_failed = done.requests_failed.saturating_add(1));
+        }
         for partition in partitions {
             let Some(queue) = self.queues.get_mut(&partition) else { continue };
             let mut pace = Pace { backoff: self.config.retry_backoff, random: &mut self.random };
@@ -476,9 +513,7 @@ impl Producer {
 
     fn give_up_unsent(&mut self, partition: &TopicPartition, error: &ProduceError) {
         for batch in self.accumulator.stop(partition, error) {
-            self.accumulator.recharge(batch.builder.capacity(), 0);
-            batch.outcome.complete(Err(not_written(partition.clone(), error.cause.clone())));
-            self.accumulator.settled(batch.serial);
+            self.accumulator.give_up(&batch, not_written(partition.clone(), error.cause.clone()));
         }
     }
 
@@ -490,13 +525,11 @@ impl Producer {
             queue.expire(now, timeout, &self.accumulator);
         }
         for batch in self.accumulator.take_expired(Some(now)) {
-            self.accumulator.recharge(batch.builder.capacity(), 0);
             let partition = batch.outcome.partition().clone();
             let cause = ProduceFailure::DeliveryTimeout { timeout, last: Option::clone(&last) };
             let error = not_written(partition, cause);
             self.fail_transaction(&error);
-            batch.outcome.complete(Err(error));
-            self.accumulator.settled(batch.serial);
+            self.accumulator.give_up(&batch, error);
         }
     }
 
@@ -514,10 +547,8 @@ impl Producer {
     /// Gives up what has never been sent.
     pub(crate) fn give_up_all_unsent(&self, cause: &ProduceFailure) {
         for batch in self.accumulator.take_expired(None) {
-            self.accumulator.recharge(batch.builder.capacity(), 0);
             let partition = batch.outcome.partition().clone();
-            batch.outcome.complete(Err(not_written(partition, cause.clone())));
-            self.accumulator.settled(batch.serial);
+            self.accumulator.give_up(&batch, not_written(partition, cause.clone()));
         }
     }
 }

@@ -9,7 +9,11 @@ use milena_protocol::records::{
     increment_sequence, restamp,
 };
 
-use crate::{Certainty, identity::ProducerId, outcome::Outcome};
+use crate::{
+    Certainty, ProduceError, SettledBatch,
+    identity::ProducerId,
+    outcome::{Outcome, Written, locate},
+};
 
 /// A batch on the way from the accumulator to its first try.
 #[derive(Debug)]
@@ -17,6 +21,7 @@ pub(crate) struct Unsent {
     pub(crate) records: CompressedBatch,
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) serial: u64,
+    pub(crate) opened: Instant,
     pub(crate) deadline: Instant,
 }
 
@@ -34,6 +39,7 @@ pub(crate) struct SentBatch {
     pub(crate) count: i32,
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) serial: u64,
+    pub(crate) opened: Instant,
     pub(crate) deadline: Instant,
     pub(crate) in_flight: Option<RequestId>,
     pub(crate) doubt: Doubt,
@@ -59,7 +65,7 @@ impl SentBatch {
         base_sequence: i32,
         request: RequestId,
     ) -> Self {
-        let Unsent { records, outcome, serial, deadline } = batch;
+        let Unsent { records, outcome, serial, opened, deadline } = batch;
         Self {
             number,
             count: records.count(),
@@ -69,6 +75,7 @@ impl SentBatch {
             base_sequence,
             outcome,
             serial,
+            opened,
             deadline,
             in_flight: Some(request),
             doubt: Doubt::None,
@@ -104,6 +111,7 @@ impl SentBatch {
                 count,
                 outcome,
                 serial: self.serial,
+                opened: self.opened,
                 deadline: self.deadline,
                 in_flight: None,
                 doubt: self.doubt,
@@ -116,6 +124,18 @@ impl SentBatch {
     /// The sequence number behind its last record.
     pub(crate) fn next_sequence(&self) -> i32 {
         increment_sequence(self.base_sequence, self.count)
+    }
+
+    /// What its owner may want to hear of its end.
+    pub(crate) fn settled(&self, result: &Result<Written, ProduceError>) -> SettledBatch {
+        SettledBatch {
+            partition: self.outcome.partition().clone(),
+            records: self.count.unsigned_abs().into(),
+            uncompressed_bytes: self.uncompressed_len,
+            bytes: Some(self.bytes.len()),
+            opened: self.opened,
+            result: locate(self.outcome.partition(), 0, result),
+        }
     }
 
     pub(crate) fn certainty(&self) -> Certainty {

@@ -462,7 +462,10 @@ impl Copier {
                 self.has_failed = true;
             }
             ProducerEvent::Closed => self.producer_closed = true,
-            ProducerEvent::Transaction(_) | ProducerEvent::Room | ProducerEvent::Flushed(_) => {}
+            ProducerEvent::Transaction(_)
+            | ProducerEvent::Room
+            | ProducerEvent::Flushed(_)
+            | ProducerEvent::Settled(_) => {}
         }
     }
 

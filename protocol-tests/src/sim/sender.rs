@@ -29,6 +29,8 @@ pub(super) struct Sender {
     /// Records that the user still wants to send.
     pub(super) left: u32,
     flushes: Vec<(FlushId, usize)>,
+    /// Records that were acknowledged and that failed, as told batch by batch.
+    told_in_batches: (u64, u64),
     pub(super) closed: bool,
     random: fastrand::Rng,
     pub(super) violations: Vec<Violation>,
@@ -64,6 +66,7 @@ impl Sender {
         bug: Option<Bug>,
         random: fastrand::Rng,
     ) -> Result<Self, InvalidConfig> {
+        let config = ProducerConfig { report_batches: true, ..config };
         let mut machine = Producer::new(config)?;
         plant(&mut machine, bug);
         Ok(Self {
@@ -73,6 +76,7 @@ impl Sender {
             topics: TOPICS.iter().map(|(name, _)| (*name).into()).collect(),
             records: Vec::new(),
             next_number: 0,
+            told_in_batches: (0, 0),
             left: 0,
             flushes: Vec::new(),
             closed: false,
@@ -199,6 +203,10 @@ impl Sender {
     fn hear(&mut self, timeline: &mut Timeline, event: ProducerEvent) {
         match event {
             ProducerEvent::Room | ProducerEvent::Transaction(_) => {}
+            ProducerEvent::Settled(batch) => {
+                let (acknowledged, failed) = &mut self.told_in_batches;
+                *if batch.result.is_ok() { acknowledged } else { failed } += batch.records;
+            }
             ProducerEvent::Closed => {
                 timeline.note(format_args!("s{} is closed", self.seat));
                 self.closed = true;
@@ -258,7 +266,23 @@ impl Sender {
         if used != 0 && self.closed {
             self.misbehaves(format!("s{} still holds {used} bytes", self.seat));
         }
+        self.check_counts(&tally);
         (history, tally)
+    }
+
+    /// What is told batch by batch and what is counted agree with what each record was told.
+    fn check_counts(&mut self, tally: &Tally) {
+        let expected = (tally.acknowledged, tally.not_written + tally.maybe_written);
+        let done = self.machine.producer.stats().done;
+        for (how, counts) in [
+            ("in events", self.told_in_batches),
+            ("in numbers", (done.records_acknowledged, done.records_failed)),
+        ] {
+            if counts != expected {
+                let seat = self.seat;
+                self.misbehaves(format!("s{seat} tells {how} of {counts:?} records, not {expected:?}"));
+            }
+        }
     }
 }
 

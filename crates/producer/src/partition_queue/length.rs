@@ -94,6 +94,7 @@ impl PartitionQueue {
     /// Puts the parts of a batch in its place.
     fn replace(&mut self, index: usize, halves: [SentBatch; 2], accumulator: &Accumulator) {
         let Some(whole) = self.batches.remove(index) else { return };
+        accumulator.count(|done| done.batches_split = done.batches_split.saturating_add(1));
         let held = halves.iter().map(|half| half.held).sum();
         accumulator.recharge(whole.held, held);
         let [mut first, mut second] = halves;

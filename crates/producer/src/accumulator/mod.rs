@@ -4,92 +4,31 @@
 //! The machine takes closed batches out and compresses them off that lock. Memory is charged by what a batch's buffer
 //! really holds, from the first record until the batch's bytes are of no more use.
 
+mod intake;
+mod topic_batches;
+
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use milena_cluster::{BrokerId, TopicPartition, later};
+use milena_cluster::{TopicPartition, later};
 use milena_protocol::{
-    records::{AppendError, BatchBuffers, BatchBuilder, HEADER_LEN, Header, record_upper_bound},
+    records::{BatchBuffers, BatchBuilder},
     wire::ByteString,
 };
 
 use crate::{
-    Delivery, EnqueueError, ProduceError, ProducerConfig, TransactionError,
+    Clock, EnqueueError, NewRecord, ProduceError, ProducerConfig, TransactionError,
     outcome::Outcome,
-    partitioner::{Candidate, LeaderWaits, Partitioner, Placement, Spread, Sticky, Unplaced},
+    partitioner::{LeaderWaits, Partitioner, Spread},
+    stats::{ProducerStats, SettledBatch, Tally},
 };
+use topic_batches::{PartitionBatches, TopicBatches};
 
-/// A record as the caller has it. Nothing is copied before it is written into its batch.
-#[derive(Clone, Copy, Debug)]
-pub struct NewRecord<'a> {
-    /// The topic.
-    pub topic: &'a str,
-    /// The partition; `None` leaves the choice to the key, or to chance without one.
-    pub partition: Option<i32>,
-    /// The key.
-    pub key: Option<&'a [u8]>,
-    /// The value. `None` is a tombstone to compacted topics.
-    pub value: Option<&'a [u8]>,
-    /// The headers in their order.
-    pub headers: &'a [(ByteString, Option<Bytes>)],
-    /// When it happened, in ms since 1970; now when `None`.
-    pub timestamp: Option<i64>,
-}
-
-impl<'a> NewRecord<'a> {
-    /// A record for `topic`, with neither key nor value yet.
-    #[must_use]
-    pub const fn new(topic: &'a str) -> Self {
-        Self { topic, partition: None, key: None, value: None, headers: &[], timestamp: None }
-    }
-
-    /// The key. Records with the same key go to the same partition and keep their order.
-    #[must_use]
-    pub const fn key(self, key: &'a [u8]) -> Self {
-        Self { key: Some(key), ..self }
-    }
-
-    /// The value. Without one the record is a tombstone.
-    #[must_use]
-    pub const fn value(self, value: &'a [u8]) -> Self {
-        Self { value: Some(value), ..self }
-    }
-
-    /// The headers, in their order.
-    #[must_use]
-    pub const fn headers(self, headers: &'a [(ByteString, Option<Bytes>)]) -> Self {
-        Self { headers, ..self }
-    }
-
-    /// The partition, instead of leaving the choice to the key.
-    #[must_use]
-    pub const fn partition(self, partition: i32) -> Self {
-        Self { partition: Some(partition), ..self }
-    }
-
-    /// When it happened, in milliseconds since 1970.
-    #[must_use]
-    pub const fn timestamp(self, ms: i64) -> Self {
-        Self { timestamp: Some(ms), ..self }
-    }
-
-    fn wire_headers(&self) -> impl Iterator<Item = Header<'a>> + Clone + use<'a> {
-        self.headers.iter().map(|(name, value)| Header::new(name, value.as_deref()))
-    }
-}
-
-/// A record that was taken.
-#[derive(Debug)]
-pub struct Enqueued {
-    /// Tells what becomes of it.
-    pub delivery: Delivery,
-    /// True when the machine has something to do or a new deadline: whoever drives it must be woken.
-    pub wake: bool,
-}
+pub use intake::{Enqueued, Intake};
+pub(crate) use topic_batches::{Leader, OpenBatch};
 
 /// The records that wait to be sent, shared by everybody who enqueues and the machine that sends.
 #[derive(Debug)]
@@ -105,136 +44,8 @@ pub struct Accumulator {
     state: Mutex<State>,
 }
 
-/// What time it is. It is asked only where it matters, for to ask costs as much as to write a record.
-pub trait Clock {
-    /// The time that deadlines are counted in.
-    fn now(&self) -> Instant;
-
-    /// Milliseconds since 1970.
-    fn wall_ms(&self) -> i64;
-
-    /// Milliseconds since 1970, a few of them late perhaps where that costs less.
-    fn recent_wall_ms(&self) -> i64 {
-        self.wall_ms()
-    }
-}
-
-/// A time that stands still.
-#[derive(Clone, Copy, Debug)]
-pub struct At {
-    /// See [`Clock::now`].
-    pub now: Instant,
-    /// See [`Clock::wall_ms`].
-    pub wall_ms: i64,
-}
-
-impl Clock for At {
-    fn now(&self) -> Instant {
-        self.now
-    }
-
-    fn wall_ms(&self) -> i64 {
-        self.wall_ms
-    }
-}
-
 /// The room that a batch has from the start when nothing is known of its partition.
 const LEAST_ROOM: usize = 4096;
-
-/// An [`Accumulator`] that takes records from one caller; see [`Accumulator::intake`].
-#[derive(Debug)]
-pub struct Intake<'a, C> {
-    accumulator: &'a Accumulator,
-    clock: &'a C,
-    state: MutexGuard<'a, State>,
-    /// True once the machine has something to do or a new deadline: whoever drives it must be woken afterwards.
-    pub wake: bool,
-}
-
-impl<C: Clock> Intake<'_, C> {
-    /// As [`Accumulator::enqueue`].
-    ///
-    /// # Errors
-    /// As there. The records before it are taken all the same.
-    #[inline]
-    pub fn enqueue(&mut self, record: &NewRecord<'_>) -> Result<Delivery, EnqueueError> {
-        let Accumulator { buffer_memory, max_request_size, batch_size, .. } = *self.accumulator;
-        let len = record_upper_bound(record.key, record.value, record.wire_headers());
-        let limit = max_request_size.min(buffer_memory);
-        if len.saturating_add(HEADER_LEN) > limit {
-            return Err(EnqueueError::TooLarge { len, limit });
-        }
-        let State { topics, wanted, books, random, waits, gate } = &mut *self.state;
-        match gate {
-            Gate::Open => {}
-            Gate::Shut(error) => return Err(EnqueueError::Transaction(error.clone())),
-            Gate::Closed => return Err(EnqueueError::Closed),
-        }
-        let Some(topic) = topics.get_mut(record.topic) else {
-            let name = ByteString::from(record.topic);
-            wanted.insert(name.clone());
-            return Err(EnqueueError::UnknownTopic(name));
-        };
-        // A batch that is opened for the record takes a header more.
-        if books.used.saturating_add(len).saturating_add(HEADER_LEN) > buffer_memory {
-            // Memory comes back only from what is sent: nothing lingers while somebody waits for it.
-            self.state.end_lingering();
-            return Err(EnqueueError::BufferFull(buffer_memory));
-        }
-        let drawing = Drawing { clock: self.clock, spread: &self.accumulator.spread, waits, random };
-        let (index, is_spread) = topic.place(record, &self.accumulator.partitioner, drawing)?;
-        let count = topic.partitions.len();
-        let Some(partition) = topic.partitions.get_mut(index) else {
-            return Err(no_such_partition(record, index, count));
-        };
-        if let Some(stopped) = &partition.stopped {
-            return Err(EnqueueError::Stopped(stopped.clone()));
-        }
-        let name = || TopicPartition::new(topic.name.clone(), index as i32);
-        loop {
-            let batch = match &mut partition.open {
-                Some(open) => open,
-                None => {
-                    self.wake = true;
-                    let batch = self.accumulator.open_batch(self.clock.now(), name(), partition, books);
-                    partition.open.insert(batch)
-                }
-            };
-            let timestamp = record.timestamp.unwrap_or_else(|| batch.timestamp(self.clock));
-            let before = batch.builder.capacity();
-            match batch.builder.append(timestamp, record.key, record.value, record.wire_headers()) {
-                Ok(place) => {
-                    books.recharge(before, batch.builder.capacity());
-                    let delivery = Delivery::new(Arc::clone(&batch.outcome), place);
-                    if batch.builder.uncompressed_len() >= batch_size {
-                        partition.close(name(), books);
-                        self.wake = true;
-                    }
-                    if is_spread {
-                        topic.sticky.took(len, batch_size);
-                    }
-                    return Ok(delivery);
-                }
-                Err(AppendError::Full) => {
-                    partition.close(name(), books);
-                    self.wake = true;
-                }
-                // The size was held against the limits before.
-                Err(_) => return Err(EnqueueError::TooLarge { len, limit }),
-            }
-        }
-    }
-}
-
-impl OpenBatch {
-    /// The time of a record that has none. The first of a batch asks for it; those behind it are not before it.
-    fn timestamp(&self, clock: &impl Clock) -> i64 {
-        if self.builder.is_empty() {
-            return clock.wall_ms();
-        }
-        clock.recent_wall_ms().max(self.builder.base_timestamp())
-    }
-}
 
 #[derive(Debug)]
 struct State {
@@ -271,49 +82,9 @@ struct Books {
     /// oldest and the first to expire.
     unsettled: BTreeMap<u64, Instant>,
     next_serial: u64,
-}
-
-#[derive(Debug, Default)]
-struct TopicBatches {
-    name: ByteString,
-    partitions: Vec<PartitionBatches>,
-    /// Which partitions have a leader and have not stopped.
-    available: Vec<bool>,
-    /// Who leads each partition.
-    leaders: Vec<Option<Leader>>,
-    sticky: Sticky,
-    /// Whose turn is next round robin.
-    turn: usize,
-}
-
-/// Who leads a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Leader {
-    pub(crate) broker: BrokerId,
-    /// It is in the client's rack.
-    pub(crate) is_near: bool,
-}
-
-#[derive(Debug, Default)]
-struct PartitionBatches {
-    closed: VecDeque<OpenBatch>,
-    open: Option<OpenBatch>,
-    /// The size at which batches are closed, where the topic takes smaller ones than the settings say.
-    limit: Option<usize>,
-    /// Bytes that the next batch may well come to.
-    expected: usize,
-    stopped: Option<ProduceError>,
-}
-
-/// A batch that takes records.
-#[derive(Debug)]
-pub(crate) struct OpenBatch {
-    pub(crate) builder: BatchBuilder,
-    pub(crate) outcome: Arc<Outcome>,
-    pub(crate) serial: u64,
-    pub(crate) deadline: Instant,
-    /// It has lingered, or a flush does not wait for that.
-    due: bool,
+    tally: Tally,
+    /// Batches that were settled, for an owner that wants to hear of each.
+    settled: Option<Vec<SettledBatch>>,
 }
 
 impl Accumulator {
@@ -334,7 +105,7 @@ impl Accumulator {
             state: Mutex::new(State {
                 topics: BTreeMap::new(),
                 wanted: BTreeSet::new(),
-                books: Books::default(),
+                books: Books { settled: config.report_batches.then(Vec::new), ..Books::default() },
                 random: fastrand::Rng::with_seed(config.seed ^ 0x5eed),
                 waits: LeaderWaits::default(),
                 gate: if config.transactional_id.is_none() {
@@ -390,7 +161,7 @@ impl Accumulator {
         let expected = partition.expected.max(LEAST_ROOM).min(limit).min(free);
         let builder = BatchBuilder::in_buffers(limit, expected, &self.buffers);
         books.recharge(0, builder.capacity());
-        OpenBatch { builder, outcome: Outcome::new(name), serial, deadline, due: false }
+        OpenBatch { builder, outcome: Outcome::new(name), serial, opened: now, deadline, due: false }
     }
 
     /// True when the topic's partitions are known.
@@ -495,6 +266,46 @@ impl Accumulator {
         self.state().books.unsettled.remove(&serial);
     }
 
+    /// A batch that was never sent is given up.
+    pub(crate) fn give_up(&self, batch: &OpenBatch, error: ProduceError) {
+        batch.outcome.complete(Err(error.clone()));
+        let settled = SettledBatch::unsent(batch, error);
+        let mut state = self.state();
+        state.books.recharge(batch.builder.capacity(), 0);
+        state.books.unsettled.remove(&batch.serial);
+        state.books.tell(settled);
+    }
+
+    /// It is known what became of a batch, or of a part of one.
+    pub(crate) fn tell(&self, batch: SettledBatch) {
+        self.state().books.tell(batch);
+    }
+
+    /// Counts.
+    pub(crate) fn count(&self, count: impl FnOnce(&mut Tally)) {
+        count(&mut self.state().books.tally);
+    }
+
+    /// What was told since the last call.
+    pub(crate) fn take_settled(&self) -> Vec<SettledBatch> {
+        self.state().books.settled.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// What is known of the records here.
+    pub(crate) fn stats(&self) -> ProducerStats {
+        let state = self.state();
+        let partitions = state.topics.values().flat_map(|topic| &topic.partitions);
+        let batches = partitions.flat_map(|batches| batches.closed.iter().chain(&batches.open));
+        ProducerStats {
+            buffered_records: batches.map(|batch| u64::from(batch.builder.count().unsigned_abs())).sum(),
+            buffer_used: state.books.used,
+            buffer_idle: self.buffers.idle_bytes(),
+            requests_in_flight: 0,
+            unsettled_batches: state.books.unsettled.len(),
+            done: state.books.tally,
+        }
+    }
+
     /// Batches of a partition are closed at this size from the next one on; at that of the settings for `None`.
     pub(crate) fn limit_batches(&self, partition: &TopicPartition, limit: Option<usize>) {
         if let Some(batches) = self.state().batches(partition) {
@@ -576,6 +387,11 @@ impl Accumulator {
 }
 
 impl Books {
+    fn tell(&mut self, batch: SettledBatch) {
+        self.tally.settle(&batch);
+        self.settled.as_mut().into_iter().for_each(|settled| settled.push(batch.clone()));
+    }
+
     /// A batch that held `before` bytes holds `after`.
     fn recharge(&mut self, before: usize, after: usize) {
         self.used = self.used.saturating_sub(before).saturating_add(after);
@@ -603,90 +419,4 @@ impl State {
             self.books.ready.insert(partition);
         }
     }
-}
-
-impl TopicBatches {
-    /// Sends the records without a key where they are taken.
-    fn avoid_stopped(&mut self) {
-        let stopped = self.partitions.iter().enumerate().filter(|(_, batches)| batches.stopped.is_some());
-        for (index, _) in stopped {
-            if let Some(available) = self.available.get_mut(index) {
-                *available = false;
-            }
-            self.sticky.leave(index);
-        }
-    }
-
-    /// The partition for a record, and whether it went there only for want of a better reason.
-    fn place(
-        &mut self,
-        record: &NewRecord<'_>,
-        partitioner: &Partitioner,
-        drawing: Drawing<'_, impl Clock>,
-    ) -> Result<(usize, bool), EnqueueError> {
-        let count = self.partitions.len();
-        if let Some(partition) = record.partition {
-            let index = usize::try_from(partition).ok().filter(|index| *index < count);
-            return index
-                .map(|index| (index, false))
-                .ok_or_else(|| no_such_partition(record, partition, count));
-        }
-        let unplaced = Unplaced {
-            topic: record.topic,
-            key: record.key,
-            value: record.value,
-            partition_count: count,
-            available: &self.available,
-        };
-        match partitioner.place(&unplaced, &mut self.turn) {
-            Placement::At(index) if index < count => Ok((index, false)),
-            Placement::At(index) => Err(no_such_partition(record, index, count)),
-            Placement::Spread => match self.sticky.current(count) {
-                Some(current) => Ok((current, true)),
-                None => {
-                    let drawn = self.draw(drawing).ok_or_else(|| no_such_partition(record, 0, count))?;
-                    Ok((drawn, true))
-                }
-            },
-        }
-    }
-
-    fn draw(&mut self, Drawing { clock, spread, waits, random }: Drawing<'_, impl Clock>) -> Option<usize> {
-        let candidates = self.partitions.iter().enumerate().map(|(index, batches)| {
-            let leader = self.leaders.get(index).copied().flatten();
-            Candidate {
-                is_available: self.available.get(index).copied().unwrap_or(false),
-                is_near: leader.is_some_and(|leader| leader.is_near),
-                queue: batches.closed.len().saturating_add(usize::from(batches.open.is_some())),
-                waits_since: leader.and_then(|leader| waits.since(leader.broker)),
-            }
-        });
-        let candidates: Vec<_> = candidates.collect();
-        self.sticky.draw(clock.now(), spread, &candidates, random)
-    }
-}
-
-/// What a partition is drawn with.
-struct Drawing<'a, C> {
-    clock: &'a C,
-    spread: &'a Spread,
-    waits: &'a LeaderWaits,
-    random: &'a mut fastrand::Rng,
-}
-
-impl PartitionBatches {
-    /// The open batch takes nothing more: it is to be sent.
-    fn close(&mut self, partition: TopicPartition, books: &mut Books) {
-        if let Some(full) = self.open.take() {
-            self.expected = full.builder.uncompressed_len();
-            books.lingering.remove(&full.serial);
-            books.ready.insert(partition);
-            self.closed.push_back(full);
-        }
-    }
-}
-
-fn no_such_partition(record: &NewRecord<'_>, partition: impl TryInto<i32>, count: usize) -> EnqueueError {
-    let partition = partition.try_into().unwrap_or(i32::MAX);
-    EnqueueError::NoSuchPartition { topic: record.topic.into(), partition, count }
 }
