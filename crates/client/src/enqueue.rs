@@ -1,6 +1,7 @@
 //! Handing records to a producer.
 
 use milena_producer::{Delivery, EnqueueError, NewRecord, RecordMetadata};
+use tracing::Instrument as _;
 
 use crate::{AsRecord, Deliveries, EnqueueAllError, NotEnqueued, Producer, SendError};
 
@@ -21,7 +22,9 @@ impl Producer {
     /// # Cancellation
     /// Dropping the future before the record is accepted sends nothing; afterwards the record is sent all the same.
     pub async fn send<R: AsRecord>(&self, record: R) -> Result<RecordMetadata, SendError> {
-        Ok(self.enqueue(record).await?.await?)
+        let span = tracing::debug_span!("send", topic = record.as_record().topic);
+        let sending = async { Ok(self.enqueue(record).await?.await?) };
+        sending.instrument(span).await
     }
 
     /// Puts a record into its batch and returns at once, unless memory or knowledge of the topic has to be waited for.

@@ -9,6 +9,7 @@ use milena_producer::{
 };
 use milena_protocol::{records::Codec, wire::ByteString};
 use tokio::sync::{Notify, watch};
+use tracing::Instrument as _;
 
 use crate::{
     BuildError, CloseError, ProducerInterceptor, interceptor::Interceptors, record::WallClock,
@@ -336,7 +337,8 @@ impl Producer {
             return signals.wait_for(|_| false).await;
         }
         let id = self.handle.driven.change(|machine, _| machine.flush());
-        signals.wait_for(|progress| progress.flushed >= Some(id)).await
+        let flushed = signals.wait_for(|progress| progress.flushed >= Some(id));
+        flushed.instrument(tracing::debug_span!("flush")).await
     }
 
     /// Accepts nothing more, sends what there is and ends, after `timeout` at the latest. What is not acknowledged by
@@ -349,7 +351,7 @@ impl Producer {
     /// Dropping the future changes nothing but that nobody waits.
     pub async fn close(&self, timeout: Duration) -> Result<(), CloseError> {
         self.handle.driven.change(|machine, now| machine.close(later(now, timeout)));
-        self.handle.signals.wait_for(|_| false).await
+        self.handle.signals.wait_for(|_| false).instrument(tracing::debug_span!("close")).await
     }
 }
 

@@ -437,6 +437,10 @@ impl PartitionQueue {
             self.failures = self.failures.saturating_add(1);
             self.retry_at = Some(later(now, pace.backoff.after(self.failures, pace.random)));
         }
+        if let Some(batch) = self.batches.get(index) {
+            let (sequence, cause) = (batch.base_sequence, self.last_failure.as_deref());
+            tracing::debug!(partition = %self.partition, sequence, cause, "a batch waits to be sent again");
+        }
         self.forget_abandoned(index, accumulator);
     }
 

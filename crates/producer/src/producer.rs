@@ -343,6 +343,8 @@ impl Producer {
             self.turn = partitions.last().cloned();
             self.in_flight.insert(request, InFlight { leader, partitions });
             self.accumulator.count(|done| done.requests_sent = done.requests_sent.saturating_add(1));
+            let bytes: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
+            tracing::debug!(leader = leader.0, batches = batches.len(), bytes, "produce");
             let transactional_id = self.config.transactional_id.clone();
             let timeout = self.config.request_timeout;
             let (body, max_version) = request::build(batches, transactional_id, timeout, &metadata);

@@ -14,6 +14,7 @@ use milena_consumer_group::OffsetAndMetadata;
 use milena_producer::{
     Delivery, GroupMetadata, GroupOffset, RecordMetadata, TransactionError, TransactionPhase,
 };
+use tracing::Instrument as _;
 
 use crate::{AsRecord, CloseError, Deliveries, EnqueueAllError, SendError};
 
@@ -45,7 +46,9 @@ impl<'p> Transaction<'p> {
     /// Dropping the future before the record is accepted sends nothing; afterwards the record is part of the transaction
     /// all the same.
     pub async fn send<R: AsRecord>(&self, record: R) -> Result<RecordMetadata, SendError> {
-        Ok(self.enqueue(record).await?.await?)
+        let span = tracing::debug_span!("send", topic = record.as_record().topic);
+        let sending = async { Ok(self.enqueue(record).await?.await?) };
+        sending.instrument(span).await
     }
 
     /// Puts a record into its batch and returns at once, unless the transaction before, memory or knowledge of the topic
@@ -120,12 +123,16 @@ impl<'p> Transaction<'p> {
             (partition, GroupOffset { offset: position.offset, leader_epoch, metadata })
         });
         let offsets: BTreeMap<_, _> = offsets.collect();
-        self.begin().await?;
-        let sent = self.producer.driven().change(|machine, _| {
-            let id = machine.send_offsets(group.clone(), offsets)?;
-            Ok::<_, TransactionError>(self.producer.signals().await_offsets(id))
-        })?;
-        sent.await.unwrap_or(Err(TransactionError::Closed))
+        let span = tracing::debug_span!("send_offsets", partitions = offsets.len());
+        let sending = async {
+            self.begin().await?;
+            let sent = self.producer.driven().change(|machine, _| {
+                let id = machine.send_offsets(group.clone(), offsets)?;
+                Ok::<_, TransactionError>(self.producer.signals().await_offsets(id))
+            })?;
+            sent.await.unwrap_or(Err(TransactionError::Closed))
+        };
+        sending.instrument(span).await
     }
 
     /// Commits all or nothing: waits until every record and offset is taken, then asks the coordinator.
@@ -139,13 +146,16 @@ impl<'p> Transaction<'p> {
     /// Dropping the future before it is polled aborts the transaction. Afterwards the commit goes on, and the next
     /// transaction waits for it.
     pub async fn commit(self) -> Result<(), TransactionError> {
-        self.begin().await?;
-        let signals = self.producer.signals();
-        let ended = self.producer.driven().change(|machine, now| {
-            machine.commit(now)?;
-            Ok::<_, TransactionError>(signals.await_end())
-        })?;
-        ended.await.unwrap_or(Err(TransactionError::Closed))
+        let committing = async {
+            self.begin().await?;
+            let signals = self.producer.signals();
+            let ended = self.producer.driven().change(|machine, now| {
+                machine.commit(now)?;
+                Ok::<_, TransactionError>(signals.await_end())
+            })?;
+            ended.await.unwrap_or(Err(TransactionError::Closed))
+        };
+        committing.instrument(tracing::debug_span!("commit")).await
     }
 
     /// Aborts the transaction: readers of committed records never see any of it.
@@ -165,7 +175,8 @@ impl<'p> Transaction<'p> {
             machine.abort()?;
             Ok::<_, TransactionError>(signals.await_end())
         })?;
-        ended.await.unwrap_or(Err(TransactionError::Closed))
+        let ended = ended.instrument(tracing::debug_span!("abort")).await;
+        ended.unwrap_or(Err(TransactionError::Closed))
     }
 
     /// Waits for the transaction before this one.

@@ -95,6 +95,7 @@ impl PartitionQueue {
     fn replace(&mut self, index: usize, halves: [SentBatch; 2], accumulator: &Accumulator) {
         let Some(whole) = self.batches.remove(index) else { return };
         accumulator.count(|done| done.batches_split = done.batches_split.saturating_add(1));
+        tracing::debug!(partition = %self.partition, records = whole.count, "a batch was too large and goes on in two");
         let held = halves.iter().map(|half| half.held).sum();
         accumulator.recharge(whole.held, held);
         let [mut first, mut second] = halves;
