@@ -22,8 +22,21 @@ pub trait Machine {
 
     /// Takes the answer to a request handed out by [`poll_request`](Self::poll_request), or why there is none.
     ///
-    /// Every request is answered exactly once. An id the machine does not wait for is ignored.
+    /// Every request is answered exactly once, but for those that nobody answers and that end with
+    /// [`handle_written`](Self::handle_written). An id the machine does not wait for is ignored.
     fn handle_response(&mut self, now: Instant, id: RequestId, result: Result<Response, Failure>);
+
+    /// Takes the news that a request to which no answer comes ([`Outgoing::expects_answer`]) has been written to its
+    /// connection. That ends it. Whether the broker has got it, or will, nobody says.
+    ///
+    /// A request that could not be written has a [`Failure`] like any other. Only a machine that sends such requests needs
+    /// this.
+    fn handle_written(&mut self, _now: Instant, _id: RequestId) {}
+
+    /// Takes the news that a connection has ended over which requests without an answer were written; `id` is the last of
+    /// them. It is the only way in which a broker can tell that it refused one, besides which connections end for all
+    /// kinds of reasons. `cause` is for people.
+    fn handle_hangup(&mut self, _now: Instant, _id: RequestId, _cause: &Arc<str>) {}
 
     /// Acts on deadlines that have passed. Harmless when none has.
     fn handle_timeout(&mut self, now: Instant);
@@ -68,17 +81,20 @@ pub struct Outgoing {
     pub min_version: i16,
     /// The newest version the request may be sent in.
     pub max_version: i16,
-    /// How long to wait for the answer once the request has been written. Afterwards the connection is of no use: what
-    /// it still carries arrives out of turn.
+    /// How long to wait for the answer once the request has been written, or for the writing if no answer comes.
+    /// Afterwards the connection is of no use: what it still carries arrives out of turn.
     pub timeout: Duration,
+    /// False when the broker sends no answer, as to a Produce request with acks 0: then the request ends with
+    /// [`handle_written`](Machine::handle_written).
+    pub expects_answer: bool,
 }
 
 impl Outgoing {
-    /// A request in any version both sides know.
+    /// A request in any version both sides know, which is answered.
     #[must_use]
     pub fn new(id: RequestId, target: Target, request: impl Into<Request>, timeout: Duration) -> Self {
         let request = request.into();
-        Self { id, target, request, min_version: 0, max_version: i16::MAX, timeout }
+        Self { id, target, request, min_version: 0, max_version: i16::MAX, timeout, expects_answer: true }
     }
 
     /// The API of the request.

@@ -3,6 +3,9 @@
 //! A writer task owns the sending half, so that a caller who gives up can never leave half a frame behind. A reader
 //! task matches answers to requests, decodes them and watches their deadlines. When either fails, every request that
 //! is still open is answered at once with the cause.
+//!
+//! Requests that brokers do not answer (Produce with acks 0) have a correlation id like the others and are not among those that
+//! wait for an answer. They are done when they have been written.
 
 use std::{
     collections::VecDeque,
@@ -29,7 +32,7 @@ use crate::{
     handshake::{Established, establish},
     login::{Login, login_is_due},
     now,
-    reply::Reply,
+    reply::{Listener, Reply},
     stream::{Receiving, Sending},
     versions::Versions,
 };
@@ -48,6 +51,8 @@ pub(crate) struct Queued {
     pub(crate) min_version: i16,
     pub(crate) max_version: i16,
     pub(crate) timeout: Duration,
+    /// The broker answers it.
+    pub(crate) expects_answer: bool,
     pub(crate) reply: Reply,
 }
 
@@ -58,10 +63,11 @@ pub(crate) struct Fitted {
     version: i16,
 }
 
-/// Who waits for the answer, and how long.
+/// Who waits for the answer, or for the request to be written if none comes, and how long.
 #[derive(Debug)]
 pub(crate) struct Waiting {
     timeout: Duration,
+    expects_answer: bool,
     reply: Reply,
 }
 
@@ -84,10 +90,15 @@ pub(crate) struct Shared {
     over: watch::Sender<bool>,
 }
 
-/// Requests that were written and not answered.
+/// Requests that are not done.
 #[derive(Debug, Default)]
 struct Open {
+    /// Those that were written, or are being written, and wait for their answers.
     requests: VecDeque<Sent>,
+    /// Those that are being written and will not be answered.
+    leaving: Vec<Leaving>,
+    /// Who sent the last one that was written and is not answered.
+    listener: Option<Listener>,
     next_correlation_id: i32,
     /// Set once: why nothing more can be sent.
     broken: Option<Arc<str>>,
@@ -103,6 +114,23 @@ struct Sent {
     timeout: Duration,
     deadline: Instant,
     reply: Reply,
+}
+
+/// A request without an answer that is being written.
+#[derive(Debug)]
+struct Leaving {
+    api: ApiKey,
+    timeout: Duration,
+    deadline: Instant,
+    reply: Reply,
+}
+
+impl Open {
+    /// When the first request is overdue.
+    fn earliest(&self) -> Option<Instant> {
+        let answers = self.requests.iter().map(|sent| sent.deadline);
+        answers.chain(self.leaving.iter().map(|leaving| leaving.deadline)).min()
+    }
 }
 
 impl Connection {
@@ -159,17 +187,21 @@ impl Shared {
     /// Ends the connection once and answers every open request.
     fn break_off(&self, error: &ConnectionError) {
         let cause: Arc<str> = format!("{}: {error}", self.address).into();
-        let requests = {
+        let (requests, leaving, listener) = {
             let mut open = self.open();
             if open.broken.is_some() {
                 return;
             }
             open.broken = Some(Arc::clone(&cause));
-            std::mem::take(&mut open.requests)
+            (std::mem::take(&mut open.requests), std::mem::take(&mut open.leaving), open.listener.take())
         };
         tracing::debug!(broker = %self.address, %error, unanswered = requests.len(), "connection over");
-        for sent in requests {
-            sent.reply.answer(Err(Failure::new(FailureKind::Unanswered, Arc::clone(&cause))));
+        let replies = requests.into_iter().map(|sent| sent.reply);
+        for reply in replies.chain(leaving.into_iter().map(|leaving| leaving.reply)) {
+            reply.answer(Err(Failure::new(FailureKind::Unanswered, Arc::clone(&cause))));
+        }
+        if let Some(listener) = listener {
+            listener.hung_up(cause);
         }
         self.over.send_replace(true);
     }
@@ -245,6 +277,7 @@ impl Half {
                 shared.break_off(&ConnectionError::Io(error));
                 break;
             }
+            shared.all_written();
         }
         requests.close();
         let cause = shared.cause().unwrap_or_else(|| Arc::from("the connection ended"));
@@ -259,8 +292,7 @@ impl Half {
         loop {
             let (earliest, done) = {
                 let open = shared.open();
-                let earliest = open.requests.iter().map(|sent| sent.deadline).min();
-                (earliest, open.draining && open.requests.is_empty())
+                (open.earliest(), open.draining && open.requests.is_empty())
             };
             if done {
                 return shared.break_off(&ConnectionError::Released);
@@ -295,7 +327,7 @@ impl Half {
 impl Shared {
     /// Words a request in the version that both sides speak, or answers that there is none.
     pub(crate) fn fit(&self, queued: Queued) -> Option<(Fitted, Waiting)> {
-        let Queued { request, min_version, max_version, timeout, reply } = queued;
+        let Queued { request, min_version, max_version, timeout, expects_answer, reply } = queued;
         let api = request.api_key();
         let version = self.versions.pick(api, max_version).filter(|version| *version >= min_version);
         let Some(version) = version else {
@@ -310,12 +342,13 @@ impl Shared {
             return None;
         };
         let request = shape::to_version(request, version);
-        Some((Fitted { request, version }, Waiting { timeout, reply }))
+        Some((Fitted { request, version }, Waiting { timeout, expects_answer, reply }))
     }
 
     /// Encodes a request and opens it, or answers that it can't be sent.
     pub(crate) fn enter<'r>(&self, fitted: &'r Fitted, waiting: Waiting, frames: &mut Writer<'r>) {
-        let (Fitted { request, version }, Waiting { timeout, reply }) = (fitted, waiting);
+        let Fitted { request, version } = fitted;
+        let Waiting { timeout, expects_answer, reply } = waiting;
         let (version, api) = (*version, request.api_key());
         let mut open = self.open();
         if let Some(cause) = open.broken.clone() {
@@ -331,11 +364,35 @@ impl Shared {
         }
         open.next_correlation_id = correlation_id.wrapping_add(1);
         let deadline = later(now(), timeout).into();
-        let earliest = open.requests.iter().map(|sent| sent.deadline).min();
-        open.requests.push_back(Sent { correlation_id, api, version, timeout, deadline, reply });
+        let earliest = open.earliest();
+        if expects_answer {
+            open.requests.push_back(Sent { correlation_id, api, version, timeout, deadline, reply });
+        } else {
+            open.leaving.push(Leaving { api, timeout, deadline, reply });
+        }
         drop(open);
         if earliest.is_none_or(|earliest| deadline < earliest) {
             self.deadline_changed.notify_one();
+        }
+    }
+
+    /// All that was entered has been written: what is not answered is done.
+    fn all_written(&self) {
+        let mut open = self.open();
+        if open.leaving.is_empty() {
+            return;
+        }
+        let leaving = std::mem::take(&mut open.leaving);
+        drop(open);
+        let listener = leaving.into_iter().filter_map(|leaving| leaving.reply.written()).last();
+        let Some(listener) = listener else { return };
+        let mut open = self.open();
+        match open.broken.clone() {
+            None => open.listener = Some(listener),
+            Some(cause) => {
+                drop(open);
+                listener.hung_up(cause);
+            }
         }
     }
 
@@ -371,8 +428,11 @@ impl Shared {
     fn check_deadlines(&self) -> Result<(), ConnectionError> {
         let now = Instant::now();
         let open = self.open();
-        match open.requests.iter().find(|sent| sent.deadline <= now) {
-            Some(late) => Err(ConnectionError::RequestTimeout { api: late.api, timeout: late.timeout }),
+        if let Some(late) = open.requests.iter().find(|sent| sent.deadline <= now) {
+            return Err(ConnectionError::RequestTimeout { api: late.api, timeout: late.timeout });
+        }
+        match open.leaving.iter().find(|leaving| leaving.deadline <= now) {
+            Some(late) => Err(ConnectionError::WriteTimeout { api: late.api, timeout: late.timeout }),
             None => Ok(()),
         }
     }
@@ -409,8 +469,14 @@ mod tests {
             let (caller, answer) = oneshot::channel();
             let reply = Reply::to_caller(caller, AddressBook::default());
             let request = MetadataRequest::default().into();
-            let queued =
-                Queued { request, min_version: 0, max_version: i16::MAX, timeout: Duration::MAX, reply };
+            let queued = Queued {
+                request,
+                min_version: 0,
+                max_version: i16::MAX,
+                timeout: Duration::MAX,
+                expects_answer: true,
+                reply,
+            };
             let (fitted, waiting) = shared.fit(queued).unwrap();
             let mut frames = Writer::new();
             shared.enter(&fitted, waiting, &mut frames);
@@ -444,8 +510,14 @@ mod tests {
             let (caller, answer) = oneshot::channel();
             let reply = Reply::to_caller(caller, AddressBook::default());
             let request = ProduceRequest::default().into();
-            let fitted =
-                shared.fit(Queued { request, min_version, max_version: 12, timeout: Duration::MAX, reply });
+            let fitted = shared.fit(Queued {
+                request,
+                min_version,
+                max_version: 12,
+                timeout: Duration::MAX,
+                expects_answer: true,
+                reply,
+            });
             (fitted.is_some(), answer)
         };
         assert!(fits(6).0);

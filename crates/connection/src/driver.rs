@@ -5,13 +5,13 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use milena_cluster::Machine;
+use milena_cluster::{Machine, RequestId};
 use tokio::{
     sync::{Notify, mpsc},
     time::Instant,
 };
 
-use crate::Network;
+use crate::{Network, reply::News};
 
 /// The most answers and requests one turn of the loop handles before it looks at the clock again.
 const TURN: usize = 1024;
@@ -74,8 +74,8 @@ pub async fn drive<M: Machine>(
             let mut machine = driven.look();
             let now = now();
             for _ in 0..TURN {
-                let Ok((id, result)) = answered.try_recv() else { break };
-                machine.handle_response(now, id, result);
+                let Ok((id, news)) = answered.try_recv() else { break };
+                tell(&mut *machine, now, id, news);
             }
             machine.handle_timeout(now);
             while let Some(request) = machine.poll_request(now) {
@@ -122,11 +122,19 @@ pub async fn drive<M: Machine>(
 
 /// Waits until an answer is there and tells the machine at once.
 async fn wait_for_answer<M: Machine>(
-    answered: &mut mpsc::UnboundedReceiver<(milena_cluster::RequestId, crate::connection::Answered)>,
+    answered: &mut mpsc::UnboundedReceiver<(RequestId, News)>,
     driven: &Driven<M>,
 ) {
     // The loop itself holds a sender, so the channel does not close.
-    if let Some((id, result)) = answered.recv().await {
-        driven.look().handle_response(now(), id, result);
+    if let Some((id, news)) = answered.recv().await {
+        tell(&mut *driven.look(), now(), id, news);
+    }
+}
+
+fn tell<M: Machine>(machine: &mut M, now: std::time::Instant, id: RequestId, news: News) {
+    match news {
+        News::Answered(result) => machine.handle_response(now, id, result),
+        News::Written => machine.handle_written(now, id),
+        News::HungUp(cause) => machine.handle_hangup(now, id, &cause),
     }
 }

@@ -68,6 +68,14 @@ pub enum ConnectionError {
         /// How long was waited.
         timeout: Duration,
     },
+    /// The broker does not read what it is sent.
+    #[error("{api} could not be written within {timeout:?}: the broker does not read")]
+    WriteTimeout {
+        /// The request's API.
+        api: ApiKey,
+        /// How long was waited.
+        timeout: Duration,
+    },
     /// TLS can't be had with these settings.
     #[cfg(feature = "tls")]
     #[error("TLS is not possible: {0}")]

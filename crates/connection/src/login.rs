@@ -81,8 +81,14 @@ impl Ask for Talk<'_> {
     async fn ask(&mut self, request: Request, version: i16) -> Result<Response, ConnectionError> {
         let (caller, answer) = oneshot::channel();
         let reply = Reply::to_caller(caller, AddressBook::default());
-        let queued =
-            Queued { request, min_version: version, max_version: version, timeout: self.timeout, reply };
+        let queued = Queued {
+            request,
+            min_version: version,
+            max_version: version,
+            timeout: self.timeout,
+            expects_answer: true,
+            reply,
+        };
         if let Some((fitted, waiting)) = self.shared.fit(queued) {
             let mut frames = Writer::new();
             self.shared.enter(&fitted, waiting, &mut frames);

@@ -15,16 +15,13 @@ use std::{
 
 use milena_cluster::{BrokerId, Failure, FailureKind, Outgoing, Target, later};
 use milena_protocol::{RequestMessage, ResponseMessage, messages::Response};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     Address, ConnectionConfig, ConnectionError,
-    connection::{Answered, Connection, Queued},
+    connection::{Connection, Queued},
     now,
-    reply::Reply,
+    reply::{NewsSender, Reply},
 };
 
 /// How many unreachable brokers a failure names.
@@ -178,21 +175,25 @@ impl Network {
         let (caller, answer) = oneshot::channel();
         let reply = Reply::to_caller(caller, self.shared.addresses.clone());
         let (min_version, max_version) = (0, i16::MAX);
-        self.dispatch(target, Queued { request: request.into(), min_version, max_version, timeout, reply });
+        let queued = Queued {
+            request: request.into(),
+            min_version,
+            max_version,
+            timeout,
+            expects_answer: true,
+            reply,
+        };
+        self.dispatch(target, queued);
         let unanswered = || Failure::new(FailureKind::Unanswered, "the request was dropped");
         let response = answer.await.unwrap_or_else(|_| Err(unanswered()))?;
         R::Response::from_response(response).ok_or_else(unanswered)
     }
 
     /// Sends a machine's request; the answer goes to `answers`.
-    pub(crate) fn send(
-        &self,
-        outgoing: Outgoing,
-        answers: &mpsc::UnboundedSender<(milena_cluster::RequestId, Answered)>,
-    ) {
+    pub(crate) fn send(&self, outgoing: Outgoing, answers: &NewsSender) {
         let reply = Reply::to_machine(answers.clone(), outgoing.id, self.shared.addresses.clone());
-        let Outgoing { id: _, target, request, min_version, max_version, timeout } = outgoing;
-        self.dispatch(target, Queued { request, min_version, max_version, timeout, reply });
+        let Outgoing { id: _, target, request, min_version, max_version, timeout, expects_answer } = outgoing;
+        self.dispatch(target, Queued { request, min_version, max_version, timeout, expects_answer, reply });
     }
 
     fn dispatch(&self, target: Target, queued: Queued) {
