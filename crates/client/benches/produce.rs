@@ -1,7 +1,8 @@
 //! What producing costs the client: CPU and wall clock a record. Every delivery is awaited.
 //!
 //! Arguments are `name=value`: `bootstrap` (none: the embedded broker, whose CPU then counts as the client's), `records`,
-//! `size`, `tasks`, `batch`, `linger_ms`, `partitions`, `buffer`, and `all=1` for `enqueue_all`.
+//! `size`, `tasks`, `batch`, `linger_ms`, `partitions`, `buffer`, `all=1` for `enqueue_all`, and `one_by_one`: so many
+//! are sent first, each after the one before is acknowledged; `linger_ms=0` goes with it.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -63,6 +64,14 @@ async fn main() {
         .unwrap();
     let value = Bytes::from(vec![b'v'; number("size", 100)]);
     producer.send(Record::new(topic.clone()).value(value.clone())).await.unwrap();
+    let one_by_one = number("one_by_one", 0);
+    if one_by_one > 0 {
+        let sending = send_one_by_one(producer.clone(), topic.clone(), value.clone(), one_by_one);
+        let mut times = tokio::spawn(sending).await.unwrap();
+        times.sort();
+        let at = |part: usize| times.get(times.len() * part / 1000).unwrap_or(&Duration::ZERO).as_secs_f64() * 1e6;
+        println!("one by one: p50 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs", at(500), at(990), at(999));
+    }
     let records = number("records", 5_000_000);
     let together = number("all", 0) > 0;
     for tasks in 1..=number("tasks", 1) {
@@ -112,4 +121,16 @@ async fn produce_all(producer: Producer, topic: String, value: Bytes, count: usi
         let chunk = std::iter::repeat_n(&record, OPEN.min(count - begin));
         producer.enqueue_all(chunk).await.unwrap().all().await.unwrap();
     }
+}
+
+/// How long each took.
+async fn send_one_by_one(producer: Producer, topic: String, value: Bytes, count: usize) -> Vec<Duration> {
+    let record = Record::new(topic).value(value);
+    let mut times = Vec::with_capacity(count);
+    for _ in 0..count {
+        let begin = Instant::now();
+        producer.send(&record).await.unwrap();
+        times.push(begin.elapsed());
+    }
+    times
 }

@@ -96,7 +96,7 @@ impl Producer {
         match self.accumulator.enqueue(&self.clock, record) {
             Ok(enqueued) => {
                 if enqueued.wake {
-                    self.driven().wake();
+                    self.stir();
                 }
                 Ok(enqueued.delivery)
             }
@@ -218,7 +218,7 @@ impl Producer {
         let wake = intake.wake || refused.is_some();
         drop(intake);
         if wake {
-            self.driven().wake();
+            self.stir();
         }
         refused
     }

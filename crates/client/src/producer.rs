@@ -30,6 +30,8 @@ pub struct Producer {
     max_block: Duration,
     pub(crate) clock: WallClock,
     pub(crate) interceptors: Interceptors,
+    /// Nothing lingers.
+    sends_at_once: bool,
     handle: Arc<Handle>,
 }
 
@@ -213,6 +215,7 @@ impl ProducerBuilder {
     /// # Errors
     /// When the settings can't be.
     pub fn build(self) -> Result<Producer, BuildError> {
+        let sends_at_once = self.config.linger.is_zero();
         let machine = Machine::new(self.config)?;
         let accumulator = Arc::clone(machine.accumulator());
         let driven = Driven::new(machine);
@@ -221,7 +224,14 @@ impl ProducerBuilder {
         let task = Task { driven: Arc::clone(&driven), signals: Arc::clone(&signals) };
         tokio::spawn(task.run(self.network));
         let handle = Arc::new(Handle { driven, signals });
-        Ok(Producer { accumulator, max_block: self.max_block, clock: self.clock, interceptors, handle })
+        Ok(Producer {
+            accumulator,
+            max_block: self.max_block,
+            clock: self.clock,
+            interceptors,
+            sends_at_once,
+            handle,
+        })
     }
 }
 
@@ -298,6 +308,16 @@ impl Signals {
 impl Producer {
     pub(crate) fn driven(&self) -> &Driven<Machine> {
         &self.handle.driven
+    }
+
+    /// Something new is to be sent, or to be waited for.
+    #[inline]
+    pub(crate) fn stir(&self) {
+        if self.sends_at_once {
+            self.driven().send_now();
+        } else {
+            self.driven().wake();
+        }
     }
 
     /// Notified when there is room again, or a topic has become known, or all is over.

@@ -1,7 +1,7 @@
 //! One connection: requests go out in a row, answers come back in the same order.
 //!
-//! A writer task owns the sending half, so that a caller who gives up can never leave half a frame behind. A reader
-//! task matches answers to requests, decodes them and watches their deadlines. When either fails, every request that
+//! The sending half is in an [`Outbox`], whose writer task writes what can't be written at once, so that a caller who gives
+//! up can never leave half a frame behind. A reader task matches answers to requests, decodes them and watches their deadlines. When either fails, every request that
 //! is still open is answered at once with the cause.
 //!
 //! Requests that brokers do not answer (Produce with acks 0) have a correlation id like the others and are not among those that
@@ -28,21 +28,18 @@ use tokio::{
 
 use crate::{
     Address, ConnectionConfig, ConnectionError,
-    frame_stream::{FrameReader, write_all},
+    frame_stream::FrameReader,
     handshake::{Established, establish},
     login::{Login, login_is_due},
     now,
+    outbox::{Closing, Left, Outbox},
     reply::{Listener, Reply},
-    stream::{Receiving, Sending},
+    stream::Receiving,
     versions::Versions,
 };
 
 /// The most requests that one vectored write gathers.
 const WRITE_BATCH: usize = 64;
-
-/// How many bytes of the room that requests are written into are kept for the next ones: they are small, but for the
-/// payloads, which do not go through it.
-const KEPT_ROOM: usize = 64 * 1024;
 
 /// A request on its way, with whoever waits for the answer.
 #[derive(Debug)]
@@ -74,8 +71,18 @@ pub(crate) struct Waiting {
 /// A handle to a connection. The connection ends when the last one is dropped and nothing is open, or when it breaks.
 #[derive(Clone, Debug)]
 pub(crate) struct Connection {
-    queue: mpsc::UnboundedSender<Queued>,
+    queue: mpsc::UnboundedSender<Task>,
+    outbox: Arc<Outbox>,
     shared: Arc<Shared>,
+}
+
+/// What the writer task is given.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all of them are requests")]
+enum Task {
+    Write(Queued),
+    /// A request was written in part.
+    WriteRest,
 }
 
 #[derive(Debug)]
@@ -99,6 +106,8 @@ struct Open {
     leaving: Vec<Leaving>,
     /// Who sent the last one that was written and is not answered.
     listener: Option<Listener>,
+    /// When the reader looks at the deadlines next.
+    alarm: Option<Instant>,
     next_correlation_id: i32,
     /// Set once: why nothing more can be sent.
     broken: Option<Arc<str>>,
@@ -131,6 +140,15 @@ impl Open {
         let answers = self.requests.iter().map(|sent| sent.deadline);
         answers.chain(self.leaving.iter().map(|leaving| leaving.deadline)).min()
     }
+
+    /// When the reader has to look at the deadlines. An alarm that is no longer needed is left as it is: those of the
+    /// requests to come are behind it mostly, so that the reader need not be woken for each.
+    fn set_alarm(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        let earliest = self.earliest();
+        self.alarm = self.alarm.filter(|alarm| *alarm > now).into_iter().chain(earliest).min();
+        self.alarm
+    }
 }
 
 impl Connection {
@@ -149,17 +167,32 @@ impl Connection {
         let (queue, requests) = mpsc::unbounded_channel();
         let is_known = config.sasl.is_some();
         let login = config.sasl.clone().map(|sasl| Login::new(sasl, session, config));
-        tokio::spawn(Half(Arc::clone(&shared)).write(writer, requests, login));
+        let outbox = Arc::new(Outbox::new(writer));
+        tokio::spawn(Half(Arc::clone(&shared)).write(Closing(Arc::clone(&outbox)), requests, login));
         tokio::spawn(Half(Arc::clone(&shared)).read(reader, is_known));
-        Ok(Self { queue, shared })
+        Ok(Self { queue, outbox, shared })
     }
 
-    /// Puts a request behind those already queued. When the connection has ended the request comes back.
+    /// Writes a request, or puts it behind those that wait to be written. When the connection has ended the request comes
+    /// back.
     pub(crate) fn send(&self, queued: Queued) -> Result<(), Box<Queued>> {
         if self.is_broken() {
             return Err(Box::new(queued));
         }
-        self.queue.send(queued).map_err(|refused| Box::new(refused.0))
+        let task = match self.outbox.write_now(&self.shared, queued) {
+            Ok(Left::Nothing) => return Ok(()),
+            Ok(Left::Rest) => Task::WriteRest,
+            Err(queued) => Task::Write(*queued),
+        };
+        self.outbox.add();
+        match self.queue.send(task) {
+            Err(mpsc::error::SendError(Task::Write(queued))) => {
+                self.outbox.done(1);
+                Err(Box::new(queued))
+            }
+            // Whose rest can't be written is answered with the end of the connection.
+            Err(mpsc::error::SendError(Task::WriteRest)) | Ok(()) => Ok(()),
+        }
     }
 
     /// True when nothing can be sent any more.
@@ -185,7 +218,7 @@ impl Shared {
     }
 
     /// Ends the connection once and answers every open request.
-    fn break_off(&self, error: &ConnectionError) {
+    pub(crate) fn break_off(&self, error: &ConnectionError) {
         let cause: Arc<str> = format!("{}: {error}", self.address).into();
         let (requests, leaving, listener) = {
             let mut open = self.open();
@@ -206,15 +239,15 @@ impl Shared {
         self.over.send_replace(true);
     }
 
-    /// Ends with the connection.
-    async fn is_over(&self) {
-        // The sender is `self`'s own, so waiting can't fail.
-        let _ = self.over.subscribe().wait_for(|over| *over).await;
-    }
-
     fn cause(&self) -> Option<Arc<str>> {
         self.open().broken.clone()
     }
+}
+
+/// Ends with the connection.
+async fn is_over(over: &mut watch::Receiver<bool>) {
+    // Without a sender there is no connection either.
+    let _ = over.wait_for(|over| *over).await;
 }
 
 /// One of the two tasks. However it ends, the connection ends with it: a runtime that shuts down drops its tasks.
@@ -229,83 +262,81 @@ impl Drop for Half {
 impl Half {
     async fn write(
         self,
-        mut writer: Sending,
-        mut requests: mpsc::UnboundedReceiver<Queued>,
+        outbox: Closing,
+        mut tasks: mpsc::UnboundedReceiver<Task>,
         mut login: Option<Login>,
     ) {
-        let shared = &self.0;
+        let (shared, outbox) = (&self.0, &*outbox.0);
+        let mut over = shared.over.subscribe();
         let mut batch = Vec::with_capacity(WRITE_BATCH);
-        let mut room = Writer::new();
         loop {
             let received = tokio::select! {
                 biased;
-                () = shared.is_over() => break,
+                () = is_over(&mut over) => break,
                 () = login_is_due(login.as_ref()) => {
                     // What is asked meanwhile waits in the queue.
-                    if let Some(login) = &mut login
-                        && let Err(error) = login.again(shared, &mut writer).await
+                    let mut pen = outbox.pen().await;
+                    if let Some((login, sending)) = login.as_mut().zip(pen.sending.as_mut())
+                        && let Err(error) = login.again(shared, sending).await
                     {
                         shared.break_off(&error);
                         break;
                     }
                     continue;
                 }
-                received = requests.recv_many(&mut batch, WRITE_BATCH) => received,
+                received = tasks.recv_many(&mut batch, WRITE_BATCH) => received,
             };
             if received == 0 {
                 shared.open().draining = true;
                 shared.deadline_changed.notify_one();
                 // Closing the sending half would make the broker hang up before it has answered.
-                shared.is_over().await;
+                is_over(&mut over).await;
                 break;
             }
-            let fitting = batch.drain(..).filter_map(|queued| shared.fit(queued));
-            let (fitted, waiting): (Vec<_>, Vec<_>) = fitting.unzip();
-            // The frames borrow their payloads from the requests until they are written.
-            let mut frames = room.recycle(KEPT_ROOM);
-            for (fitted, waiting) in fitted.iter().zip(waiting) {
-                shared.enter(fitted, waiting, &mut frames);
-            }
-            let mut chunks = frames.chunks();
+            let requests = batch.drain(..).filter_map(|task| match task {
+                Task::Write(queued) => Some(queued),
+                Task::WriteRest => None,
+            });
+            let mut pen = outbox.pen().await;
             let written = tokio::select! {
                 biased;
-                () = shared.is_over() => break,
-                written = write_all(&mut writer, &mut chunks) => written,
+                () = is_over(&mut over) => break,
+                written = pen.write(shared, requests) => written,
             };
-            room = frames.recycle(KEPT_ROOM);
+            outbox.done(received);
             if let Err(error) = written {
                 shared.break_off(&ConnectionError::Io(error));
                 break;
             }
-            shared.all_written();
         }
-        requests.close();
+        tasks.close();
         let cause = shared.cause().unwrap_or_else(|| Arc::from("the connection ended"));
-        while let Ok(queued) = requests.try_recv() {
-            queued.reply.answer(Err(Failure::new(FailureKind::NotSent, Arc::clone(&cause))));
+        while let Ok(task) = tasks.try_recv() {
+            if let Task::Write(queued) = task {
+                queued.reply.answer(Err(Failure::new(FailureKind::NotSent, Arc::clone(&cause))));
+            }
         }
     }
 
     /// `is_known`: the broker has let the client in, or answered it.
     async fn read(self, mut reader: FrameReader<Receiving>, mut is_known: bool) {
         let shared = &self.0;
+        let mut over = shared.over.subscribe();
+        let mut alarm = std::pin::pin!(tokio::time::sleep_until(Instant::now()));
         loop {
-            let (earliest, done) = {
-                let open = shared.open();
-                (open.earliest(), open.draining && open.requests.is_empty())
+            let (due, done) = {
+                let mut open = shared.open();
+                (open.set_alarm(), open.draining && open.requests.is_empty())
             };
             if done {
                 return shared.break_off(&ConnectionError::Released);
             }
-            let expired = async {
-                match earliest {
-                    Some(deadline) => tokio::time::sleep_until(deadline).await,
-                    None => std::future::pending().await,
-                }
-            };
+            if let Some(due) = due.filter(|due| *due != alarm.deadline()) {
+                alarm.as_mut().reset(due);
+            }
             let result = tokio::select! {
                 biased;
-                () = shared.is_over() => return,
+                () = is_over(&mut over) => return,
                 frame = reader.next() => match frame {
                     Ok(frame) => {
                         is_known = true;
@@ -315,7 +346,7 @@ impl Half {
                     Err(error) => Err(error),
                 },
                 () = shared.deadline_changed.notified() => Ok(()),
-                () = expired => shared.check_deadlines(),
+                () = &mut alarm, if due.is_some() => shared.check_deadlines(),
             };
             if let Err(error) = result {
                 return shared.break_off(&error);
@@ -364,20 +395,20 @@ impl Shared {
         }
         open.next_correlation_id = correlation_id.wrapping_add(1);
         let deadline = later(now(), timeout).into();
-        let earliest = open.earliest();
+        let rings_too_late = open.alarm.is_none_or(|alarm| deadline < alarm);
         if expects_answer {
             open.requests.push_back(Sent { correlation_id, api, version, timeout, deadline, reply });
         } else {
             open.leaving.push(Leaving { api, timeout, deadline, reply });
         }
         drop(open);
-        if earliest.is_none_or(|earliest| deadline < earliest) {
+        if rings_too_late {
             self.deadline_changed.notify_one();
         }
     }
 
     /// All that was entered has been written: what is not answered is done.
-    fn all_written(&self) {
+    pub(crate) fn all_written(&self) {
         let mut open = self.open();
         if open.leaving.is_empty() {
             return;

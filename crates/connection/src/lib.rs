@@ -20,6 +20,7 @@ mod frame_stream;
 mod handshake;
 mod login;
 mod network;
+mod outbox;
 mod reply;
 mod sasl;
 mod secret;

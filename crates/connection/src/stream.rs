@@ -9,6 +9,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use bytes::Buf;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf, ReadHalf, WriteHalf},
     net::tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -65,6 +66,39 @@ pub(crate) enum Receiving {
 pub(crate) enum Sending {
     Tcp(OwnedWriteHalf),
     Other(WriteHalf<Box<dyn ByteStream>>),
+}
+
+/// The most slices that one write gathers.
+const SLICES: usize = 64;
+
+impl Sending {
+    /// Whether [`try_write`](Self::try_write) is of any use.
+    pub(crate) const fn has_try_write(&self) -> bool {
+        matches!(self, Self::Tcp(_))
+    }
+
+    /// Writes what there is room for, and does not wait for more. What is left stays in `bytes`.
+    pub(crate) fn try_write(&self, bytes: &mut impl Buf) -> io::Result<()> {
+        let Self::Tcp(half) = self else { return Ok(()) };
+        while bytes.has_remaining() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let count = bytes.chunks_vectored(&mut slices);
+            match half.try_write_vectored(slices.get(..count).unwrap_or_default()) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => bytes.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sending")
+    }
 }
 
 impl AsyncRead for Receiving {
