@@ -69,7 +69,8 @@ async fn main() {
         let sending = send_one_by_one(producer.clone(), topic.clone(), value.clone(), one_by_one);
         let mut times = tokio::spawn(sending).await.unwrap();
         times.sort();
-        let at = |part: usize| times.get(times.len() * part / 1000).unwrap_or(&Duration::ZERO).as_secs_f64() * 1e6;
+        let at =
+            |part: usize| times.get(times.len() * part / 1000).unwrap_or(&Duration::ZERO).as_secs_f64() * 1e6;
         println!("one by one: p50 {:.0} µs, p99 {:.0} µs, p99.9 {:.0} µs", at(500), at(990), at(999));
     }
     let records = number("records", 5_000_000);

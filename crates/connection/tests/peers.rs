@@ -9,8 +9,11 @@ use milena_protocol::{
     ErrorCode,
     frame::{decode_request, encode_response},
     messages::{
-        ApiVersionsResponse, MetadataRequest, MetadataResponse, Response, api_versions::ApiVersion,
-        metadata::MetadataResponseBroker,
+        ApiVersionsResponse, MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse, Request,
+        Response,
+        api_versions::ApiVersion,
+        metadata::{MetadataRequestTopic, MetadataResponseBroker},
+        produce::{PartitionProduceData, TopicProduceData},
     },
 };
 use tokio::{
@@ -285,4 +288,101 @@ async fn a_closed_network_answers_everything() {
     assert_eq!(open.await.unwrap().unwrap_err().kind, FailureKind::Unanswered);
     let late = ask(&network, Target::AnyBroker).await.unwrap_err();
     assert_eq!(late.to_string(), "the client is closed");
+}
+
+/// Requests are written at once as long as there is room; what there is no room for is written later, whole and in order.
+#[tokio::test]
+async fn requests_that_a_slow_reader_has_no_room_for_arrive_whole_and_in_order() {
+    const COUNT: usize = 400;
+    // The requests together are many times what a socket takes.
+    const TOPICS: usize = 200;
+    let address = peer(|mut stream, local| async move {
+        agree(&mut stream).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        for number in 0..COUNT {
+            let request = decode_request(&read_frame(&mut stream).await).unwrap();
+            let Ok(Request::Metadata(metadata)) = request.body else { unreachable!() };
+            let topics: Vec<_> =
+                metadata.topics.iter().flatten().filter_map(|topic| topic.name.clone()).collect();
+            assert_eq!(topics.len(), TOPICS);
+            assert!(
+                topics.iter().all(|topic| topic.starts_with(&format!("{number}-"))),
+                "{number}: {}",
+                topics[0]
+            );
+            let header = request.header;
+            let broker = MetadataResponseBroker {
+                node_id: number as i32,
+                host: "127.0.0.1".into(),
+                port: local.port().into(),
+                ..Default::default()
+            };
+            let response = MetadataResponse { brokers: vec![broker], ..Default::default() };
+            reply(&mut stream, response, header.request_api_version, header.correlation_id).await;
+        }
+        let _ = stream.read(&mut [0; 1]).await;
+    })
+    .await;
+    let network = network(vec![address]);
+    let asked = (0..COUNT).map(|number| {
+        let name = |topic| MetadataRequestTopic {
+            name: Some(format!("{number}-{topic}-{}", "x".repeat(100)).into()),
+            ..Default::default()
+        };
+        let request = MetadataRequest { topics: Some((0..TOPICS).map(name).collect()), ..Default::default() };
+        let network = network.clone();
+        async move { network.call(Target::AnyBroker, request, Duration::from_secs(10)).await }
+    });
+    // In the order of asking, without waiting for answers in between.
+    let mut answers = Vec::new();
+    for (ask, number) in asked.zip(0i32..) {
+        let mut ask = Box::pin(ask);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(ask.as_mut().poll(&mut context).is_pending());
+        if number == 0 {
+            // The connection is there for all that follow.
+            let first = tokio::time::timeout(Duration::from_millis(100), &mut ask).await;
+            assert!(first.is_err(), "nothing is read yet");
+        }
+        answers.push(ask);
+    }
+    for (answer, number) in answers.into_iter().zip(0i32..) {
+        assert_eq!(answer.await.unwrap().brokers[0].node_id, number);
+    }
+}
+
+/// A large request is left to the connection's task: a small one behind it waits for its turn.
+#[tokio::test]
+async fn a_small_request_does_not_overtake_a_large_one() {
+    const ROUNDS: usize = 20;
+    let address = peer(|mut stream, _| async move {
+        let request = decode_request(&read_frame(&mut stream).await).unwrap();
+        let mut answer = versions();
+        answer.api_keys.push(ApiVersion { api_key: 0, min_version: 3, max_version: 9, ..Default::default() });
+        reply(&mut stream, answer, request.header.request_api_version, request.header.correlation_id).await;
+        for number in 0..1 + 2 * ROUNDS {
+            let request = decode_request(&read_frame(&mut stream).await).unwrap();
+            let header = request.header;
+            let (version, id) = (header.request_api_version, header.correlation_id);
+            assert_eq!(header.request_api_key, if number % 2 == 1 { 0 } else { 3 }, "request {number}");
+            match number % 2 {
+                1 => reply(&mut stream, ProduceResponse::default(), version, id).await,
+                _ => reply(&mut stream, MetadataResponse::default(), version, id).await,
+            }
+        }
+        let _ = stream.read(&mut [0; 1]).await;
+    })
+    .await;
+    let network = network(vec![address]);
+    ask(&network, Target::AnyBroker).await.unwrap();
+    for _ in 0..ROUNDS {
+        let data = PartitionProduceData { records: Some(vec![0; 100_000].into()), ..Default::default() };
+        let topic =
+            TopicProduceData { name: "t".into(), partition_data: vec![data].into(), ..Default::default() };
+        let large = ProduceRequest { topic_data: vec![topic].into(), ..Default::default() };
+        let large = network.call(Target::AnyBroker, large, TIMEOUT);
+        let (large, small) = tokio::join!(large, ask(&network, Target::AnyBroker));
+        large.unwrap();
+        small.unwrap();
+    }
 }
