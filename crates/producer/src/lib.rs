@@ -10,6 +10,7 @@
 //! No IO, no clock, no thread: time and randomness are arguments.
 
 mod accumulator;
+mod acks;
 mod config;
 mod error;
 mod group_offsets;
@@ -30,6 +31,7 @@ mod transactional;
 mod transactions;
 
 pub use accumulator::{Accumulator, Enqueued, NewRecord};
+pub use acks::Acks;
 pub use config::{InvalidConfig, ProducerConfig};
 pub use error::{Certainty, EnqueueError, ProduceError, ProduceFailure};
 pub use group_offsets::{GroupMetadata, GroupOffset, OffsetsId};

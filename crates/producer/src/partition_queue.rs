@@ -1,6 +1,6 @@
-//! The batches of one partition that have sequence numbers and are not settled.
+//! The batches of one partition that were sent and are not settled.
 //!
-//! A broker takes the batches of a producer in the order of their sequence numbers and refuses what leaves a gap. So:
+//! With idempotence they have sequence numbers. A broker takes the batches of a producer in the order of their sequence numbers and refuses what leaves a gap. So:
 //!
 //! - A batch keeps its numbers, and its bytes, through every retry. Only when every broker is known to have refused it
 //!   may it get others.
@@ -14,6 +14,10 @@
 //!   stops, for nobody can say what is in the log.
 //! - A batch that is given up leaves a hole. If it is known not to be written, those behind it move up. If not, the
 //!   producer asks for a new id, after everything sent under the old one is settled.
+//!
+//! Without idempotence a broker appends what comes. Retries are the same bytes and go out one by one here, too, but those
+//! that were in flight behind one that has to be sent again are in the log before it; one whose request had no answer may be
+//! there twice. Nothing is ever in [`Trouble`]. The [`Doubt`] is the same: it tells what is possibly written.
 
 mod length;
 mod transaction;
@@ -32,7 +36,7 @@ use milena_protocol::{
 use crate::{
     Certainty, ProduceError, ProduceFailure,
     accumulator::Accumulator,
-    identity::ProducerId,
+    identity::Numbering,
     outcome::Written,
     planted_bug::{Planted, PlantedBug},
     sent_batch::{Doubt, SentBatch, Unsent},
@@ -73,7 +77,7 @@ pub(crate) struct PartitionQueue {
     /// The topic that `is_known` and `last_offset` are about.
     topic_id: Uuid,
     /// Whose numbers the batches have.
-    id: ProducerId,
+    numbering: Numbering,
     next_sequence: i32,
     /// Counts the batches sent for the first time.
     next_number: u64,
@@ -96,14 +100,19 @@ pub(crate) struct PartitionQueue {
 }
 
 impl PartitionQueue {
-    pub(crate) fn new(partition: TopicPartition, id: ProducerId, codec: Codec, planted: Planted) -> Self {
+    pub(crate) fn new(
+        partition: TopicPartition,
+        numbering: Numbering,
+        codec: Codec,
+        planted: Planted,
+    ) -> Self {
         Self {
             partition,
             planted,
             codec,
             learnt: LearntLength::default(),
             topic_id: Uuid::ZERO,
-            id,
+            numbering,
             next_sequence: 0,
             next_number: 0,
             is_known: false,
@@ -160,12 +169,19 @@ impl PartitionQueue {
 
     /// True when a batch that never was sent may go to `leader`.
     pub(crate) fn takes_new(&self, now: Instant, leader: BrokerId, max_in_flight: usize) -> bool {
+        let has_room = match self.numbering {
+            Numbering::Under(_) => self.has_number(max_in_flight),
+            Numbering::Absent => self.in_flight() < max_in_flight,
+        };
+        has_room && !self.has_waiting() && self.may_send_to(now, leader)
+    }
+
+    /// True when the next batch can have the number behind the last one.
+    fn has_number(&self, max_in_flight: usize) -> bool {
         matches!(self.trouble, Trouble::None)
             && self.since_oldest() < if self.is_known { max_in_flight as u64 } else { 1 }
-            && !self.has_waiting()
             // How one ends that has expired in flight decides whether its numbers, and the id, are of use any more.
             && !self.batches.iter().any(|batch| batch.outcome.is_done())
-            && self.may_send_to(now, leader)
     }
 
     /// The first batch, when it is to be sent again to `leader`.
@@ -195,7 +211,7 @@ impl PartitionQueue {
 
     /// Gives a batch its numbers and sends it for the first time.
     pub(crate) fn send_first(&mut self, batch: Unsent, leader: BrokerId, request: RequestId) -> Bytes {
-        let batch = SentBatch::new(batch, self.next_number, self.id, self.next_sequence, request);
+        let batch = SentBatch::new(batch, self.next_number, self.numbering, self.next_sequence, request);
         self.next_number += 1;
         self.next_sequence = batch.next_sequence();
         self.leader = Some(leader);
@@ -235,9 +251,15 @@ impl PartitionQueue {
                 self.learn_from_success(accumulator);
             }
             Verdict::TooLarge => self.handle_too_large(index, answer, accumulator),
+            // What has no number and belongs to no producer can't be out of order, or refused for its producer.
+            Verdict::OutOfSequence | Verdict::ProducerStateLost | Verdict::Fenced
+                if self.numbering.is_absent() =>
+            {
+                self.give_up(index, refused(), accumulator);
+            }
             Verdict::OutOfSequence => aftermath.stopped = self.handle_gap(index, accumulator),
             // Mid-transaction no other id helps.
-            Verdict::ProducerStateLost | Verdict::Fenced if self.id.is_transactional => {
+            Verdict::ProducerStateLost | Verdict::Fenced if self.numbering.is_transactional() => {
                 self.give_up(index, refused(), accumulator);
             }
             Verdict::ProducerStateLost if self.planted.has(PlantedBug::ForgetsProducerState) => {
@@ -308,8 +330,15 @@ impl PartitionQueue {
         self.settle_trouble();
     }
 
-    /// Gives up what is past its deadline. What is in flight then stays until it lands: its sequence number is taken.
-    pub(crate) fn expire(&mut self, now: Instant, timeout: Duration, accumulator: &Accumulator) {
+    /// Gives up what is past its deadline. What is in flight then stays until it lands: its sequence number is taken, and its
+    /// memory in use. `missing`: what a request in flight lacks.
+    pub(crate) fn expire(
+        &mut self,
+        now: Instant,
+        timeout: Duration,
+        missing: &'static str,
+        accumulator: &Accumulator,
+    ) {
         let mut index = 0;
         while let Some(batch) = self.batches.get(index) {
             if batch.deadline > now || batch.outcome.is_done() {
@@ -317,7 +346,7 @@ impl PartitionQueue {
                 continue;
             }
             let is_in_flight = batch.in_flight.is_some();
-            let unanswered = || is_in_flight.then(|| "the leader has not answered".into());
+            let unanswered = || is_in_flight.then(|| missing.into());
             let last = self.last_failure.clone().or_else(unanswered);
             let cause = ProduceFailure::DeliveryTimeout { timeout, last };
             if is_in_flight {
@@ -391,14 +420,15 @@ impl PartitionQueue {
     }
 
     fn error(&self, index: usize, certainty: Certainty, cause: ProduceFailure) -> ProduceError {
-        let base_sequence = self.batches.get(index).map(|batch| batch.base_sequence);
+        let numbered = self.batches.get(index).filter(|_| !self.numbering.is_absent());
+        let base_sequence = numbered.map(|batch| batch.base_sequence);
         ProduceError { partition: self.partition.clone(), certainty, base_sequence, cause }
     }
 
     /// Tells the owners of the records.
     fn settle(&mut self, index: usize, result: Result<Written, ProduceError>, accumulator: &Accumulator) {
         if let Some(batch) = self.batches.get(index) {
-            if self.id.is_transactional
+            if self.numbering.is_transactional()
                 && self.failed.is_none()
                 && let Err(error) = &result
             {
@@ -455,9 +485,9 @@ mod tests {
     };
 
     use super::*;
-    use crate::{ProducerConfig, outcome::Outcome};
+    use crate::{ProducerConfig, identity::ProducerId, outcome::Outcome};
 
-    const ID: ProducerId = ProducerId { id: 7, epoch: 0, is_transactional: false };
+    const ID: Numbering = Numbering::Under(ProducerId { id: 7, epoch: 0, is_transactional: false });
     const LEADER: BrokerId = BrokerId(1);
 
     struct Numbered {

@@ -16,7 +16,7 @@ use milena_protocol::{messages::Response, records::HEADER_LEN, wire::ByteString}
 use crate::{
     Certainty, InvalidConfig, ProduceError, ProduceFailure, ProducerConfig,
     accumulator::{Accumulator, Leader, OpenBatch},
-    identity::{Identity, ProducerId},
+    identity::{Identity, Numbering, ProducerId},
     partition_queue::{Aftermath, Pace, PartitionQueue},
     partitioner::LeaderWaits,
     planted_bug::{Planted, PlantedBug},
@@ -43,7 +43,7 @@ pub enum ProducerEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlushId(u64);
 
-/// A producer without IO: idempotent, and with transactions if it has a transactional id.
+/// A producer without IO: idempotent unless the settings say otherwise, and with transactions if it has a transactional id.
 ///
 /// Records come in through [`accumulator`](Self::accumulator), from any thread; everything else follows the drain rule
 /// of [`Machine`].
@@ -213,24 +213,33 @@ impl Producer {
         }
     }
 
+    /// How batches are numbered; `None` while that is not known.
+    fn numbering(&self) -> Option<Numbering> {
+        if self.config.idempotence {
+            self.producer_id().map(Numbering::Under)
+        } else {
+            Some(Numbering::Absent)
+        }
+    }
+
+    /// True when there is a topic to produce to and batches are numbered: before that no producer id is needed.
+    fn needs_id(&self) -> bool {
+        self.config.idempotence && !self.metadata.metadata().topics.is_empty()
+    }
+
     fn identity_request(&mut self, now: Instant) -> Option<Outgoing> {
         if self.transactional.is_some() {
             return self.transaction_request(now);
         }
-        if self.has_topics() { self.identity.poll_request(now, &mut self.ids) } else { None }
+        if self.needs_id() { self.identity.poll_request(now, &mut self.ids) } else { None }
     }
 
     fn identity_timeout(&self) -> Option<Deadline> {
         match &self.transactional {
             Some(transactional) => transactional.poll_timeout(),
-            None if self.has_topics() => self.identity.poll_timeout(),
+            None if self.needs_id() => self.identity.poll_timeout(),
             None => None,
         }
-    }
-
-    /// True when there is a topic to produce to: before that no producer id is needed.
-    fn has_topics(&self) -> bool {
-        !self.metadata.metadata().topics.is_empty()
     }
 
     /// Asks for a topic, for somebody wants to produce to it.
@@ -304,7 +313,7 @@ impl Producer {
         for partition in candidates.iter().filter(|known| !metadata.topics.contains_key(&known.topic)) {
             self.want_topic(now, &partition.topic);
         }
-        self.producer_id()?;
+        self.numbering()?;
         let mut leaderless = false;
         let mut tried = BTreeSet::new();
         let leader_of =
@@ -327,12 +336,13 @@ impl Producer {
             self.turn = partitions.last().cloned();
             self.in_flight.insert(request, InFlight { leader, partitions });
             let transactional_id = self.config.transactional_id.clone();
-            let timeout = self.config.request_timeout;
-            let (body, max_version) = request::build(batches, transactional_id, timeout, &metadata);
+            let (acks, timeout) = (self.config.acks, self.config.request_timeout);
+            let (body, max_version) = request::build(batches, acks, transactional_id, timeout, &metadata);
             let mut outgoing =
                 Outgoing::new(request, Target::Broker(leader), body, self.config.request_timeout);
             outgoing.min_version = request::min_version(self.config.codec.compression());
             outgoing.max_version = max_version;
+            outgoing.expects_answer = acks.are_sent();
             self.mark_transactional(&mut outgoing);
             self.follow_waits(now, candidates.iter().filter_map(leader_of).collect(), Some(leader));
             return Some(outgoing);
@@ -392,12 +402,12 @@ impl Producer {
         request: RequestId,
         renewing: bool,
     ) -> Option<Bytes> {
-        let id = self.producer_id()?;
+        let numbering = self.numbering()?;
         let (codec, planted) = (self.config.codec, self.planted);
         let queue = self
             .queues
             .entry(partition.clone())
-            .or_insert_with(|| PartitionQueue::new(partition.clone(), id, codec, planted));
+            .or_insert_with(|| PartitionQueue::new(partition.clone(), numbering, codec, planted));
         queue.meet_topic(self.metadata.metadata().topic_id(&partition.topic));
         if queue.has_waiting() {
             return queue.resend(now, leader, request);
@@ -461,6 +471,17 @@ impl Producer {
         }
     }
 
+    /// What no answer comes to has been written: its batches count as taken.
+    fn take_for_granted(&mut self, now: Instant, id: RequestId) {
+        let Some(InFlight { partitions, .. }) = self.in_flight.remove(&id) else { return };
+        let answer = request::taken_for_granted();
+        for partition in partitions {
+            let Some(queue) = self.queues.get_mut(&partition) else { continue };
+            let mut pace = Pace { backoff: self.config.retry_backoff, random: &mut self.random };
+            queue.handle_answer(now, id, &answer, &mut pace, &self.accumulator);
+        }
+    }
+
     fn give_up_unsent(&mut self, partition: &TopicPartition, error: &ProduceError) {
         for batch in self.accumulator.stop(partition, error) {
             self.accumulator.recharge(batch.builder.capacity(), 0);
@@ -474,7 +495,7 @@ impl Producer {
         let timeout = self.config.delivery_timeout;
         let last = self.last_failure().map(Into::into);
         for queue in self.queues.values_mut() {
-            queue.expire(now, timeout, &self.accumulator);
+            queue.expire(now, timeout, self.config.acks.missing(), &self.accumulator);
         }
         for batch in self.accumulator.take_expired(Some(now)) {
             self.accumulator.recharge(batch.builder.capacity(), 0);
@@ -528,6 +549,16 @@ impl Machine for Producer {
             self.queues.values_mut().for_each(|queue| queue.adopt(known));
         }
         self.report();
+    }
+
+    fn handle_written(&mut self, now: Instant, id: RequestId) {
+        self.take_for_granted(now, id);
+        self.report();
+    }
+
+    fn handle_hangup(&mut self, now: Instant, _: RequestId, _: &Arc<str>) {
+        // A broker hangs up on what it refuses and does not answer. Most likely it leads the partition no more.
+        self.metadata.refresh(now, &mut self.random);
     }
 
     fn handle_timeout(&mut self, now: Instant) {

@@ -4,7 +4,9 @@ use milena_protocol::ErrorCode;
 
 use super::{Doubt, PartitionQueue};
 use crate::{
-    Certainty, ProduceError, ProduceFailure, accumulator::Accumulator, identity::ProducerId,
+    Certainty, ProduceError, ProduceFailure,
+    accumulator::Accumulator,
+    identity::{Numbering, ProducerId},
     sent_batch::SentBatch,
 };
 
@@ -40,7 +42,7 @@ impl PartitionQueue {
         if matches!(self.trouble, Trouble::Stopped(_)) {
             return;
         }
-        self.id = id;
+        self.numbering = Numbering::Under(id);
         self.is_known = false;
         self.has_strayed = false;
         self.trouble = Trouble::None;
@@ -57,7 +59,7 @@ impl PartitionQueue {
             }
         });
         if index == 0 && matches!(self.trouble, Trouble::None) {
-            if self.id.is_transactional {
+            if self.numbering.is_transactional() {
                 // The end of the transaction makes up for it.
                 self.give_up(index, ProduceFailure::Desynchronized, accumulator);
                 return false;
@@ -77,8 +79,11 @@ impl PartitionQueue {
         false
     }
 
-    /// Notes that the batch that had this number has been given up.
+    /// Notes that the batch that had this number has been given up. Without numbers that leaves no hole.
     pub(super) fn leave_hole(&mut self, certainty: Certainty, sequence: i32) {
+        if self.numbering.is_absent() {
+            return;
+        }
         match (&self.trouble, certainty) {
             // Whatever is left of a stopped partition has been given up already.
             (Trouble::Stopped(_), _) => {}
@@ -141,7 +146,7 @@ impl PartitionQueue {
     fn renumber(&mut self, first: usize, sequence: i32) {
         self.next_sequence = sequence;
         for batch in self.batches.iter_mut().skip(first) {
-            batch.renumber(self.id, self.next_sequence);
+            batch.renumber(self.numbering, self.next_sequence);
             self.next_sequence = batch.next_sequence();
         }
     }
