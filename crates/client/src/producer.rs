@@ -5,7 +5,7 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use milena_cluster::{Backoff, Machine as _, later};
 use milena_connection::{Driven, Network, drive, now};
 use milena_producer::{
-    Accumulator, Delivery, EnqueueError, FlushId, NewRecord, Partitioner, Producer as Machine,
+    Accumulator, Acks, Delivery, EnqueueError, FlushId, NewRecord, Partitioner, Producer as Machine,
     ProducerConfig, ProducerEvent, RecordMetadata,
 };
 use milena_protocol::{records::Codec, wire::ByteString};
@@ -16,9 +16,11 @@ use crate::{BuildError, CloseError, Record, SendError, record::WallClock, transa
 /// How long an abandoned producer goes on sending what it has.
 const ABANDONED: Duration = Duration::from_secs(30);
 
-/// Sends records: idempotent, acknowledged by all replicas in sync, in batches.
+/// Sends records in batches: idempotent and acknowledged by all replicas in sync, unless its builder was told to do with less
+/// ([`acks`](ProducerBuilder::acks), [`idempotence`](ProducerBuilder::idempotence)).
 ///
-/// Cloning shares the producer; every clone may be used from any task. A retry never duplicates or reorders. Close it
+/// Cloning shares the producer; every clone may be used from any task. With idempotence a retry never duplicates or
+/// reorders. Close it
 /// with [`close`](Self::close): the last clone that is dropped instead lets what was accepted be sent in the
 /// background, for 30 seconds at most, and logs that.
 #[derive(Clone, Debug)]
@@ -117,10 +119,32 @@ impl ProducerBuilder {
         self
     }
 
-    /// Requests on their way to one broker, 1 to 5; 5 by default. Order is kept with any.
+    /// Requests on their way to one broker, 1 to 5; 5 by default. Order is kept with any. Without
+    /// [`idempotence`](Self::idempotence) there may be more, and only 1 keeps the order when a batch has to be sent again.
     #[must_use]
     pub fn max_in_flight(mut self, requests: usize) -> Self {
         self.config.max_in_flight = requests;
+        self
+    }
+
+    /// Who must have a record before it counts as acknowledged: [`Acks::All`] by default, which waits for the followers in
+    /// sync. [`Acks::Leader`] saves that time, and what it acknowledged is lost when the leader dies before they have it.
+    /// [`Acks::None`] waits for nobody: a record counts as sent when it has been written to the connection, has no offset, and
+    /// is lost without a word when the broker refuses it or dies. Both need [`idempotence`](Self::idempotence) to be off, and
+    /// transactions can't do with them.
+    #[must_use]
+    pub fn acks(mut self, acks: Acks) -> Self {
+        self.config.acks = acks;
+        self
+    }
+
+    /// Whether brokers can tell a retry from a new batch, by an id and sequence numbers; on by default. Off, a record whose
+    /// request was not answered may be in the log twice once it has been sent again, and retries may change the order unless
+    /// [`max_in_flight`](Self::max_in_flight) is 1. That saves one request when the producer begins, is needed for less than
+    /// [`Acks::All`], and for brokers that grant the client no producer id.
+    #[must_use]
+    pub fn idempotence(mut self, is_idempotent: bool) -> Self {
+        self.config.idempotence = is_idempotent;
         self
     }
 
@@ -285,7 +309,7 @@ impl Producer {
         self.handle.signals.end().is_some()
     }
 
-    /// Sends a record and waits until it is acknowledged.
+    /// Sends a record and waits until it is acknowledged; with [`Acks::None`], until it has been written to the connection.
     ///
     /// # Errors
     /// When it is not; [`SendError::certainty`] says whether it may be in the log all the same.
