@@ -29,6 +29,7 @@ mod transaction_event;
 mod transaction_requests;
 mod transactional;
 mod transactions;
+mod unanswered;
 
 pub use accumulator::{Accumulator, Enqueued, NewRecord};
 pub use acks::Acks;

@@ -24,6 +24,7 @@ use crate::{
     sent_batch::Unsent,
     transaction_event::TransactionEvent,
     transactional::Transactional,
+    unanswered::Unanswered,
 };
 
 /// What the producer tells its owner.
@@ -71,6 +72,7 @@ pub struct Producer {
     /// The earliest moment at which a batch may be sent again.
     next_retry: Option<Instant>,
     waits: LeaderWaits,
+    unanswered: Unanswered,
     planted: Planted,
 }
 
@@ -114,6 +116,7 @@ impl Producer {
             turn: None,
             next_retry: None,
             waits: LeaderWaits::default(),
+            unanswered: Unanswered::default(),
             planted: Planted::default(),
             config,
         })
@@ -323,7 +326,8 @@ impl Producer {
                 leaderless = true;
                 continue;
             };
-            if !tried.insert(leader) || self.in_flight_to(leader) >= self.config.max_in_flight {
+            let is_full = self.in_flight_to(leader) >= self.config.max_in_flight;
+            if !tried.insert(leader) || is_full || self.unanswered.is_suspect(leader) {
                 continue;
             }
             let request = self.ids.allocate();
@@ -473,7 +477,8 @@ impl Producer {
 
     /// What no answer comes to has been written: its batches count as taken.
     fn take_for_granted(&mut self, now: Instant, id: RequestId) {
-        let Some(InFlight { partitions, .. }) = self.in_flight.remove(&id) else { return };
+        let Some(InFlight { leader, partitions }) = self.in_flight.remove(&id) else { return };
+        self.unanswered.written(leader, id);
         let answer = request::taken_for_granted();
         for partition in partitions {
             let Some(queue) = self.queues.get_mut(&partition) else { continue };
@@ -543,6 +548,9 @@ impl Machine for Producer {
         } else if self.metadata.handle_response(now, id, &result, &mut self.random) {
             self.learn_topics();
             self.forget_topics(now);
+            if result.is_ok() {
+                self.unanswered.looked_up();
+            }
         } else if let Some(transactional) = &mut self.transactional {
             transactional.handle_response(now, id, &result, &mut self.random);
         } else if let Some(known) = self.identity.handle_response(now, id, &result, &mut self.random) {
@@ -556,8 +564,8 @@ impl Machine for Producer {
         self.report();
     }
 
-    fn handle_hangup(&mut self, now: Instant, _: RequestId, _: &Arc<str>) {
-        // A broker hangs up on what it refuses and does not answer. Most likely it leads the partition no more.
+    fn handle_hangup(&mut self, now: Instant, id: RequestId, _: &Arc<str>) {
+        self.unanswered.hung_up(id);
         self.metadata.refresh(now, &mut self.random);
     }
 

@@ -251,6 +251,43 @@ fn p17_with_acks_0_the_end_of_the_connection_has_the_leader_looked_up() {
     assert_eq!(requests[0].broker, 2);
 }
 
+/// P17: what goes to a broker that has hung up may be lost as well, and one that always does is no reason to hurry.
+#[test]
+fn p17_with_acks_0_nothing_is_sent_to_who_hung_up_before_the_leaders_are_looked_up() {
+    let mut script = Script::without_metadata(plain(Acks::None), 2);
+    script.leaders[1] = (2, 1);
+    assert!(script.try_enqueue(0, "first").is_err());
+    script.drain();
+    let (mut refused, mut others) = (Vec::new(), 0);
+    for _ in 0..1_000 {
+        let _deliveries = [0, 1].map(|partition| script.try_enqueue(partition, "letter").unwrap());
+        script.drain();
+        while let Some(request) = script.next_request() {
+            script.written(&request);
+            if request.broker == 1 {
+                script.hang_up(&request);
+                refused.push(request);
+            } else {
+                // Another leader has nothing to do with it.
+                others += 1;
+            }
+        }
+        script.wait(10);
+    }
+    assert_eq!(others, 1_000);
+    // Several may be on their way when the first is refused.
+    assert!((10..60).contains(&refused.len()), "{} in ten seconds", refused.len());
+    assert!(script.metadata_asked < 20, "{}", script.metadata_asked);
+    // The end of a connection that is in use no more tells nothing of the one that is.
+    script.wait(1_500);
+    while let Some(request) = script.next_request() {
+        script.written(&request);
+    }
+    script.hang_up(refused.last().unwrap());
+    let _delivery = script.enqueue(0, "next");
+    assert_eq!(script.only_request().broker, 1);
+}
+
 /// P17: the connection is full, and what has not been written is on its way as long as that lasts.
 #[test]
 fn p17_with_acks_0_requests_that_are_not_written_are_bounded() {
