@@ -14,7 +14,8 @@ fn may_pass(error: &EnqueueError) -> bool {
 }
 
 impl Producer {
-    /// Sends a record, or what a reference refers to, and waits until it is acknowledged.
+    /// Sends a record, or what a reference refers to, and waits until it is acknowledged; with [`Acks::None`](crate::Acks::None),
+    /// until it has been written to the connection.
     ///
     /// # Errors
     /// When it is not; [`SendError::certainty`] says whether it may be in the log all the same.

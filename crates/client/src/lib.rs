@@ -1,7 +1,7 @@
 //! A Kafka client in pure Rust.
 //!
 //! - [`Client`] is a cluster; everything else comes from it.
-//! - [`Producer`] sends [`Record`]s, idempotently.
+//! - [`Producer`] sends [`Record`]s, idempotently unless less is asked for.
 //! - [`TransactionalProducer`] sends them in [`Transaction`]s, with the offsets of what they were made from.
 //! - [`Consumer`] reads them, alone or in a group.
 //! - [`Admin`] creates and deletes topics.
@@ -39,7 +39,7 @@ pub use milena_consumer_group::{
     OffsetAndMetadata, PartitionRecords, Position, SeekTo, SubscribeError,
 };
 pub use milena_producer::{
-    Certainty, ChoosePartition, Delivery, EnqueueError, FatalCause, FatalTransaction, GroupMetadata,
+    Acks, Certainty, ChoosePartition, Delivery, EnqueueError, FatalCause, FatalTransaction, GroupMetadata,
     NewRecord, Partitioner, ProduceError, ProduceFailure, ProducerStats, RecordMetadata, Remedy,
     SettledBatch, Tally, TransactionError, TransactionFailure, Unplaced, crc32_partition_for_key,
     partition_for_key,

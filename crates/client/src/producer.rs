@@ -5,7 +5,8 @@ use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use milena_cluster::{Backoff, Machine as _, later};
 use milena_connection::{Driven, Network, drive};
 use milena_producer::{
-    Accumulator, FlushId, Partitioner, Producer as Machine, ProducerConfig, ProducerEvent, ProducerStats,
+    Accumulator, Acks, FlushId, Partitioner, Producer as Machine, ProducerConfig, ProducerEvent,
+    ProducerStats,
 };
 use milena_protocol::{records::Codec, wire::ByteString};
 use tokio::sync::{Notify, watch};
@@ -19,9 +20,11 @@ use crate::{
 /// How long an abandoned producer goes on sending what it has.
 const ABANDONED: Duration = Duration::from_secs(30);
 
-/// Sends records: idempotent, acknowledged by all replicas in sync, in batches.
+/// Sends records in batches: idempotent and acknowledged by all replicas in sync, unless its builder was told to do with less
+/// ([`acks`](ProducerBuilder::acks), [`idempotence`](ProducerBuilder::idempotence)).
 ///
-/// Cloning shares the producer; every clone may be used from any task. A retry never duplicates or reorders. Close it
+/// Cloning shares the producer; every clone may be used from any task. With idempotence a retry never duplicates or
+/// reorders. Close it
 /// with [`close`](Self::close): the last clone that is dropped instead lets what was accepted be sent in the
 /// background, for 30 seconds at most, and logs that.
 #[derive(Clone, Debug)]
@@ -133,10 +136,32 @@ impl ProducerBuilder {
         self
     }
 
-    /// Requests on their way to one broker, 1 to 5; 5 by default. Order is kept with any.
+    /// Requests on their way to one broker, 1 to 5; 5 by default. Order is kept with any. Without
+    /// [`idempotence`](Self::idempotence) there may be more, and only 1 keeps the order when a batch has to be sent again.
     #[must_use]
     pub fn max_in_flight(mut self, requests: usize) -> Self {
         self.config.max_in_flight = requests;
+        self
+    }
+
+    /// Who must have a record before it counts as acknowledged: [`Acks::All`] by default, which waits for the followers in
+    /// sync. [`Acks::Leader`] saves that time, and what it acknowledged is lost when the leader dies before they have it.
+    /// [`Acks::None`] waits for nobody: a record counts as sent when it has been written to the connection, has no offset, and
+    /// is lost without a word when the broker refuses it or dies. Both need [`idempotence`](Self::idempotence) to be off, and
+    /// transactions can't do with them.
+    #[must_use]
+    pub fn acks(mut self, acks: Acks) -> Self {
+        self.config.acks = acks;
+        self
+    }
+
+    /// Whether brokers can tell a retry from a new batch, by an id and sequence numbers; on by default. Off, a record whose
+    /// request was not answered may be in the log twice once it has been sent again, and retries may change the order unless
+    /// [`max_in_flight`](Self::max_in_flight) is 1. That saves one request when the producer begins, is needed for less than
+    /// [`Acks::All`], and for brokers that grant the client no producer id.
+    #[must_use]
+    pub fn idempotence(mut self, is_idempotent: bool) -> Self {
+        self.config.idempotence = is_idempotent;
         self
     }
 

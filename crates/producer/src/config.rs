@@ -6,7 +6,7 @@ use milena_cluster::{Backoff, MetadataConfig};
 use milena_protocol::{records::Codec, wire::ByteString};
 use thiserror::Error;
 
-use crate::Partitioner;
+use crate::{Acks, Partitioner};
 
 /// How a producer batches, sends and gives up. The defaults are those of Kafka's Java client.
 #[derive(Clone, Debug)]
@@ -23,9 +23,19 @@ pub struct ProducerConfig {
     /// The largest request, and so the largest record, in bytes (`max.request.size`). Brokers and topics have limits
     /// of their own, 1 MiB by default.
     pub max_request_size: usize,
-    /// Requests on their way to one broker (`max.in.flight.requests.per.connection`), 1 to 5: a broker remembers five
-    /// batches of a producer to tell a retry from a new batch.
+    /// Requests on their way to one broker (`max.in.flight.requests.per.connection`), 1 to 5 with
+    /// [`idempotence`](Self::idempotence): a broker remembers five batches of a producer to tell a retry from a new batch.
+    /// Without it there may be more, and a batch that is sent again comes behind those that were in flight with it: order
+    /// is kept by 1 only.
     pub max_in_flight: usize,
+    /// Who must have a batch before it is acknowledged (`acks`). Less than [`Acks::All`] needs
+    /// [`idempotence`](Self::idempotence) to be off.
+    pub acks: Acks,
+    /// Whether batches have an id and numbers by which brokers tell a retry from a new batch (`enable.idempotence`). Without
+    /// them a batch whose request was not answered may be in the log twice once it has been sent again, and retries may
+    /// change the order unless [`max_in_flight`](Self::max_in_flight) is 1. It saves one request, for the id, when the
+    /// producer begins.
+    pub idempotence: bool,
     /// How the batches are compressed (`compression.type`).
     pub codec: Codec,
     /// Topics whose batches are compressed otherwise.
@@ -73,6 +83,8 @@ impl Default for ProducerConfig {
             buffer_memory: 32 << 20,
             max_request_size: 1 << 20,
             max_in_flight: 5,
+            acks: Acks::All,
+            idempotence: true,
             codec: Codec::default(),
             topic_codecs: BTreeMap::new(),
             request_timeout: Duration::from_secs(30),
@@ -116,10 +128,7 @@ impl ProducerConfig {
     /// The first setting that can't be.
     pub fn validate(&self) -> Result<(), InvalidConfig> {
         let refuse = |setting, value: String, rule| Err(InvalidConfig { setting, value, rule });
-        if !(1..=5).contains(&self.max_in_flight) {
-            let rule = "an idempotent producer has 1 to 5 requests in flight";
-            return refuse("max_in_flight", self.max_in_flight.to_string(), rule);
-        }
+        self.validate_guarantees()?;
         if self.batch_size == 0 {
             return refuse("batch_size", "0".to_owned(), "a batch takes at least a byte");
         }
@@ -154,6 +163,36 @@ impl ProducerConfig {
         }
         Ok(())
     }
+
+    /// What acks, idempotence and transactions ask of each other.
+    fn validate_guarantees(&self) -> Result<(), InvalidConfig> {
+        let refuse = |setting, value: String, rule| Err(InvalidConfig { setting, value, rule });
+        let is_transactional = self.transactional_id.is_some();
+        if self.acks != Acks::All && (self.idempotence || is_transactional) {
+            let rule = if is_transactional {
+                "a transaction has its records acknowledged by all replicas in sync"
+            } else {
+                "an idempotent producer has its batches acknowledged by all replicas in sync: turn idempotence off \
+                 for less"
+            };
+            return refuse("acks", self.acks.to_string(), rule);
+        }
+        if !self.idempotence && is_transactional {
+            return refuse(
+                "idempotence",
+                "off".to_owned(),
+                "a producer with a transactional id is idempotent",
+            );
+        }
+        if self.idempotence && !(1..=5).contains(&self.max_in_flight) {
+            let rule = "an idempotent producer has 1 to 5 requests in flight";
+            return refuse("max_in_flight", self.max_in_flight.to_string(), rule);
+        }
+        if self.max_in_flight == 0 {
+            return refuse("max_in_flight", "0".to_owned(), "a producer has at least 1 request in flight");
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -164,7 +203,34 @@ mod tests {
     fn the_defaults_are_valid_and_nonsense_is_named() {
         let good = ProducerConfig::default();
         assert_eq!(good.validate(), Ok(()));
+        let plain = ProducerConfig { idempotence: false, ..good.clone() };
+        let transactional = ProducerConfig { transactional_id: Some("payments".into()), ..good.clone() };
+        assert_eq!(transactional.validate(), Ok(()));
+        for acks in [Acks::All, Acks::Leader, Acks::None] {
+            assert_eq!(ProducerConfig { acks, max_in_flight: 100, ..plain.clone() }.validate(), Ok(()));
+        }
         for (bad, message) in [
+            (
+                ProducerConfig { acks: Acks::Leader, ..good.clone() },
+                "acks is 1; an idempotent producer has its batches acknowledged by all replicas in sync: turn idempotence off \
+                 for less",
+            ),
+            (
+                ProducerConfig { acks: Acks::None, ..transactional.clone() },
+                "acks is 0; a transaction has its records acknowledged by all replicas in sync",
+            ),
+            (
+                ProducerConfig { acks: Acks::Leader, idempotence: false, ..transactional.clone() },
+                "acks is 1; a transaction has its records acknowledged by all replicas in sync",
+            ),
+            (
+                ProducerConfig { idempotence: false, ..transactional },
+                "idempotence is off; a producer with a transactional id is idempotent",
+            ),
+            (
+                ProducerConfig { max_in_flight: 0, ..plain },
+                "max_in_flight is 0; a producer has at least 1 request in flight",
+            ),
             (
                 ProducerConfig { max_in_flight: 6, ..good.clone() },
                 "max_in_flight is 6; an idempotent producer has 1 to 5 requests in flight",

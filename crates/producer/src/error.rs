@@ -18,7 +18,7 @@ pub struct ProduceError {
     pub partition: TopicPartition,
     /// Whether it may be in the log all the same.
     pub certainty: Certainty,
-    /// The sequence number of the batch's first record, when the batch was ever sent.
+    /// The sequence number of the batch's first record, when the batch was ever sent and the producer is idempotent.
     pub base_sequence: Option<i32>,
     /// What happened.
     pub cause: ProduceFailure,

@@ -8,6 +8,7 @@ use milena_cluster::{
 use milena_protocol::{
     ApiKey, ErrorCode,
     messages::{InitProducerIdRequest, Response},
+    records::ProducerStamp,
 };
 
 /// The numbers a broker knows a producer by.
@@ -17,6 +18,38 @@ pub(crate) struct ProducerId {
     pub(crate) epoch: i16,
     /// What it writes belongs to its transactions.
     pub(crate) is_transactional: bool,
+}
+
+/// How brokers are to tell the batches of a producer apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbering {
+    /// By this id, with sequence numbers.
+    Under(ProducerId),
+    /// Not at all: a broker appends what comes, as often as it comes.
+    Absent,
+}
+
+impl Numbering {
+    pub(crate) const fn is_transactional(self) -> bool {
+        matches!(self, Self::Under(ProducerId { is_transactional: true, .. }))
+    }
+
+    pub(crate) const fn is_absent(self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
+    /// What a batch with this first number is stamped with.
+    pub(crate) const fn stamp(self, base_sequence: i32) -> ProducerStamp {
+        match self {
+            Self::Under(id) => ProducerStamp {
+                producer_id: id.id,
+                producer_epoch: id.epoch,
+                base_sequence,
+                transactional: id.is_transactional,
+            },
+            Self::Absent => ProducerStamp::NONE,
+        }
+    }
 }
 
 /// Asks for an id when there is none.

@@ -10,6 +10,7 @@
 //! No IO, no clock, no thread: time and randomness are arguments.
 
 mod accumulator;
+mod acks;
 mod config;
 mod error;
 mod group_offsets;
@@ -30,8 +31,10 @@ mod transaction_event;
 mod transaction_requests;
 mod transactional;
 mod transactions;
+mod unanswered;
 
 pub use accumulator::{Accumulator, Enqueued, Intake};
+pub use acks::Acks;
 pub use config::{InvalidConfig, ProducerConfig};
 pub use error::{Certainty, EnqueueError, ProduceError, ProduceFailure};
 pub use group_offsets::{GroupMetadata, GroupOffset, OffsetsId};

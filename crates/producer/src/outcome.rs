@@ -19,7 +19,9 @@ use crate::ProduceError;
 pub struct RecordMetadata {
     /// The partition of the topic that the record was for.
     pub partition: i32,
-    /// The offset. `None` when the broker recognised a retry and could no longer say where the first try went.
+    /// The offset. `None` when the broker recognised a retry and could no longer say where the first try went, and always
+    /// with acks 0 ([`Acks::None`](crate::Acks::None)): then the record was written to the connection, and whether the broker
+    /// has it nobody knows.
     pub offset: Option<i64>,
     /// The time the broker gave the record, in ms since 1970, when the topic is set to that.
     pub log_append_time: Option<i64>,

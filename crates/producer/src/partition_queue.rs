@@ -1,6 +1,6 @@
-//! The batches of one partition that have sequence numbers and are not settled.
+//! The batches of one partition that were sent and are not settled.
 //!
-//! A broker takes the batches of a producer in the order of their sequence numbers and refuses what leaves a gap. So:
+//! With idempotence they have sequence numbers. A broker takes the batches of a producer in the order of their sequence numbers and refuses what leaves a gap. So:
 //!
 //! - A batch keeps its numbers, and its bytes, through every retry. Only when every broker is known to have refused it
 //!   may it get others.
@@ -14,9 +14,14 @@
 //!   stops, for nobody can say what is in the log.
 //! - A batch that is given up leaves a hole. If it is known not to be written, those behind it move up. If not, the
 //!   producer asks for a new id, after everything sent under the old one is settled.
+//!
+//! Without idempotence a broker appends what comes. Retries are the same bytes and go out one by one here, too, but those
+//! that were in flight behind one that has to be sent again are in the log before it; one whose request had no answer may be
+//! there twice. Nothing is ever in [`Trouble`]. The [`Doubt`] is the same: it tells what is possibly written.
 
 mod length;
 mod transaction;
+mod trouble;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration, time::Instant};
 
@@ -31,12 +36,13 @@ use milena_protocol::{
 use crate::{
     Certainty, ProduceError, ProduceFailure,
     accumulator::Accumulator,
-    identity::ProducerId,
+    identity::Numbering,
     outcome::Written,
     planted_bug::{Planted, PlantedBug},
     sent_batch::{Doubt, SentBatch, Unsent},
 };
 use length::LearntLength;
+use trouble::Trouble;
 
 /// What a broker said of one batch.
 #[derive(Clone, Debug)]
@@ -71,7 +77,7 @@ pub(crate) struct PartitionQueue {
     /// The topic that `is_known` and `last_offset` are about.
     topic_id: Uuid,
     /// Whose numbers the batches have.
-    id: ProducerId,
+    numbering: Numbering,
     next_sequence: i32,
     /// Counts the batches sent for the first time.
     next_number: u64,
@@ -93,28 +99,20 @@ pub(crate) struct PartitionQueue {
     failed: Option<Box<ProduceError>>,
 }
 
-#[derive(Clone, Debug)]
-enum Trouble {
-    None,
-    /// The batch that had this number was not written and is gone: those behind it move up once nothing is in flight.
-    Hole {
-        sequence: i32,
-    },
-    /// Whether a batch that is gone was written is not known: only a new producer id helps.
-    Uncertain,
-    /// The broker's log and ours disagree for good.
-    Stopped(Box<ProduceError>),
-}
-
 impl PartitionQueue {
-    pub(crate) fn new(partition: TopicPartition, id: ProducerId, codec: Codec, planted: Planted) -> Self {
+    pub(crate) fn new(
+        partition: TopicPartition,
+        numbering: Numbering,
+        codec: Codec,
+        planted: Planted,
+    ) -> Self {
         Self {
             partition,
             planted,
             codec,
             learnt: LearntLength::default(),
             topic_id: Uuid::ZERO,
-            id,
+            numbering,
             next_sequence: 0,
             next_number: 0,
             is_known: false,
@@ -149,11 +147,6 @@ impl PartitionQueue {
         self.batches.iter().filter(|batch| batch.in_flight.is_some()).count()
     }
 
-    /// True when only a new producer id lets the partition go on.
-    pub(crate) fn needs_new_id(&self) -> bool {
-        matches!(self.trouble, Trouble::Uncertain)
-    }
-
     /// True when nothing sent under the old producer id is open any more.
     pub(crate) fn is_drained(&self) -> bool {
         self.batches.iter().all(|batch| batch.in_flight.is_none() && batch.doubt == Doubt::None)
@@ -176,12 +169,19 @@ impl PartitionQueue {
 
     /// True when a batch that never was sent may go to `leader`.
     pub(crate) fn takes_new(&self, now: Instant, leader: BrokerId, max_in_flight: usize) -> bool {
+        let has_room = match self.numbering {
+            Numbering::Under(_) => self.has_number(max_in_flight),
+            Numbering::Absent => self.in_flight() < max_in_flight,
+        };
+        has_room && !self.has_waiting() && self.may_send_to(now, leader)
+    }
+
+    /// True when the next batch can have the number behind the last one.
+    fn has_number(&self, max_in_flight: usize) -> bool {
         matches!(self.trouble, Trouble::None)
             && self.since_oldest() < if self.is_known { max_in_flight as u64 } else { 1 }
-            && !self.has_waiting()
             // How one ends that has expired in flight decides whether its numbers, and the id, are of use any more.
             && !self.batches.iter().any(|batch| batch.outcome.is_done())
-            && self.may_send_to(now, leader)
     }
 
     /// The first batch, when it is to be sent again to `leader`.
@@ -211,7 +211,7 @@ impl PartitionQueue {
 
     /// Gives a batch its numbers and sends it for the first time.
     pub(crate) fn send_first(&mut self, batch: Unsent, leader: BrokerId, request: RequestId) -> Bytes {
-        let batch = SentBatch::new(batch, self.next_number, self.id, self.next_sequence, request);
+        let batch = SentBatch::new(batch, self.next_number, self.numbering, self.next_sequence, request);
         self.next_number += 1;
         self.next_sequence = batch.next_sequence();
         self.leader = Some(leader);
@@ -251,9 +251,15 @@ impl PartitionQueue {
                 self.learn_from_success(accumulator);
             }
             Verdict::TooLarge => self.handle_too_large(index, answer, accumulator),
+            // What has no number and belongs to no producer can't be out of order, or refused for its producer.
+            Verdict::OutOfSequence | Verdict::ProducerStateLost | Verdict::Fenced
+                if self.numbering.is_absent() =>
+            {
+                self.give_up(index, refused(), accumulator);
+            }
             Verdict::OutOfSequence => aftermath.stopped = self.handle_gap(index, accumulator),
             // Mid-transaction no other id helps.
-            Verdict::ProducerStateLost | Verdict::Fenced if self.id.is_transactional => {
+            Verdict::ProducerStateLost | Verdict::Fenced if self.numbering.is_transactional() => {
                 self.give_up(index, refused(), accumulator);
             }
             Verdict::ProducerStateLost if self.planted.has(PlantedBug::ForgetsProducerState) => {
@@ -324,8 +330,15 @@ impl PartitionQueue {
         self.settle_trouble();
     }
 
-    /// Gives up what is past its deadline. What is in flight then stays until it lands: its sequence number is taken.
-    pub(crate) fn expire(&mut self, now: Instant, timeout: Duration, accumulator: &Accumulator) {
+    /// Gives up what is past its deadline. What is in flight then stays until it lands: its sequence number is taken, and its
+    /// memory in use. `missing`: what a request in flight lacks.
+    pub(crate) fn expire(
+        &mut self,
+        now: Instant,
+        timeout: Duration,
+        missing: &'static str,
+        accumulator: &Accumulator,
+    ) {
         let mut index = 0;
         while let Some(batch) = self.batches.get(index) {
             if batch.deadline > now || batch.outcome.is_done() {
@@ -333,7 +346,7 @@ impl PartitionQueue {
                 continue;
             }
             let is_in_flight = batch.in_flight.is_some();
-            let unanswered = || is_in_flight.then(|| "the leader has not answered".into());
+            let unanswered = || is_in_flight.then(|| missing.into());
             let last = self.last_failure.clone().or_else(unanswered);
             let cause = ProduceFailure::DeliveryTimeout { timeout, last };
             if is_in_flight {
@@ -357,26 +370,6 @@ impl PartitionQueue {
         }
     }
 
-    /// Takes a new producer id: numbering starts at zero.
-    pub(crate) fn adopt(&mut self, id: ProducerId) {
-        if matches!(self.trouble, Trouble::Stopped(_)) {
-            return;
-        }
-        self.id = id;
-        self.is_known = false;
-        self.has_strayed = false;
-        self.trouble = Trouble::None;
-        self.renumber(0, 0);
-    }
-
-    /// What the partition refuses records with.
-    pub(crate) fn stopped(&self) -> Option<&ProduceError> {
-        match &self.trouble {
-            Trouble::Stopped(error) => Some(error),
-            _ => None,
-        }
-    }
-
     fn position(&self, request: RequestId) -> Option<usize> {
         self.batches.iter().position(|batch| batch.in_flight == Some(request))
     }
@@ -391,36 +384,6 @@ impl PartitionQueue {
             batch.in_flight = None;
             change(batch);
         }
-    }
-
-    /// A broker misses what comes before the batch. True when that stops the partition.
-    fn handle_gap(&mut self, index: usize, accumulator: &Accumulator) -> bool {
-        // A broker that misses what comes before has not written this one either. But a try that it has not seen yet may
-        // come after one of what is missing.
-        self.land(index, |batch| {
-            if batch.doubt == Doubt::Answered {
-                batch.doubt = Doubt::None;
-            }
-        });
-        if index == 0 && matches!(self.trouble, Trouble::None) {
-            if self.id.is_transactional {
-                // The end of the transaction makes up for it.
-                self.give_up(index, ProduceFailure::Desynchronized, accumulator);
-                return false;
-            }
-            self.stop(accumulator);
-            return true;
-        }
-        let unanswered = self.batches.get(index).is_some_and(|batch| batch.doubt == Doubt::Unanswered);
-        if index == 0 && unanswered && matches!(self.trouble, Trouble::Uncertain) {
-            // Nothing that could be sent under the old id tells more, and under a new id it might be there twice.
-            let cause =
-                ProduceFailure::Refused { code: ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER, message: None };
-            self.give_up(index, cause, accumulator);
-        } else {
-            self.forget_abandoned(index, accumulator);
-        }
-        false
     }
 
     fn retry(
@@ -457,100 +420,19 @@ impl PartitionQueue {
         let (certainty, sequence) = (batch.certainty(), batch.base_sequence);
         let error = self.error(index, certainty, cause);
         self.remove(index, Err(error), accumulator);
-        match (&self.trouble, certainty) {
-            // Whatever is left of a stopped partition has been given up already.
-            (Trouble::Stopped(_), _) => {}
-            (_, Certainty::MaybeWritten) => self.trouble = Trouble::Uncertain,
-            (Trouble::Uncertain, _) => {}
-            (Trouble::Hole { sequence: first }, _) => {
-                // The lower of two holes, with wrapping: the one further from the next number.
-                let distance = |from: i32| self.next_sequence.wrapping_sub(from) & i32::MAX;
-                let lower = if distance(sequence) > distance(*first) { sequence } else { *first };
-                self.trouble = Trouble::Hole { sequence: lower };
-            }
-            (Trouble::None, _) => self.trouble = Trouble::Hole { sequence },
-        }
-    }
-
-    /// Does what a hole or a lost id allows by now.
-    fn settle_trouble(&mut self) {
-        match self.trouble {
-            Trouble::Hole { sequence } => self.close_hole(sequence),
-            Trouble::Uncertain => {
-                let is_sure = |batch: &SentBatch| batch.in_flight.is_none() && batch.doubt == Doubt::None;
-                if let Some(sure) = self.batches.iter().position(is_sure) {
-                    self.clear_doubts(sure + 1);
-                }
-            }
-            Trouble::None | Trouble::Stopped(_) => {}
-        }
-    }
-
-    /// Moves the batches behind a hole up, once none of them is in flight.
-    fn close_hole(&mut self, sequence: i32) {
-        let behind = |batch: &SentBatch| {
-            self.next_sequence.wrapping_sub(batch.base_sequence) & i32::MAX
-                < self.next_sequence.wrapping_sub(sequence) & i32::MAX
-        };
-        let first = self.batches.iter().position(behind).unwrap_or(self.batches.len());
-        let mut moved = self.batches.iter().skip(first);
-        if moved.clone().any(|batch| batch.in_flight.is_some()) {
-            return;
-        }
-        if moved.any(|batch| batch.doubt == Doubt::Unanswered) {
-            // A try that arrives late may fit behind the batch that has taken the hole's number.
-            self.trouble = Trouble::Uncertain;
-            self.clear_doubts(first);
-            return;
-        }
-        self.trouble = Trouble::None;
-        self.clear_doubts(first);
-        self.renumber(first, sequence);
-    }
-
-    /// The batches from `first` on are not written and will not be: one before them is neither, nor will it be sent
-    /// under its numbers again.
-    fn clear_doubts(&mut self, first: usize) {
-        for batch in self.batches.iter_mut().skip(first).filter(|batch| batch.in_flight.is_none()) {
-            batch.doubt = Doubt::None;
-        }
-    }
-
-    fn renumber(&mut self, first: usize, sequence: i32) {
-        self.next_sequence = sequence;
-        for batch in self.batches.iter_mut().skip(first) {
-            batch.renumber(self.id, self.next_sequence);
-            self.next_sequence = batch.next_sequence();
-        }
-    }
-
-    /// The broker's log and ours disagree: everything is given up, and nothing more is taken. What is in flight stays
-    /// until it lands.
-    fn stop(&mut self, accumulator: &Accumulator) {
-        let mut first = None;
-        for index in 0..self.batches.len() {
-            let error = self.error(index, Certainty::MaybeWritten, ProduceFailure::Desynchronized);
-            first.get_or_insert_with(|| error.clone());
-            self.settle(index, Err(error), accumulator);
-        }
-        if let Some(error) = first {
-            self.trouble = Trouble::Stopped(Box::new(error));
-        }
-        let landed = |batch: &SentBatch| batch.in_flight.is_none();
-        while let Some(index) = self.batches.iter().position(landed) {
-            self.drop_batch(index, accumulator);
-        }
+        self.leave_hole(certainty, sequence);
     }
 
     fn error(&self, index: usize, certainty: Certainty, cause: ProduceFailure) -> ProduceError {
-        let base_sequence = self.batches.get(index).map(|batch| batch.base_sequence);
+        let numbered = self.batches.get(index).filter(|_| !self.numbering.is_absent());
+        let base_sequence = numbered.map(|batch| batch.base_sequence);
         ProduceError { partition: self.partition.clone(), certainty, base_sequence, cause }
     }
 
     /// Tells the owners of the records.
     fn settle(&mut self, index: usize, result: Result<Written, ProduceError>, accumulator: &Accumulator) {
         if let Some(batch) = self.batches.get(index) {
-            if self.id.is_transactional
+            if self.numbering.is_transactional()
                 && self.failed.is_none()
                 && let Err(error) = &result
             {
@@ -610,9 +492,9 @@ mod tests {
     };
 
     use super::*;
-    use crate::{ProducerConfig, outcome::Outcome};
+    use crate::{ProducerConfig, identity::ProducerId, outcome::Outcome};
 
-    const ID: ProducerId = ProducerId { id: 7, epoch: 0, is_transactional: false };
+    const ID: Numbering = Numbering::Under(ProducerId { id: 7, epoch: 0, is_transactional: false });
     const LEADER: BrokerId = BrokerId(1);
 
     struct Numbered {

@@ -20,7 +20,7 @@ use milena_protocol::{
 use crate::{
     Certainty, InvalidConfig, ProduceError, ProduceFailure, ProducerConfig, ProducerStats, SettledBatch,
     accumulator::{Accumulator, Leader, OpenBatch},
-    identity::{Identity, ProducerId},
+    identity::{Identity, Numbering, ProducerId},
     partition_queue::{Aftermath, Pace, PartitionQueue},
     partitioner::LeaderWaits,
     planted_bug::{Planted, PlantedBug},
@@ -28,6 +28,7 @@ use crate::{
     sent_batch::Unsent,
     transaction_event::TransactionEvent,
     transactional::Transactional,
+    unanswered::Unanswered,
 };
 
 /// What the producer tells its owner.
@@ -49,7 +50,7 @@ pub enum ProducerEvent {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlushId(u64);
 
-/// A producer without IO: idempotent, and with transactions if it has a transactional id.
+/// A producer without IO: idempotent unless the settings say otherwise, and with transactions if it has a transactional id.
 ///
 /// Records come in through [`accumulator`](Self::accumulator), from any thread; everything else follows the drain rule
 /// of [`Machine`].
@@ -77,6 +78,7 @@ pub struct Producer {
     /// The earliest moment at which a batch may be sent again.
     next_retry: Option<Instant>,
     waits: LeaderWaits,
+    unanswered: Unanswered,
     planted: Planted,
 }
 
@@ -120,6 +122,7 @@ impl Producer {
             turn: None,
             next_retry: None,
             waits: LeaderWaits::default(),
+            unanswered: Unanswered::default(),
             planted: Planted::default(),
             config,
         })
@@ -227,24 +230,33 @@ impl Producer {
         }
     }
 
+    /// How batches are numbered; `None` while that is not known.
+    fn numbering(&self) -> Option<Numbering> {
+        if self.config.idempotence {
+            self.producer_id().map(Numbering::Under)
+        } else {
+            Some(Numbering::Absent)
+        }
+    }
+
+    /// True when there is a topic to produce to and batches are numbered: before that no producer id is needed.
+    fn needs_id(&self) -> bool {
+        self.config.idempotence && !self.metadata.metadata().topics.is_empty()
+    }
+
     fn identity_request(&mut self, now: Instant) -> Option<Outgoing> {
         if self.transactional.is_some() {
             return self.transaction_request(now);
         }
-        if self.has_topics() { self.identity.poll_request(now, &mut self.ids) } else { None }
+        if self.needs_id() { self.identity.poll_request(now, &mut self.ids) } else { None }
     }
 
     fn identity_timeout(&self) -> Option<Deadline> {
         match &self.transactional {
             Some(transactional) => transactional.poll_timeout(),
-            None if self.has_topics() => self.identity.poll_timeout(),
+            None if self.needs_id() => self.identity.poll_timeout(),
             None => None,
         }
-    }
-
-    /// True when there is a topic to produce to: before that no producer id is needed.
-    fn has_topics(&self) -> bool {
-        !self.metadata.metadata().topics.is_empty()
     }
 
     /// Asks for a topic, for somebody wants to produce to it.
@@ -318,7 +330,7 @@ impl Producer {
         for partition in candidates.iter().filter(|known| !metadata.topics.contains_key(&known.topic)) {
             self.want_topic(now, &partition.topic);
         }
-        self.producer_id()?;
+        self.numbering()?;
         let mut leaderless = false;
         let mut tried = BTreeSet::new();
         let leader_of =
@@ -328,7 +340,8 @@ impl Producer {
                 leaderless = true;
                 continue;
             };
-            if !tried.insert(leader) || self.in_flight_to(leader) >= self.config.max_in_flight {
+            let is_full = self.in_flight_to(leader) >= self.config.max_in_flight;
+            if !tried.insert(leader) || is_full || self.unanswered.is_suspect(leader) {
                 continue;
             }
             let request = self.ids.allocate();
@@ -346,12 +359,13 @@ impl Producer {
             let bytes: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
             tracing::debug!(leader = leader.0, batches = batches.len(), bytes, "produce");
             let transactional_id = self.config.transactional_id.clone();
-            let timeout = self.config.request_timeout;
-            let (body, max_version) = request::build(batches, transactional_id, timeout, &metadata);
+            let (acks, timeout) = (self.config.acks, self.config.request_timeout);
+            let (body, max_version) = request::build(batches, acks, transactional_id, timeout, &metadata);
             let mut outgoing =
                 Outgoing::new(request, Target::Broker(leader), body, self.config.request_timeout);
             outgoing.min_version = min_version;
             outgoing.max_version = max_version;
+            outgoing.expects_answer = acks.are_sent();
             self.mark_transactional(&mut outgoing);
             self.follow_waits(now, candidates.iter().filter_map(leader_of).collect(), Some(leader));
             return Some(outgoing);
@@ -422,12 +436,12 @@ impl Producer {
         request: RequestId,
         renewing: bool,
     ) -> Option<Bytes> {
-        let id = self.producer_id()?;
+        let numbering = self.numbering()?;
         let (codec, planted) = (self.config.codec_of(&partition.topic), self.planted);
         let queue = self
             .queues
             .entry(partition.clone())
-            .or_insert_with(|| PartitionQueue::new(partition.clone(), id, codec, planted));
+            .or_insert_with(|| PartitionQueue::new(partition.clone(), numbering, codec, planted));
         queue.meet_topic(self.metadata.metadata().topic_id(&partition.topic));
         if queue.has_waiting() {
             let again = queue.resend(now, leader, request)?;
@@ -513,6 +527,18 @@ impl Producer {
         }
     }
 
+    /// What no answer comes to has been written: its batches count as taken.
+    fn take_for_granted(&mut self, now: Instant, id: RequestId) {
+        let Some(InFlight { leader, partitions }) = self.in_flight.remove(&id) else { return };
+        self.unanswered.written(leader, id);
+        let answer = request::taken_for_granted();
+        for partition in partitions {
+            let Some(queue) = self.queues.get_mut(&partition) else { continue };
+            let mut pace = Pace { backoff: self.config.retry_backoff, random: &mut self.random };
+            queue.handle_answer(now, id, &answer, &mut pace, &self.accumulator);
+        }
+    }
+
     fn give_up_unsent(&mut self, partition: &TopicPartition, error: &ProduceError) {
         for batch in self.accumulator.stop(partition, error) {
             self.accumulator.give_up(&batch, not_written(partition.clone(), error.cause.clone()));
@@ -524,7 +550,7 @@ impl Producer {
         let timeout = self.config.delivery_timeout;
         let last = self.last_failure().map(Into::into);
         for queue in self.queues.values_mut() {
-            queue.expire(now, timeout, &self.accumulator);
+            queue.expire(now, timeout, self.config.acks.missing(), &self.accumulator);
         }
         for batch in self.accumulator.take_expired(Some(now)) {
             let partition = batch.outcome.partition().clone();
@@ -568,12 +594,25 @@ impl Machine for Producer {
         } else if self.metadata.handle_response(now, id, &result, &mut self.random) {
             self.learn_topics();
             self.forget_topics(now);
+            if result.is_ok() {
+                self.unanswered.looked_up();
+            }
         } else if let Some(transactional) = &mut self.transactional {
             transactional.handle_response(now, id, &result, &mut self.random);
         } else if let Some(known) = self.identity.handle_response(now, id, &result, &mut self.random) {
             self.queues.values_mut().for_each(|queue| queue.adopt(known));
         }
         self.report();
+    }
+
+    fn handle_written(&mut self, now: Instant, id: RequestId) {
+        self.take_for_granted(now, id);
+        self.report();
+    }
+
+    fn handle_hangup(&mut self, now: Instant, id: RequestId, _: &Arc<str>) {
+        self.unanswered.hung_up(id);
+        self.metadata.refresh(now, &mut self.random);
     }
 
     fn handle_timeout(&mut self, now: Instant) {

@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
-use milena_cluster::{BrokerId, Failure, FailureKind, Metadata, MetadataTracker, TopicPartition, verdict};
+use milena_cluster::{
+    BrokerId, Failure, FailureKind, Metadata, MetadataTracker, TopicPartition, Verdict, verdict,
+};
 use milena_protocol::{
     ApiKey, ErrorCode,
     messages::{
@@ -14,15 +16,12 @@ use milena_protocol::{
     wire::ByteString,
 };
 
-use crate::partition_queue::Answer;
+use crate::{Acks, partition_queue::Answer};
 
 /// The last version that names topics; the next ones have their ids.
 const BY_NAME: i16 = 12;
 /// The first version whose readers may be expected to know Zstandard (KIP-110).
 const ZSTD: i16 = 7;
-/// Every replica in sync has to have the batch (`acks=all`).
-const ALL: i16 = -1;
-
 /// A batch of a request.
 #[derive(Debug)]
 pub(crate) struct BatchToSend {
@@ -41,6 +40,7 @@ pub(crate) const fn min_version(compression: Compression) -> i16 {
 /// The request, and the newest version it may go in. `transactional_id`: when the batches belong to a transaction.
 pub(crate) fn build(
     batches: Vec<BatchToSend>,
+    acks: Acks,
     transactional_id: Option<ByteString>,
     timeout: Duration,
     metadata: &Metadata,
@@ -59,7 +59,7 @@ pub(crate) fn build(
     });
     let request = ProduceRequest {
         transactional_id,
-        acks: ALL,
+        acks: acks.to_wire(),
         timeout_ms: i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX),
         topic_data: topic_data.collect(),
         ..Default::default()
@@ -102,6 +102,19 @@ pub(crate) fn answers(
         }
     }
     answers
+}
+
+/// What stands for the answer to a batch that was written with acks 0: it counts as taken, and where it is nobody says.
+pub(crate) const fn taken_for_granted() -> Answer {
+    Answer {
+        verdict: Verdict::Done,
+        code: ErrorCode::NONE,
+        message: None,
+        base_offset: -1,
+        log_append_time: -1,
+        log_start_offset: -1,
+        led_elsewhere: false,
+    }
 }
 
 /// The failure of a batch that the response does not mention: whether it was written is anybody's guess.

@@ -1,17 +1,16 @@
-//! A batch with its sequence numbers, and whether a broker may have it.
+//! A batch that was sent, with its sequence numbers, and whether a broker may have it.
 
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use milena_cluster::RequestId;
 use milena_protocol::records::{
-    BatchBuilder, Batches, Codec, CompressedBatch, HEADER_LEN, ProducerStamp, ReadOptions,
-    increment_sequence, restamp,
+    BatchBuilder, Batches, Codec, CompressedBatch, HEADER_LEN, ReadOptions, increment_sequence, restamp,
 };
 
 use crate::{
     Certainty, ProduceError, SettledBatch,
-    identity::ProducerId,
+    identity::Numbering,
     outcome::{Outcome, Written, locate},
 };
 
@@ -35,6 +34,7 @@ pub(crate) struct SentBatch {
     pub(crate) held: usize,
     /// Bytes before compression, header included.
     pub(crate) uncompressed_len: usize,
+    /// The number of its first record. Without [`Numbering`] it is counted all the same, and nobody hears of it.
     pub(crate) base_sequence: i32,
     pub(crate) count: i32,
     pub(crate) outcome: Arc<Outcome>,
@@ -61,7 +61,7 @@ impl SentBatch {
     pub(crate) fn new(
         batch: Unsent,
         number: u64,
-        id: ProducerId,
+        numbering: Numbering,
         base_sequence: i32,
         request: RequestId,
     ) -> Self {
@@ -71,7 +71,7 @@ impl SentBatch {
             count: records.count(),
             uncompressed_len: records.uncompressed_len(),
             held: records.capacity(),
-            bytes: records.stamp(stamp(id, base_sequence)),
+            bytes: records.stamp(numbering.stamp(base_sequence)),
             base_sequence,
             outcome,
             serial,
@@ -83,9 +83,9 @@ impl SentBatch {
     }
 
     /// Other numbers, for a batch that no broker has under the ones it had.
-    pub(crate) fn renumber(&mut self, id: ProducerId, base_sequence: i32) {
+    pub(crate) fn renumber(&mut self, numbering: Numbering, base_sequence: i32) {
         self.base_sequence = base_sequence;
-        self.bytes = restamp(std::mem::take(&mut self.bytes), stamp(id, base_sequence));
+        self.bytes = restamp(std::mem::take(&mut self.bytes), numbering.stamp(base_sequence));
     }
 
     /// The batch in two, each with its share of the numbers, the records and their order as they were. About half of the
@@ -93,7 +93,7 @@ impl SentBatch {
     ///
     /// # Errors
     /// When there is nothing to split, or the records can't be read or compressed.
-    pub(crate) fn split(&self, id: ProducerId, codec: Codec) -> Result<[Self; 2], String> {
+    pub(crate) fn split(&self, numbering: Numbering, codec: Codec) -> Result<[Self; 2], String> {
         let halves = halve(&self.bytes, codec)?;
         let counts = halves.each_ref().map(CompressedBatch::count);
         let outcomes = self.outcome.split(counts);
@@ -105,7 +105,7 @@ impl SentBatch {
             let half = Self {
                 number: self.number,
                 held: records.capacity(),
-                bytes: records.stamp(stamp(id, base_sequence)),
+                bytes: records.stamp(numbering.stamp(base_sequence)),
                 uncompressed_len,
                 base_sequence,
                 count,
@@ -166,13 +166,4 @@ fn halve(bytes: &Bytes, codec: Codec) -> Result<[CompressedBatch; 2], String> {
     }
     let compress = |part: BatchBuilder| part.compress(codec).map_err(|error| error.to_string());
     Ok([compress(first)?, compress(second)?])
-}
-
-fn stamp(id: ProducerId, base_sequence: i32) -> ProducerStamp {
-    ProducerStamp {
-        producer_id: id.id,
-        producer_epoch: id.epoch,
-        base_sequence,
-        transactional: id.is_transactional,
-    }
 }

@@ -37,10 +37,11 @@ struct Open {
 }
 
 impl Books {
-    pub(super) fn new(reporter: Reporter, progress: Progress) -> Self {
+    /// `are_acknowledged`: brokers answer.
+    pub(super) fn new(reporter: Reporter, progress: Progress, are_acknowledged: bool) -> Self {
         Self {
             open: VecDeque::new(),
-            tally: Tally::default(),
+            tally: Tally { sent: (!are_acknowledged).then_some(0), ..Tally::default() },
             reporter,
             progress,
             started: Instant::now(),
@@ -112,10 +113,11 @@ impl Books {
             Ok(at) => {
                 // Of a transaction it counts once that is committed.
                 if self.transaction.is_none() {
-                    self.tally.acknowledged = self.tally.acknowledged.saturating_add(1);
+                    let count = self.tally.sent.as_mut().unwrap_or(&mut self.tally.acknowledged);
+                    *count = count.saturating_add(1);
                 }
                 self.progress.settled();
-                self.reporter.acknowledged(&place, timestamp, &at);
+                self.reporter.settled(&place, timestamp, &at, self.tally.sent.is_none());
             }
             Err(error) => {
                 self.has_failed = true;
@@ -177,11 +179,12 @@ impl Books {
         }
     }
 
-    /// The last word. True when everything that was to be sent is acknowledged.
+    /// The last word. True when everything that was to be sent is acknowledged, or sent where nobody acknowledges.
     pub(super) fn close(mut self, end: End) -> bool {
         self.progress.finish();
         self.reporter.summary(&self.tally, end, self.started.elapsed());
         let is_complete = matches!(end, End::Input | End::Count);
-        is_complete && !self.has_failed && self.tally.acknowledged == self.tally.records
+        let Tally { records, acknowledged, sent, .. } = self.tally;
+        is_complete && !self.has_failed && sent.unwrap_or(acknowledged) == records
     }
 }

@@ -25,12 +25,12 @@ mod transactions;
 use std::{io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::ValueEnum;
-use milena::{Client, Codec, ProducerBuilder};
+use milena::{Acks, Client, Codec, ProducerBuilder};
 
 use crate::{advised::advised, compression, connect::connect};
 use books::Books;
 use input::{Cut, Input};
-use options::{Bytesize, Escaped, Header};
+use options::{Bytesize, Escaped, Header, Needed};
 use progress::Progress;
 use pump::{GRACE, Pace, Pump};
 use report::{End, Reporter, Style};
@@ -53,9 +53,10 @@ given; and keys are placed as Java's producer places them.
 
 --json prints an object a line: of type `record` with line, topic, partition, offset and timestamp, or with error and
 certainty (NotWritten, MaybeWritten); of type `transaction` with its outcome (committed, aborted, unknown); and of type
-`summary` in the end. A record of a transaction counts once that is committed.
+`summary` in the end. A record of a transaction counts once that is committed. With --acks 0 brokers answer nothing: a record
+has the offset null and `acknowledged` false, and the summary counts it as `sent`.
 
-Ends with 0 when every record of the input is acknowledged, and in a transaction committed; 1 when one is not, or the
+Ends with 0 when every record of the input is acknowledged (with --acks 0: sent), and in a transaction committed; 1 when one is not, or the
 input could not be read to its end, or an interrupt came before; 2 when it can't begin. An interrupt (SIGINT, SIGTERM)
 ends the reading: what was accepted is sent, within 10 s, and an open transaction aborted. The second one ends it at once.";
 
@@ -108,6 +109,9 @@ pub(crate) struct Arguments {
     /// How batches are compressed: none, gzip, snappy, lz4 or zstd, the first and the last perhaps with :LEVEL
     #[arg(short = 'z', long, value_name = "CODEC", default_value = "none", value_parser = compression::codec)]
     compression: Codec,
+    /// Who must have a record before it counts; other than `all`, retries may repeat or reorder records
+    #[arg(long, value_enum, default_value_t = Needed::All, value_name = "WHO", allow_negative_numbers = true)]
+    acks: Needed,
     /// Sends in a transaction of this id, which is committed when all is sent and aborted when a record fails
     #[arg(long, value_name = "ID")]
     transactional_id: Option<String>,
@@ -169,6 +173,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if arguments.transactional_id.is_some() && arguments.on_error == OnError::Continue {
         let error = anyhow::anyhow!("a transaction has all of its records or none");
         return Err(advised(error, "leave --on-error continue out, or --transactional-id"));
+    }
+    if arguments.transactional_id.is_some() && arguments.acks != Needed::All {
+        let acks = arguments.acks.acks();
+        let error = anyhow::anyhow!(
+            "--acks {acks} is not enough for a transaction, which needs all replicas in sync"
+        );
+        return Err(advised(error, "leave --acks out, or --transactional-id"));
     }
     let stop = Stop::on_signals()?;
     if arguments.dry_run {
@@ -241,7 +252,10 @@ impl Arguments {
         let request = self.max_record_size.0.saturating_add(fixed).saturating_add(1024).max(1 << 20);
         let linger = Duration::from_millis(self.linger);
         let timeout = self.timeout().max(linger.saturating_add(Duration::from_millis(100)));
+        let acks = self.acks.acks();
         builder
+            .acks(acks)
+            .idempotence(acks == Acks::All)
             .compression(self.compression)
             .linger(linger)
             .batch_size(self.batch_size.0)
@@ -290,12 +304,13 @@ impl Arguments {
     fn pump(&self, stop: Stop) -> anyhow::Result<Pump> {
         // Somebody who types sees what they type.
         let is_typed = self.files.is_empty() && std::io::stdin().is_terminal();
-        let progress = Progress::new(self.json || self.quiet || is_typed);
+        let are_acknowledged = self.acks != Needed::Nobody;
+        let progress = Progress::new(self.json || self.quiet || is_typed, are_acknowledged);
         Ok(Pump {
             topic: self.topic.clone(),
             input: self.open()?,
             shape: self.shape(),
-            books: Books::new(Reporter::new(&self.topic, self.style()), progress),
+            books: Books::new(Reporter::new(&self.topic, self.style()), progress, are_acknowledged),
             stop,
             pace: Pace::new(self.rate),
             left: self.count,

@@ -3,6 +3,8 @@
 use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
+use clap::ValueEnum;
+use milena::Acks;
 
 /// Bytes with escapes, as `\n` or `\x1f`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +69,30 @@ impl FromStr for Header {
             return Err("expected NAME=VALUE, or NAME for a header without a value".into());
         }
         Ok(Self { name: name.to_owned(), value })
+    }
+}
+
+/// Who must have a record before it counts as sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Needed {
+    /// Nobody: what is written to the connection counts. Refusals and losses go unnoticed
+    #[value(name = "0")]
+    Nobody,
+    /// The leader: what it has acknowledged may be lost with it
+    #[value(name = "1")]
+    Leader,
+    /// All replicas in sync; only then a retry never repeats or reorders records
+    #[value(name = "all", alias = "-1")]
+    All,
+}
+
+impl Needed {
+    pub(super) const fn acks(self) -> Acks {
+        match self {
+            Self::Nobody => Acks::None,
+            Self::Leader => Acks::Leader,
+            Self::All => Acks::All,
+        }
     }
 }
 

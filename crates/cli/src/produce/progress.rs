@@ -4,7 +4,7 @@ use std::{fmt, io::IsTerminal, time::Duration};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// How many records are acknowledged.
+/// How many records are acknowledged, or sent where nobody acknowledges.
 #[derive(Debug)]
 pub(super) struct Progress {
     bar: ProgressBar,
@@ -12,11 +12,13 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Draws on the terminal behind standard error. It draws nothing when that is none, or `quiet`.
-    pub(super) fn new(quiet: bool) -> Self {
+    pub(super) fn new(quiet: bool, are_acknowledged: bool) -> Self {
         let visible = !quiet && std::io::stderr().is_terminal();
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {human_pos} records acknowledged, {rate}")
+        let word = if are_acknowledged { "acknowledged" } else { "sent" };
+        if let Ok(style) =
+            ProgressStyle::with_template(&format!("{{spinner}} {{human_pos}} records {word}, {{rate}}"))
         {
             bar.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
                 // What does not fit is not drawn.

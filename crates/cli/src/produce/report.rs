@@ -33,6 +33,8 @@ pub(super) struct Tally {
     pub(super) records: u64,
     /// Acknowledged, and in a transaction committed.
     pub(super) acknowledged: u64,
+    /// Written to a connection, where nobody acknowledges: with acks 0 only.
+    pub(super) sent: Option<u64>,
     pub(super) not_written: u64,
     pub(super) maybe_written: u64,
     pub(super) transactions: Transactions,
@@ -86,7 +88,7 @@ impl fmt::Display for Failed<'_> {
 }
 
 #[derive(Serialize)]
-struct AcknowledgedLine<'a> {
+struct RecordLine<'a> {
     r#type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<&'a str>,
@@ -95,6 +97,14 @@ struct AcknowledgedLine<'a> {
     partition: i32,
     offset: Option<i64>,
     timestamp: i64,
+    /// Said only where it is false: nobody has answered.
+    #[serde(skip_serializing_if = "is_true")]
+    acknowledged: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "that is how serde calls it")]
+fn is_true(value: &bool) -> bool {
+    *value
 }
 
 #[derive(Serialize)]
@@ -127,6 +137,8 @@ struct SummaryLine<'a> {
     topic: &'a str,
     records: u64,
     acknowledged: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sent: Option<u64>,
     not_written: u64,
     maybe_written: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -155,10 +167,10 @@ impl Reporter {
         self.style
     }
 
-    /// A record is where the broker says.
-    pub(super) fn acknowledged(&mut self, place: &Place, timestamp: i64, at: &RecordMetadata) {
+    /// A record is where the broker says; one that is not acknowledged has been written to the connection.
+    pub(super) fn settled(&mut self, place: &Place, timestamp: i64, at: &RecordMetadata, acknowledged: bool) {
         if self.style == Style::Json {
-            self.write(&acknowledged_line(&self.topic, place, timestamp, at));
+            self.write(&record_line(&self.topic, place, timestamp, at, acknowledged));
         }
     }
 
@@ -241,8 +253,14 @@ fn json_line(line: &impl Serialize) -> String {
     serde_json::to_string(line).unwrap_or_default() + "\n"
 }
 
-fn acknowledged_line(topic: &str, place: &Place, timestamp: i64, at: &RecordMetadata) -> String {
-    json_line(&AcknowledgedLine {
+fn record_line(
+    topic: &str,
+    place: &Place,
+    timestamp: i64,
+    at: &RecordMetadata,
+    acknowledged: bool,
+) -> String {
+    json_line(&RecordLine {
         r#type: "record",
         file: place.file.as_deref(),
         line: place.number,
@@ -250,6 +268,7 @@ fn acknowledged_line(topic: &str, place: &Place, timestamp: i64, at: &RecordMeta
         partition: at.partition,
         offset: at.offset,
         timestamp: at.log_append_time.unwrap_or(timestamp),
+        acknowledged,
     })
 }
 
@@ -276,6 +295,7 @@ fn summary_line(topic: &str, tally: &Tally, end: End, took: Duration) -> String 
         topic,
         records: tally.records,
         acknowledged: tally.acknowledged,
+        sent: tally.sent,
         not_written: tally.not_written,
         maybe_written: tally.maybe_written,
         transactions: (transactions != Transactions::default()).then_some(transactions),
@@ -285,10 +305,12 @@ fn summary_line(topic: &str, tally: &Tally, end: End, took: Duration) -> String 
 }
 
 fn summary_text(topic: &str, tally: &Tally, end: End, took: Duration) -> String {
-    let per_second = grouped(rate(tally.acknowledged, took) as u64);
-    let acknowledged = counted(tally.acknowledged, "record");
-    let mut text =
-        format!("{topic}: {acknowledged} acknowledged in {:.2} s, {per_second}/s", took.as_secs_f64());
+    let (count, word) = match tally.sent {
+        Some(sent) => (sent, "sent, none acknowledged,"),
+        None => (tally.acknowledged, "acknowledged"),
+    };
+    let (records, per_second) = (counted(count, "record"), grouped(rate(count, took) as u64));
+    let mut text = format!("{topic}: {records} {word} in {:.2} s, {per_second}/s", took.as_secs_f64());
     for (count, word) in [(tally.not_written, "not written"), (tally.maybe_written, "possibly written")] {
         if count > 0 {
             text += &format!("; {} {word}", grouped(count));
@@ -324,12 +346,16 @@ mod tests {
     fn a_record_is_a_line() {
         let at = |offset, log_append_time| RecordMetadata { partition: 2, offset, log_append_time };
         assert_eq!(
-            acknowledged_line("orders", &place(None), 7, &at(Some(41), None)),
+            record_line("orders", &place(None), 7, &at(Some(41), None), true),
             "{\"type\":\"record\",\"line\":3,\"topic\":\"orders\",\"partition\":2,\"offset\":41,\"timestamp\":7}\n"
         );
         assert_eq!(
-            acknowledged_line("orders", &place(Some("a.txt")), 7, &at(None, Some(8))),
+            record_line("orders", &place(Some("a.txt")), 7, &at(None, Some(8)), true),
             "{\"type\":\"record\",\"file\":\"a.txt\",\"line\":3,\"topic\":\"orders\",\"partition\":2,\"offset\":null,\"timestamp\":8}\n"
+        );
+        assert_eq!(
+            record_line("orders", &place(None), 7, &at(None, None), false),
+            "{\"type\":\"record\",\"line\":3,\"topic\":\"orders\",\"partition\":2,\"offset\":null,\"timestamp\":7,\"acknowledged\":false}\n"
         );
     }
 
@@ -363,8 +389,19 @@ mod tests {
             summary_line("orders", &all, End::Count, TOOK),
             "{\"type\":\"summary\",\"topic\":\"orders\",\"records\":3000,\"acknowledged\":3000,\"not_written\":0,\"maybe_written\":0,\"ended_by\":\"count\",\"seconds\":1.5}\n"
         );
+        let unheard = Tally { records: 3000, sent: Some(2999), not_written: 1, ..Tally::default() };
+        assert_eq!(
+            summary_text("orders", &unheard, End::Input, TOOK),
+            "orders: 2,999 records sent, none acknowledged, in 1.50 s, 1,999/s; 1 not written"
+        );
+        let line = summary_line("orders", &unheard, End::Input, TOOK);
+        assert!(
+            line.contains("\"records\":3000,\"acknowledged\":0,\"sent\":2999,\"not_written\":1,"),
+            "{line}"
+        );
         let transactions = Transactions { committed: 1, aborted: 2, unknown: 1 };
-        let some = Tally { records: 9, acknowledged: 1, not_written: 3, maybe_written: 2, transactions };
+        let some =
+            Tally { records: 9, acknowledged: 1, not_written: 3, maybe_written: 2, transactions, ..all };
         assert_eq!(
             summary_text("orders", &some, End::Interrupt, TOOK),
             "orders: 1 record acknowledged in 1.50 s, 0/s; 3 not written; 2 possibly written; \

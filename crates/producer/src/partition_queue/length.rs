@@ -77,7 +77,7 @@ impl PartitionQueue {
             accumulator.limit_batches(&self.partition, self.learnt.limit());
         }
         let (code, message) = (answer.code, answer.message.clone());
-        let cause = match may_split.then(|| batch.split(self.id, self.codec)) {
+        let cause = match may_split.then(|| batch.split(self.numbering, self.codec)) {
             Some(Ok(halves)) => return self.replace(index, halves, accumulator),
             Some(Err(error)) => ProduceFailure::Compression(error.into()),
             None if is_single => ProduceFailure::TooLarge { len, code, message },
@@ -86,9 +86,10 @@ impl PartitionQueue {
         self.give_up(index, cause, accumulator);
     }
 
-    /// True when no part of the batch can be in a log already, as far as its numbers matter.
+    /// True when no part of the batch can be in a log already, as far as its numbers matter. Without numbers a part is as
+    /// much a repetition as the whole would be.
     fn may_cut(&self, batch: &SentBatch) -> bool {
-        batch.doubt == Doubt::None
+        self.numbering.is_absent() || batch.doubt == Doubt::None
     }
 
     /// Puts the parts of a batch in its place.
@@ -100,11 +101,11 @@ impl PartitionQueue {
         accumulator.recharge(whole.held, held);
         let [mut first, mut second] = halves;
         if self.planted.has(PlantedBug::SplitRepeatsNumbers) {
-            second.renumber(self.id, first.base_sequence);
+            second.renumber(self.numbering, first.base_sequence);
         }
         if self.planted.has(PlantedBug::SplitsOutOfOrder) {
-            second.renumber(self.id, first.base_sequence);
-            first.renumber(self.id, second.next_sequence());
+            second.renumber(self.numbering, first.base_sequence);
+            first.renumber(self.numbering, second.next_sequence());
             std::mem::swap(&mut first, &mut second);
         }
         self.batches.insert(index, second);

@@ -4,6 +4,7 @@
 //! cases that it stands for.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a script states its expectations by unwrapping")]
 
+mod acks;
 mod compression;
 mod identity;
 mod leaders;

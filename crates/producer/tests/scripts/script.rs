@@ -58,6 +58,8 @@ pub(crate) struct Produced {
     /// The oldest and the newest version it may go in.
     pub(crate) versions: (i16, i16),
     pub(crate) transactional_id: Option<ByteString>,
+    pub(crate) acks: i16,
+    pub(crate) expects_answer: bool,
 }
 
 /// A batch as it went out.
@@ -197,6 +199,8 @@ impl Script {
                     batches: batches(request),
                     versions: (outgoing.min_version, outgoing.max_version),
                     transactional_id: request.transactional_id.clone(),
+                    acks: request.acks,
+                    expects_answer: outgoing.expects_answer,
                 };
                 return self.produced.push_back(produced);
             }
@@ -304,6 +308,18 @@ impl Script {
     /// A request stays without an answer.
     pub(crate) fn fail(&mut self, request: &Produced, kind: FailureKind) {
         self.fail_all(std::slice::from_ref(request), kind);
+    }
+
+    /// A request that nobody answers has been written.
+    pub(crate) fn written(&mut self, request: &Produced) {
+        self.producer.handle_written(self.now(), request.id);
+        self.drain();
+    }
+
+    /// The connection ends over which the request was written.
+    pub(crate) fn hang_up(&mut self, request: &Produced) {
+        self.producer.handle_hangup(self.now(), request.id, &"the broker has closed the connection".into());
+        self.drain();
     }
 
     /// The request for a producer id stays without an answer.
