@@ -342,7 +342,10 @@ impl Half {
                         is_known = true;
                         shared.take_answer(&frame)
                     }
-                    Err(ConnectionError::Closed) if !is_known => Err(ConnectionError::ClosedUnknown),
+                    // After what is not answered it may have refused that.
+                    Err(ConnectionError::Closed) if !is_known && shared.open().listener.is_none() => {
+                        Err(ConnectionError::ClosedUnknown)
+                    }
                     Err(error) => Err(error),
                 },
                 () = shared.deadline_changed.notified() => Ok(()),

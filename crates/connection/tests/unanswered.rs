@@ -47,7 +47,7 @@ enum Heard {
     Answered(u64),
     Written(u64),
     Failed(u64, FailureKind, String),
-    HungUp(u64),
+    HungUp(u64, String),
 }
 
 /// Sends what it is given and notes what it hears.
@@ -87,8 +87,8 @@ impl Machine for Postman {
         self.heard.push_back(Heard::Written(self.number(id)));
     }
 
-    fn handle_hangup(&mut self, _: Instant, id: RequestId, _: &Arc<str>) {
-        self.heard.push_back(Heard::HungUp(self.number(id)));
+    fn handle_hangup(&mut self, _: Instant, id: RequestId, cause: &Arc<str>) {
+        self.heard.push_back(Heard::HungUp(self.number(id), cause.to_string()));
     }
 
     fn handle_timeout(&mut self, _: Instant) {}
@@ -313,7 +313,10 @@ async fn p17_the_end_of_the_connection_is_told_to_who_sent_what_was_not_answered
     receive(&mut stream).await;
     receive(&mut stream).await;
     drop(stream);
-    assert_eq!(post.hears().await, Heard::HungUp(1));
+    let heard = post.hears().await;
+    let Heard::HungUp(1, cause) = heard else { panic!("{heard:?}") };
+    // Nothing was answered on it, which is no sign of a broker that wants a login.
+    assert!(cause.ends_with(": the broker closed the connection"), "{cause}");
     // The next one has a connection of its own.
     post.throw(Bytes::from_static(b"third"), SOON);
     let mut stream = accept(&listener).await;
