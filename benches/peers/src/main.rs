@@ -108,7 +108,8 @@ fn main() -> anyhow::Result<()> {
 fn run_one(one: &[String], arguments: &Arguments) -> anyhow::Result<()> {
     let [peer, case] = one else { bail!("--one takes a peer and a case") };
     let case: Case = case.parse()?;
-    let job = Job {
+    // The process ends with it.
+    let job: &'static Job = Box::leak(Box::new(Job {
         case,
         bootstrap: arguments.bootstrap.clone().context("--bootstrap is missing")?,
         topic: arguments.topic.clone().context("--topic is missing")?,
@@ -116,8 +117,8 @@ fn run_one(one: &[String], arguments: &Arguments) -> anyhow::Result<()> {
         warm_up: arguments.warm_up.context("--warm-up is missing")?,
         payloads: Payloads::of(case),
         plant: arguments.plant,
-    };
-    let sample = peers::run(peer.parse()?, &job)?;
+    }));
+    let sample = peers::run(peer.parse()?, job)?;
     println!("{}", serde_json::to_string(&sample)?);
     // Clients that are still closing would only take time from the next.
     std::process::exit(0)

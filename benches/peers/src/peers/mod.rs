@@ -119,17 +119,17 @@ pub(crate) struct Job {
 /// A producer under measurement. Each numbers the records itself: the payload's number is all it gets.
 trait Producing {
     /// Hands the record over, and waits where there is no room. What was acknowledged meanwhile may be counted here.
-    fn enqueue(&mut self, index: usize) -> impl Future<Output = anyhow::Result<()>>;
+    fn enqueue(&mut self, index: usize) -> impl Future<Output = anyhow::Result<()>> + Send;
 
     /// Waits until all that was handed over is acknowledged, and says how many records that were since the start.
-    fn settle(&mut self) -> impl Future<Output = anyhow::Result<u64>>;
+    fn settle(&mut self) -> impl Future<Output = anyhow::Result<u64>> + Send;
 
     /// Sends the record and waits until it is acknowledged.
-    fn send(&mut self, index: usize) -> impl Future<Output = anyhow::Result<()>>;
+    fn send(&mut self, index: usize) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
 /// Runs one peer's part of a case in this process.
-pub(crate) fn run(peer: Peer, job: &Job) -> anyhow::Result<Sample> {
+pub(crate) fn run(peer: Peer, job: &'static Job) -> anyhow::Result<Sample> {
     if peer == Peer::Bound && job.case.work != Work::Consume {
         return bound::run(job);
     }
@@ -137,7 +137,8 @@ pub(crate) fn run(peer: Peer, job: &Job) -> anyhow::Result<Sample> {
         return codec::run(job);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    // A task of the runtime, as a service's would be, and not the thread that waits for it.
+    runtime.block_on(runtime.spawn(async move {
         if job.case.work == Work::Consume {
             return match peer {
                 Peer::Milena => consume::run(job, milena::Consumer::connect(job)).await,
@@ -159,7 +160,7 @@ pub(crate) fn run(peer: Peer, job: &Job) -> anyhow::Result<Sample> {
             Peer::Rdkafka => produce(job, rdkafka::Producer::connect(job)?).await,
             Peer::FranzGo | Peer::Java | Peer::Bound | Peer::Codec => bail!("{peer} is no Rust client"),
         }
-    })
+    }))?
 }
 
 async fn produce(job: &Job, mut producer: impl Producing) -> anyhow::Result<Sample> {
