@@ -124,3 +124,49 @@ fn records_without_a_key_leave_a_partition_that_has_stopped() {
         assert_ne!(next.partition(), first.partition(), "record {number}");
     }
 }
+
+/// Large batches for many partitions take no more memory than small ones for few: what is in use and what is kept for later are
+/// bounded together.
+#[test]
+fn a_hundred_partitions_with_batches_of_a_megabyte_stay_within_the_buffer() {
+    const MANY: usize = 8 << 20;
+    let config = ProducerConfig {
+        batch_size: 1 << 20,
+        buffer_memory: MANY,
+        linger: std::time::Duration::from_millis(5),
+        ..config()
+    };
+    let mut script = Script::new(config, 100);
+    let mut random = fastrand::Rng::with_seed(100);
+    let mut highest = 0;
+    let mut refused = 0;
+    let mut check = |script: &Script| {
+        let stats = script.producer.stats();
+        highest = highest.max(stats.buffer_used + stats.buffer_idle);
+    };
+    for round in 0..200 {
+        // Bursts into a few partitions, so that their batches become large, and a record here and there.
+        let busy = random.i32(0..100);
+        for _ in 0..random.usize(0..200) {
+            let partition = if random.bool() { busy } else { random.i32(0..100) };
+            let value = "x".repeat(random.usize(0..20_000));
+            refused += usize::from(script.try_enqueue(partition, &value).is_err());
+            check(&script);
+        }
+        script.wait(random.u64(0..8));
+        let mut waiting: Vec<_> = std::iter::from_fn(|| script.next_request()).collect();
+        if round % 7 != 0 {
+            random.shuffle(&mut waiting);
+        }
+        for request in waiting {
+            let said: Vec<_> = request.batches.iter().map(|_| Said::written(0)).collect();
+            script.answer(&request, &said);
+            drop(request);
+            check(&script);
+        }
+    }
+    assert!(refused > 0, "the bound was never met");
+    // A batch may grow by one doubling beyond what was free.
+    assert!(highest <= MANY + (1 << 20), "{highest} bytes");
+    assert!(highest > MANY / 2, "{highest} bytes are no test of the bound");
+}
