@@ -35,7 +35,7 @@ bench-protocol *arguments:
 bench-compression:
     cargo bench --quiet --package milena-protocol --bench compression
 
-# Milena's producer beside other clients on one broker; `--quick` for five minutes, `--help` for more. Needs a C compiler
+# Milena's producer beside other clients on one broker; `--quick` for ten minutes, `--help` for more. Needs a C compiler
 bench-producer *arguments:
     cargo run --release --quiet --manifest-path benches/peers/Cargo.toml -- producer {{ arguments }}
 

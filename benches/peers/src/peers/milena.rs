@@ -23,7 +23,7 @@ impl<'j> Producer<'j> {
         let linger = if job.case.work == Work::Latency { 0 } else { LINGER_MS };
         let producer = client
             .producer()
-            .compression(job.case.codec.codec()?)
+            .compression(job.case.codec.codec())
             .linger(Duration::from_millis(linger))
             .batch_size(job.case.batch_size())
             .buffer_memory(BUFFER_MEMORY)

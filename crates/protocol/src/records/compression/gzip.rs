@@ -10,7 +10,8 @@ use flate2::{bufread::MultiGzDecoder, write::GzEncoder};
 use super::{Compression, CompressionError};
 
 pub(super) const LEVELS: RangeInclusive<i32> = 1..=9;
-const DEFAULT_LEVEL: i32 = 6;
+/// On records it takes little more than half the time of level 6, which is the default elsewhere, and 4 to 6 % more bytes.
+const DEFAULT_LEVEL: i32 = 4;
 /// How many bytes of room a byte of input is given before it is known what comes out. More is found as it comes.
 const EXPECTED_EXPANSION: usize = 4;
 /// The least room that is made at once.

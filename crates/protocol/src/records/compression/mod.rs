@@ -76,7 +76,7 @@ pub struct Codec {
 impl Codec {
     /// `compression` at `level`. A higher level makes smaller batches for more time (KIP-390):
     ///
-    /// - gzip takes 1 to 9, and has 6 when none is given.
+    /// - gzip takes 1 to 9, and has 4 when none is given. Elsewhere it is 6, for nearly twice the time and 5 % less bytes.
     /// - zstd takes -7 to 4, and has 1 when none is given. Java has 3, and levels up to 22, which no encoder in safe Rust
     ///   has. Whatever the level, a batch is read by every client.
     /// - LZ4 and snappy have none. Java's levels of LZ4 (1 to 17) choose between encoders of which there is only the fast
