@@ -1,5 +1,7 @@
-//! Payments in transactions: a payment, the order it is for and its entry in the books are written to three topics, all
-//! of them or none. Every third payment is declined on the way, and its transaction aborted.
+//! Payments in transactions. Each request for a payment becomes a payment, a paid order and an entry in the books, in three
+//! topics; they and the offset of the request are committed together or not at all. The books fail at every third order:
+//! that transaction is aborted, the request is read again, and the second try is committed. At the end another instance of
+//! the service starts under the same transactional id, which fences the first.
 //!
 //! ```sh
 //! cargo run -p milena --example transactional                                # a broker in this process
@@ -8,19 +10,27 @@
 
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
-use std::{collections::BTreeMap, error::Error, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    time::{Duration, Instant},
+};
 
 use milena::{
-    AutoOffsetReset, Client, IsolationLevel, NewTopic, Record, Remedy, TopicPartition, TransactionError,
-    TransactionalProducer,
+    AutoOffsetReset, Client, Consumer, IsolationLevel, NewTopic, Position, Record, Remedy, SeekTo,
+    TopicPartition, TransactionalProducer,
 };
 use milena_embedded_broker::EmbeddedBroker;
 
 const TOPICS: [&str; 3] = ["payment-events", "order-events", "accounting-events"];
-const PAYMENTS: u32 = 12;
+const REQUESTS: &str = "payment-requests";
+const PAYMENTS: usize = 12;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let embedded;
     let bootstrap = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -34,50 +44,107 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let client = Client::connect(bootstrap).await?;
     // A run of its own: another one's records are not counted.
     let run = std::process::id();
+    let requests = format!("{REQUESTS}-{run}");
     let topics = TOPICS.map(|topic| format!("{topic}-{run}"));
-    for topic in &topics {
+    for topic in topics.iter().chain([&requests]) {
         client.admin().create_topic(NewTopic::new(topic.as_str())).await?;
     }
+    ask_for_payments(&client, &requests).await?;
 
     // Made of the service and the host: an instance that is started anew fences the one before it.
-    let mut producer = client.transactional_producer("payment-service-host-1").build().await?;
-    let (mut committed, mut aborted) = (0, 0);
+    let host = std::env::var("HOSTNAME").unwrap_or_else(|_| "host-1".to_owned());
+    let id = format!("payment-service-{host}-{run}");
+    let mut producer = client.transactional_producer(id.as_str()).build().await?;
+    let consumer = client
+        .consumer(format!("payment-service-{run}"))
+        .subscribe([requests.as_str()])
+        .auto_offset_reset(AutoOffsetReset::Earliest)
+        .isolation_level(IsolationLevel::ReadCommitted)
+        .build()?;
+    let aborted = serve(&mut producer, &consumer, &topics).await?;
+    println!("{PAYMENTS} payments committed, {aborted} transactions aborted");
+    consumer.close(Duration::from_secs(5)).await?;
+
+    let second = fence(&client, producer, &id, &topics).await?;
+    second.close(Duration::from_secs(10)).await?;
+
+    // Those of the aborted transactions, and the one that the fenced instance left open.
+    let all = [PAYMENTS + aborted + 1, PAYMENTS + aborted, PAYMENTS + aborted];
+    let mut is_right = true;
+    for (level, whose, expected) in [
+        (IsolationLevel::ReadCommitted, "committed records", [PAYMENTS; 3]),
+        (IsolationLevel::ReadUncommitted, "all records", all),
+    ] {
+        let seen = count(&client, &topics, level, expected).await?;
+        println!("a reader of {whose} sees {seen:?} payments, orders and entries in the books");
+        is_right &= seen == expected;
+    }
+    if is_right { Ok(()) } else { Err("the count is off".into()) }
+}
+
+async fn ask_for_payments(client: &Client, requests: &str) -> Outcome<()> {
+    let producer = client.producer().build()?;
     for number in 0..PAYMENTS {
-        if pay(&mut producer, &topics, number).await? {
-            committed += 1;
-        } else {
-            aborted += 1;
-        }
+        let record = Record::new(requests).key(format!("order-{number}")).value(r#"{"amount":42.5}"#);
+        producer.send(record).await?;
     }
     producer.close(Duration::from_secs(10)).await?;
-    println!("{committed} payments committed, {aborted} aborted");
-
-    for (level, whose) in
-        [(IsolationLevel::ReadCommitted, "of committed"), (IsolationLevel::ReadUncommitted, "of all")]
-    {
-        println!("a reader {whose} records sees {:?}", count(&client, &topics, level).await?);
-    }
     Ok(())
 }
 
-/// Writes what belongs to a payment. False when it is declined: then nobody sees any of it.
+/// Pays until every request is done. How many transactions were aborted.
+async fn serve(
+    producer: &mut TransactionalProducer,
+    consumer: &Consumer,
+    topics: &[String; 3],
+) -> Outcome<usize> {
+    let begun = Instant::now();
+    let (mut paid, mut aborted, mut failed) = (0, 0, BTreeSet::new());
+    while paid < PAYMENTS {
+        if begun.elapsed() > PATIENCE {
+            return Err(format!("{paid} payments after {PATIENCE:?}").into());
+        }
+        let records = consumer.poll(Duration::from_secs(1)).await?.ok_or("the consumer is closed")?;
+        for record in records.iter() {
+            let order = std::str::from_utf8(record.key().ok_or("a request without its order")?)?;
+            let at = TopicPartition::new(record.topic(), record.partition());
+            let next = Position { offset: record.offset() + 1, leader_epoch: None };
+            // The first try at every third order fails.
+            let fails = paid % 3 == 2 && failed.insert(order.to_owned());
+            if pay(producer, consumer, topics, order, (at.clone(), next), fails).await? {
+                paid += 1;
+            } else {
+                aborted += 1;
+                // The group's offset is where it was: go back to it.
+                consumer.seek(&at, SeekTo::Offset(record.offset()))?;
+                break;
+            }
+        }
+    }
+    Ok(aborted)
+}
+
+/// Writes what belongs to a payment, with the offset behind its request. False when it failed: then nobody sees any of it.
 async fn pay(
     producer: &mut TransactionalProducer,
+    consumer: &Consumer,
     topics: &[String; 3],
-    number: u32,
-) -> Result<bool, Box<dyn Error>> {
-    let order = format!("order-{number}");
+    order: &str,
+    behind: (TopicPartition, Position),
+    fails: bool,
+) -> Outcome<bool> {
+    let group = consumer.group_metadata().ok_or("not a member of the group")?;
+    // Whatever returns early from here on drops the transaction, which aborts it.
     let transaction = producer.begin()?;
     let values =
         [r#"{"status":"paid"}"#, r#"{"status":"confirmed"}"#, r#"{"debit":"cash","credit":"sales"}"#];
     for (topic, value) in topics.iter().zip(values) {
-        let record = Record::new(topic.as_str()).key(order.clone()).value(value);
-        let written = transaction.send(record).await?;
-        let offset = written.offset.map_or_else(|| "?".to_owned(), |offset| offset.to_string());
-        println!("{order}: {} at offset {}", written.partition, offset);
+        let record = Record::new(topic.as_str()).key(order.to_owned()).value(value);
+        transaction.send(record).await?;
     }
-    if number % 3 == 2 {
-        println!("{order}: declined, aborting");
+    transaction.send_offsets(&group, [behind]).await?;
+    if fails {
+        println!("{order}: the books are closed, aborting");
         transaction.abort().await?;
         return Ok(false);
     }
@@ -85,8 +152,8 @@ async fn pay(
         Ok(()) => {}
         // Neither done nor not done, as far as anybody here knows: the same commit finds out.
         Err(error) if error.remedy() == Remedy::CommitAgain => producer.commit_again().await?,
-        // It is not committed, and is being aborted by itself.
-        Err(error @ TransactionError::MustAbort(_)) => {
+        // It is not committed, and is aborted or being aborted.
+        Err(error) if matches!(error.remedy(), Remedy::Abort | Remedy::Begin) => {
             println!("{order}: {error}");
             return Ok(false);
         }
@@ -96,12 +163,31 @@ async fn pay(
     Ok(true)
 }
 
-/// How many records of each topic a reader sees, until none has come for a second.
+/// Starts a second instance while the first has a transaction open, which it then can't commit any more.
+async fn fence(
+    client: &Client,
+    mut first: TransactionalProducer,
+    id: &str,
+    topics: &[String; 3],
+) -> Outcome<TransactionalProducer> {
+    let open = first.begin()?;
+    open.send(Record::new(topics[0].as_str()).key("order-x").value("of the first instance")).await?;
+    let second = client.transactional_producer(id).build().await?;
+    match open.commit().await {
+        Err(error) if error.remedy() == Remedy::NewProducer => println!("the first instance: {error}"),
+        Err(error) => return Err(error.into()),
+        Ok(()) => return Err("two instances of one id have both committed".into()),
+    }
+    Ok(second)
+}
+
+/// How many records of each topic a reader sees, until it has seen what is expected and none has come for a second.
 async fn count(
     client: &Client,
     topics: &[String; 3],
     level: IsolationLevel,
-) -> Result<BTreeMap<String, usize>, Box<dyn Error>> {
+    expected: [usize; 3],
+) -> Outcome<[usize; 3]> {
     let mut partitions = Vec::new();
     for topic in topics {
         let known = client.admin().partition_count(topic.as_str()).await?;
@@ -109,9 +195,13 @@ async fn count(
     }
     let consumer = client.consumer_without_group().assign(partitions).isolation_level(level);
     let consumer = consumer.auto_offset_reset(AutoOffsetReset::Earliest).build()?;
-    let mut seen = BTreeMap::new();
+    let mut seen = BTreeMap::<String, usize>::new();
+    let of_topics = |seen: &BTreeMap<String, usize>| {
+        topics.each_ref().map(|topic| seen.get(topic).copied().unwrap_or_default())
+    };
+    let begun = Instant::now();
     while let Some(records) = consumer.poll(Duration::from_secs(1)).await? {
-        if records.is_empty() {
+        if records.is_empty() && (of_topics(&seen) == expected || begun.elapsed() > PATIENCE) {
             break;
         }
         for record in records.iter() {
@@ -119,5 +209,5 @@ async fn count(
         }
     }
     consumer.close(Duration::from_secs(5)).await?;
-    Ok(seen)
+    Ok(of_topics(&seen))
 }
