@@ -11,7 +11,10 @@
 
 use std::{error::Error, time::Duration};
 
-use milena::{Certainty, Client, Compression, Delivery, EnqueueError, NewTopic, Producer, Record, SendError};
+use milena::{
+    Certainty, Client, Compression, Delivery, EnqueueError, NewTopic, NotEnqueued, Producer, Record,
+    SendError,
+};
 use milena_embedded_broker::EmbeddedBroker;
 use tokio::{sync::mpsc, time::Instant};
 
@@ -164,11 +167,13 @@ impl PageViews {
             self.keep(view);
             return Ok(());
         }
-        match self.producer.try_enqueue(&view) {
+        match self.producer.try_enqueue(view.clone()) {
             Ok(delivery) => self.sent.push((view, delivery)),
-            // No room, or the topic is not known yet: it passes, and the view is still ours.
-            Err(EnqueueError::BufferFull(_) | EnqueueError::UnknownTopic(_)) => self.keep(view),
-            Err(error) => return Err(error),
+            Err(NotEnqueued { record, reason }) => match reason {
+                // No room, or the topic is not known yet: it passes, and the view is ours again.
+                EnqueueError::BufferFull(_) | EnqueueError::UnknownTopic(_) => self.keep(record),
+                reason => return Err(reason),
+            },
         }
         Ok(())
     }
@@ -186,7 +191,7 @@ impl PageViews {
         self.report.batches += 1;
         self.report.full += usize::from(self.is_full());
         for view in std::mem::take(&mut self.kept) {
-            let delivery = self.producer.enqueue(view.clone()).await?;
+            let delivery = self.producer.enqueue(&view).await?;
             self.sent.push((view, delivery));
         }
         // Nothing more belongs to the batch: it need not linger.
