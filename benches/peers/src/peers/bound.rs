@@ -90,7 +90,7 @@ fn requests(
     first: usize,
     records: usize,
 ) -> anyhow::Result<Vec<(u64, Bytes)>> {
-    let codec = case.codec.codec();
+    let codec = case.codec.codec().into();
     let turns = (0..case.partitions).cycle();
     let batches = batches(case, payloads, first, records)?;
     let requests = batches.into_iter().zip(turns).map(|(batch, partition)| {

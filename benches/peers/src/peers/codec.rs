@@ -8,7 +8,7 @@ use crate::{
 };
 
 pub(super) fn run(job: &Job) -> anyhow::Result<Sample> {
-    let codec = job.case.codec.codec();
+    let codec = job.case.codec.codec().into();
     let warm_up = batches(job.case, &job.payloads, 0, job.warm_up)?;
     let measured = batches(job.case, &job.payloads, job.warm_up, job.records)?;
     let base_kib = memory_kib()?.1;
