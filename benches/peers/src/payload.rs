@@ -18,7 +18,8 @@ const NAMES: [&str; 6] =
 
 static NOTHING: (Bytes, Bytes) = (Bytes::new(), Bytes::new());
 
-/// A pool of keys and values, each an allocation of its own as a program's would be. Peers go round it.
+/// A pool of keys and values, one behind the other in memory as they are for the peers in other languages: where each were an
+/// allocation of its own, waiting for memory would be most of what is measured. Peers go round it.
 #[derive(Debug)]
 pub(crate) struct Payloads {
     records: Vec<(Bytes, Bytes)>,
@@ -29,11 +30,22 @@ impl Payloads {
     pub(crate) fn of(case: Case) -> Self {
         let mut random = fastrand::Rng::with_seed(SEED);
         let count = (POOL_BYTES / case.value.max(1)).max(1);
-        let records = (0..count).map(|_| {
+        let mut pool = Vec::new();
+        let mut ends = Vec::with_capacity(count);
+        for _ in 0..count {
             let customer = random.u32(..CUSTOMERS);
-            (Bytes::from(format!("customer-{customer:04x}")), value(&mut random, customer, case.value))
-        });
-        Self { records: records.collect(), keyed: case.keyed }
+            pool.extend(format!("customer-{customer:04x}").bytes());
+            let key_end = pool.len();
+            pool.extend(value(&mut random, customer, case.value));
+            ends.push((key_end, pool.len()));
+        }
+        let pool = Bytes::from(pool);
+        let begins = std::iter::once(0).chain(ends.iter().map(|(_, end)| *end));
+        let records = begins
+            .zip(&ends)
+            .map(|(begin, (key_end, end))| (pool.slice(begin..*key_end), pool.slice(*key_end..*end)))
+            .collect();
+        Self { records, keyed: case.keyed }
     }
 
     /// The key and the value of the record with this number.
@@ -59,7 +71,7 @@ impl Payloads {
 }
 
 /// JSON, cut to `len` bytes.
-fn value(random: &mut fastrand::Rng, customer: u32, len: usize) -> Bytes {
+fn value(random: &mut fastrand::Rng, customer: u32, len: usize) -> Vec<u8> {
     let pick = |random: &mut fastrand::Rng, of: &[&'static str]| of.get(random.usize(..of.len())).copied();
     let city = pick(random, &CITIES).unwrap_or_default();
     let status = pick(random, &STATUS).unwrap_or_default();
@@ -83,7 +95,7 @@ fn value(random: &mut fastrand::Rng, customer: u32, len: usize) -> Bytes {
         );
     }
     text.truncate(len);
-    text.into_bytes().into()
+    text.into_bytes()
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What producing costs the client: CPU and wall clock a record. Every delivery is awaited.
 //!
 //! Arguments are `name=value`: `bootstrap` (none: the embedded broker, whose CPU then counts as the client's), `records`,
-//! `size`, `tasks`, `batch`, `linger_ms`, `partitions`, `buffer`, `all=1` for `enqueue_all`, and `one_by_one`: so many
+//! `size`, `tasks`, `batch`, `linger_ms`, `partitions`, `buffer`, `values` (so many different ones), `all=1` for `enqueue_all`, and `one_by_one`: so many
 //! are sent first, each after the one before is acknowledged; `linger_ms=0` goes with it.
 #![allow(
     clippy::unwrap_used,
@@ -11,12 +11,13 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use milena::{Client, NewTopic, Producer, Record};
+use milena::{Client, Delivery, NewTopic, Producer, Record};
 use milena_embedded_broker::EmbeddedBroker;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -63,6 +64,10 @@ async fn main() {
         .build()
         .unwrap();
     let value = Bytes::from(vec![b'v'; number("size", 100)]);
+    // Each an allocation of its own, as a program's would be.
+    let values =
+        (0..number("values", 1)).map(|_| Record::new(topic.clone()).value(Bytes::copy_from_slice(&value)));
+    let values: Arc<[Record]> = values.collect();
     producer.send(Record::new(topic.clone()).value(value.clone())).await.unwrap();
     let one_by_one = number("one_by_one", 0);
     if one_by_one > 0 {
@@ -79,10 +84,10 @@ async fn main() {
         let (begin, before, each) = (Instant::now(), cpu(), records / tasks);
         let running: Vec<_> = (0..tasks)
             .map(|_| {
-                let (producer, topic, value) = (producer.clone(), topic.clone(), value.clone());
+                let (producer, values) = (producer.clone(), Arc::clone(&values));
                 match together {
-                    true => tokio::spawn(produce_all(producer, topic, value, each)),
-                    false => tokio::spawn(produce(producer, topic, value, each)),
+                    true => tokio::spawn(produce_all(producer, values, each)),
+                    false => tokio::spawn(produce(producer, values, each)),
                 }
             })
             .collect();
@@ -94,6 +99,9 @@ async fn main() {
         let (rate, cost) = (sent as f64 / wall, used * 1e6 / sent as f64);
         println!("{tasks} task(s): {rate:.0} records/s, {cost:.4} µs CPU a record, peak {}", peak_memory());
     }
+    let done = producer.stats().done;
+    let each = done.uncompressed_bytes_sent / done.batches_sent.max(1);
+    println!("{} batches of {each} bytes in {} requests", done.batches_sent, done.requests_sent);
     producer.close(Duration::from_secs(10)).await.unwrap();
     client.admin().delete_topic(topic).await.unwrap();
     client.shutdown();
@@ -102,24 +110,28 @@ async fn main() {
     }
 }
 
-async fn produce(producer: Producer, topic: String, value: Bytes, count: usize) {
-    let record = Record::new(topic).value(value);
-    let mut open = Vec::with_capacity(OPEN);
-    for number in 1..=count {
-        open.push(producer.enqueue(&record).await.unwrap());
-        if open.len() == OPEN || number == count {
-            for delivery in open.drain(..) {
-                delivery.await.unwrap();
-            }
+/// Of the deliveries that are open the oldest is awaited, as a program does that wants to know of each.
+async fn produce(producer: Producer, records: Arc<[Record]>, count: usize) {
+    let mut open = VecDeque::with_capacity(OPEN);
+    for record in records.iter().cycle().take(count) {
+        if open.len() == OPEN
+            && let Some(oldest) = open.pop_front()
+        {
+            let oldest: Delivery = oldest;
+            oldest.await.unwrap();
         }
+        open.push_back(producer.enqueue(record).await.unwrap());
+    }
+    for delivery in open {
+        delivery.await.unwrap();
     }
 }
 
 /// The same by chunks.
-async fn produce_all(producer: Producer, topic: String, value: Bytes, count: usize) {
-    let record = Record::new(topic).value(value);
+async fn produce_all(producer: Producer, records: Arc<[Record]>, count: usize) {
+    let mut records = records.iter().cycle().take(count);
     for begin in (0..count).step_by(OPEN) {
-        let chunk = std::iter::repeat_n(&record, OPEN.min(count - begin));
+        let chunk = records.by_ref().take(OPEN.min(count - begin));
         producer.enqueue_all(chunk).await.unwrap().all().await.unwrap();
     }
 }
