@@ -1,7 +1,7 @@
 //! What producing costs the client: CPU and wall clock a record. Every delivery is awaited.
 //!
 //! Arguments are `name=value`: `bootstrap` (none: the embedded broker, whose CPU then counts as the client's), `records`,
-//! `size`, `tasks`, `batch`, `linger_ms`, `partitions`, `buffer`, `values` (so many different ones), `all=1` for `enqueue_all`, and `one_by_one`: so many
+//! `size`, `tasks`, `batch`, `linger_ms`, `partitions`, `buffer`, `open`, `values` (so many different ones), `all=1` for `enqueue_all`, and `one_by_one`: so many
 //! are sent first, each after the one before is acknowledged; `linger_ms=0` goes with it.
 #![allow(
     clippy::unwrap_used,
@@ -21,7 +21,7 @@ use milena::{Client, Delivery, NewTopic, Producer, Record};
 use milena_embedded_broker::EmbeddedBroker;
 use rustix::time::{ClockId, clock_gettime};
 
-/// Deliveries that a task leaves open before it awaits them.
+/// Deliveries that a task leaves open before it awaits them, if nothing else is said.
 const OPEN: usize = 200_000;
 
 /// User and system time of this process.
@@ -80,6 +80,7 @@ async fn main() {
     }
     let records = number("records", 5_000_000);
     let together = number("all", 0) > 0;
+    let most_open = number("open", OPEN);
     for tasks in 1..=number("tasks", 1) {
         let (begin, before, each) = (Instant::now(), cpu(), records / tasks);
         let running: Vec<_> = (0..tasks)
@@ -87,7 +88,7 @@ async fn main() {
                 let (producer, values) = (producer.clone(), Arc::clone(&values));
                 match together {
                     true => tokio::spawn(produce_all(producer, values, each)),
-                    false => tokio::spawn(produce(producer, values, each)),
+                    false => tokio::spawn(produce(producer, values, each, most_open)),
                 }
             })
             .collect();
@@ -111,10 +112,10 @@ async fn main() {
 }
 
 /// Of the deliveries that are open the oldest is awaited, as a program does that wants to know of each.
-async fn produce(producer: Producer, records: Arc<[Record]>, count: usize) {
-    let mut open = VecDeque::with_capacity(OPEN);
+async fn produce(producer: Producer, records: Arc<[Record]>, count: usize, most_open: usize) {
+    let mut open = VecDeque::with_capacity(most_open);
     for record in records.iter().cycle().take(count) {
-        if open.len() == OPEN
+        if open.len() == most_open
             && let Some(oldest) = open.pop_front()
         {
             let oldest: Delivery = oldest;
