@@ -2,6 +2,7 @@
 //!
 //! - [`Client`] is a cluster; everything else comes from it.
 //! - [`Producer`] sends [`Record`]s, idempotently.
+//! - [`ProducerProperties`] are settings in the names of Kafka's Java client or of librdkafka.
 //! - [`TransactionalProducer`] sends them in [`Transaction`]s, with the offsets of what they were made from.
 //! - [`Consumer`] reads them, alone or in a group.
 //! - [`Admin`] creates and deletes topics.
@@ -13,6 +14,7 @@ mod client;
 mod consumer;
 mod error;
 mod producer;
+mod producer_properties;
 mod record;
 mod transaction;
 
@@ -21,6 +23,7 @@ pub use client::{Client, ClientBuilder};
 pub use consumer::{Committed, ConsumedRecord, Consumer, ConsumerBuilder, RecordRef, RecordStream, Records};
 pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, SendError};
 pub use producer::{Producer, ProducerBuilder};
+pub use producer_properties::{Flavor, ProducerProperties, PropertiesError, PropertyProblem};
 pub use record::Record;
 pub use transaction::{InitializeError, Transaction, TransactionalProducer, TransactionalProducerBuilder};
 
