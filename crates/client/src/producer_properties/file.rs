@@ -9,6 +9,8 @@ use super::PropertyProblem;
 /// What Java takes for white space in such a file.
 const BLANK: [char; 3] = [' ', '\t', '\u{c}'];
 
+const NAMELESS: &str = "a value without a name";
+
 /// A property as it stands in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
@@ -23,7 +25,8 @@ pub(super) fn read_java(text: &str) -> Result<Vec<Line>, Vec<PropertyProblem>> {
     let (mut properties, mut problems) = (Vec::new(), Vec::new());
     while let Some((number, line)) = lines.next() {
         let line = line.trim_start_matches(BLANK);
-        if line.is_empty() || line.starts_with(['#', '!']) {
+        // A backslash alone carries nothing on: to Java the next line is one of its own.
+        if line.is_empty() || line == "\\" || line.starts_with(['#', '!']) {
             continue;
         }
         let mut logical = line.to_owned();
@@ -34,6 +37,9 @@ pub(super) fn read_java(text: &str) -> Result<Vec<Line>, Vec<PropertyProblem>> {
         }
         let (name, value) = split(&logical);
         match (unescape(name), unescape(value)) {
+            (Ok(name), _) if name.is_empty() => {
+                problems.push(PropertyProblem::Syntax { line: number, reason: NAMELESS });
+            }
             (Ok(name), Ok(value)) => properties.push(Line { name, value }),
             (Err(reason), _) | (_, Err(reason)) => {
                 problems.push(PropertyProblem::Syntax { line: number, reason });
@@ -52,6 +58,7 @@ pub(super) fn read_librdkafka(text: &str) -> Result<Vec<Line>, Vec<PropertyProbl
             continue;
         }
         match line.split_once('=') {
+            Some(("", _)) => problems.push(PropertyProblem::Syntax { line: number, reason: NAMELESS }),
             Some((name, value)) => {
                 properties.push(Line { name: name.trim().to_owned(), value: value.trim().to_owned() });
             }
@@ -155,7 +162,7 @@ mod tests {
 
     #[test]
     fn java_reads_escapes_and_lines_that_go_on() {
-        let text = "a\\ b\\=c=d\\te\\\\\nfruit = apple, \\\n    # pear,\\\r\n  plum\nlast\\\\=\\u00e9\\uD83D\\uDE00\\q\nend=x\\";
+        let text = "\\\n# x\na\\ b\\=c=d\\te\\\\\nfruit = apple, \\\n    # pear,\\\r\n  plum\nlast\\\\=\\u00e9\\uD83D\\uDE00\\q\nend=x\\";
         let expected = [
             ("a b=c", "d\te\\"),
             ("fruit", "apple, # pear,plum"),
@@ -167,6 +174,7 @@ mod tests {
 
     #[test]
     fn every_line_that_cannot_be_read_is_told() {
+        assert_eq!(read_java("a=1\n : 2").unwrap_err()[0].to_string(), "line 2: a value without a name");
         let problems = read_java("a=1\nb=\\u12\nc=\\\n\\uD83D\nd=1").unwrap_err();
         let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -176,8 +184,8 @@ mod tests {
                 "line 3: an escape \\u\u{2026} is half a character"
             ]
         );
-        let problems = read_librdkafka("a=1\nb\n\n#c\nd").unwrap_err();
-        assert_eq!(problems.len(), 2);
+        let problems = read_librdkafka("a=1\nb\n\n#c\nd\n=5").unwrap_err();
+        assert_eq!((problems.len(), problems[2].to_string().as_str()), (3, "line 6: a value without a name"));
         assert_eq!(problems[1].to_string(), "line 5: a line is name=value, or begins with #");
     }
 
