@@ -57,7 +57,7 @@ pub enum PropertyProblem {
         reason: &'static str,
     },
     /// Nobody knows the name.
-    #[error("{name} is no setting of {flavor}'s producer{}: correct or remove it", hint(near, other))]
+    #[error("{name} is no setting of {flavor}'s producer{}", hint(near, other))]
     Unknown {
         /// The name.
         name: String,
@@ -135,9 +135,9 @@ impl PropertyProblem {
 
 fn hint(near: &Option<&'static str>, other: &Option<Flavor>) -> String {
     match (near, other) {
-        (_, Some(other)) => format!(", but one of {other}'s"),
-        (Some(near), None) => format!(", did you mean {near}?"),
-        (None, None) => String::new(),
+        (_, Some(other)) => format!(", but one of {other}'s; correct or remove it"),
+        (Some(near), None) => format!("; did you mean {near}? Correct or remove it"),
+        (None, None) => "; correct or remove it".to_owned(),
     }
 }
 

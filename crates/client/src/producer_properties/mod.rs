@@ -119,7 +119,7 @@ impl fmt::Display for Flavor {
 /// let named = [("linger.ms", "10ms"), ("batch.sise", "16384"), ("batch.num.messages", "500")];
 /// let error = ProducerProperties::from_pairs(Flavor::Librdkafka, named).unwrap_err();
 /// assert_eq!(error.to_string(), "the producer's properties can't be taken:
-/// - batch.sise is no setting of librdkafka's producer, did you mean batch.size?: correct or remove it
+/// - batch.sise is no setting of librdkafka's producer; did you mean batch.size? Correct or remove it
 /// - batch.num.messages has no effect: batches are bounded in bytes, by batch.size; remove it
 /// - linger.ms is \"10ms\"; it is a number of milliseconds from 0 to 900000, without a unit");
 /// ```

@@ -338,13 +338,13 @@ fn levels_are_of_a_compression_that_is_used() {
 #[test]
 fn names_that_nobody_knows_are_refused_with_a_guess() {
     for (flavor, name, said) in [
-        (Flavor::Java, "linger_ms", ", did you mean linger.ms?: correct or remove it"),
-        (Flavor::Java, "producer.batch.size", ", did you mean batch.size?: correct or remove it"),
-        (Flavor::Java, "buffermemory", ", did you mean buffer.memory?: correct or remove it"),
-        (Flavor::Java, "queue.buffering.max.ms", ", but one of librdkafka's: correct or remove it"),
-        (Flavor::Java, "colour", ": correct or remove it"),
-        (Flavor::Librdkafka, "mesage.timeout.ms", ", did you mean message.timeout.ms?: correct or remove it"),
-        (Flavor::Librdkafka, "max.block.ms", ", but one of Java's: correct or remove it"),
+        (Flavor::Java, "linger_ms", "; did you mean linger.ms? Correct or remove it"),
+        (Flavor::Java, "producer.batch.size", "; did you mean batch.size? Correct or remove it"),
+        (Flavor::Java, "buffermemory", "; did you mean buffer.memory? Correct or remove it"),
+        (Flavor::Java, "queue.buffering.max.ms", ", but one of librdkafka's; correct or remove it"),
+        (Flavor::Java, "colour", "; correct or remove it"),
+        (Flavor::Librdkafka, "mesage.timeout.ms", "; did you mean message.timeout.ms? Correct or remove it"),
+        (Flavor::Librdkafka, "max.block.ms", ", but one of Java's; correct or remove it"),
     ] {
         let expected = format!("{name} is no setting of {flavor}'s producer{said}");
         assert_eq!(problem(flavor, name, "1"), expected);
