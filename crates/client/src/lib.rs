@@ -2,6 +2,7 @@
 //!
 //! - [`Client`] is a cluster; everything else comes from it.
 //! - [`Producer`] sends [`Record`]s, idempotently unless less is asked for.
+//! - [`ProducerProperties`] are settings in the names of Kafka's Java client or of librdkafka.
 //! - [`TransactionalProducer`] sends them in [`Transaction`]s, with the offsets of what they were made from.
 //! - [`Consumer`] reads them, alone or in a group.
 //! - [`Admin`] creates and deletes topics.
@@ -16,6 +17,7 @@ mod enqueue;
 mod error;
 mod interceptor;
 mod producer;
+mod producer_properties;
 mod record;
 mod transaction;
 
@@ -26,6 +28,7 @@ pub use deliveries::{Deliveries, EnqueueAllError, NotEnqueued};
 pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, SendError};
 pub use interceptor::ProducerInterceptor;
 pub use producer::{Producer, ProducerBuilder};
+pub use producer_properties::{Flavor, ProducerProperties, PropertiesError, PropertyProblem};
 pub use record::{AsRecord, Record};
 pub use transaction::{InitializeError, Transaction, TransactionalProducer, TransactionalProducerBuilder};
 

@@ -64,7 +64,7 @@ pub struct TransactionalProducer {
 #[derive(Clone, Debug)]
 #[must_use = "nothing is sent until it is built"]
 pub struct TransactionalProducerBuilder {
-    builder: ProducerBuilder,
+    pub(crate) builder: ProducerBuilder,
 }
 
 impl TransactionalProducerBuilder {
