@@ -11,8 +11,8 @@ use std::{
 
 use milena::{
     AutoOffsetReset, Certainty, Client, Consumer, EnqueueError, ErrorCode, FatalCause, InitializeError,
-    IsolationLevel, Record, Remedy, SeekTo, SendError, TopicPartition, TransactionError, TransactionFailure,
-    TransactionalProducer,
+    IsolationLevel, NewTopic, Record, Remedy, SeekTo, SendError, TopicPartition, TransactionError,
+    TransactionFailure, TransactionalProducer,
 };
 use milena_embedded_broker::{
     EmbeddedBroker,
@@ -565,6 +565,121 @@ async fn every_call_may_be_dropped_at_every_point() {
         assert_eq!(seen.last().map(String::as_str), Some("zz"));
         assert!(sure.iter().all(|value| seen.contains(value)), "version {version}: {sure:?} {seen:?}");
         assert!(!never.iter().any(|value| seen.contains(value)), "version {version}: {seen:?}");
+        broker.shutdown().await;
+    }
+}
+
+/// T14: Kafka does not rewind a consumer whose offsets were in a transaction that was aborted. Going back is a seek to the
+/// committed offset, and no offsets that are being loaded meanwhile undo it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_an_abort_the_position_stays_until_it_is_sought_and_no_late_offset_undoes_that() {
+    for version in [1, 2] {
+        let (broker, client) = start(version, 1).await;
+        let source = client.producer().build().unwrap();
+        for number in 0..3 {
+            within(source.send(Record::new("orders").value(format!("order {number}")))).await.unwrap();
+        }
+        let orders = TopicPartition::new("orders", 0);
+        let consumer = copier(&client);
+        let first = next(&consumer).await;
+        assert_eq!(first, "order 0");
+        let mut producer = producer(&client).await;
+
+        let transaction = producer.begin().unwrap();
+        within(transaction.send(payment(0, first))).await.unwrap();
+        let read = consumer.position(&orders).unwrap();
+        assert_eq!(read.offset, 1);
+        let group = consumer.group_metadata().unwrap();
+        within(transaction.send_offsets(&group, [(orders.clone(), read.clone())])).await.unwrap();
+        within(transaction.abort()).await.unwrap();
+        assert_eq!(consumer.position(&orders), Some(read), "version {version}: an abort moves nothing");
+        let committed = within(consumer.committed([orders.clone()])).await.unwrap();
+        assert!(committed.is_empty(), "the offset went with the transaction: {committed:?}");
+
+        // Whatever loads offsets is late, and the consumer is where it was sent.
+        let late = Action::Delay(Duration::from_millis(300));
+        broker.add_fault(Rule::new(ApiKey::OffsetFetch, late).times(2));
+        let loading = tokio::spawn({
+            let orders = orders.clone();
+            let other = client.consumer("copiers").assign([orders.clone()]).build().unwrap();
+            async move { within(other.committed([orders])).await.map(|_| ()) }
+        });
+        consumer.seek(&orders, SeekTo::Offset(0)).unwrap();
+        assert_eq!(next(&consumer).await, "order 0", "version {version}");
+        within(loading).await.unwrap().unwrap();
+        assert_eq!(next(&consumer).await, "order 1", "version {version}");
+
+        // A member that has just got the partition seeks before the offsets that it asked for have come.
+        let transaction = producer.begin().unwrap();
+        let read = consumer.position(&orders).unwrap();
+        let group = consumer.group_metadata().unwrap();
+        within(transaction.send_offsets(&group, [(orders.clone(), read)])).await.unwrap();
+        within(transaction.commit()).await.unwrap();
+        within(consumer.close(SOON)).await.unwrap();
+        broker.add_fault(Rule::new(ApiKey::OffsetFetch, Action::Delay(Duration::from_millis(300))));
+        let consumer = copier(&client);
+        while consumer.assignment().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(
+            consumer.position(&orders),
+            None,
+            "version {version}: the committed offset is not there yet"
+        );
+        consumer.seek(&orders, SeekTo::Offset(0)).unwrap();
+        for number in 0..3 {
+            assert_eq!(next(&consumer).await, format!("order {number}"), "version {version}");
+        }
+        within(consumer.close(SOON)).await.unwrap();
+        within(producer.close(SOON)).await.unwrap();
+        broker.shutdown().await;
+    }
+}
+
+/// A member of the group of T14 that takes one record at a time.
+fn copier(client: &Client) -> Consumer {
+    let consumer = client.consumer("copiers").subscribe(["orders"]).max_poll_records(1);
+    consumer.auto_offset_reset(AutoOffsetReset::Earliest).build().unwrap()
+}
+
+async fn next(consumer: &Consumer) -> String {
+    loop {
+        let records = within(consumer.poll(SOON)).await.unwrap().unwrap();
+        if let Some(record) = records.iter().next() {
+            return String::from_utf8(record.value().unwrap().to_vec()).unwrap();
+        }
+    }
+}
+
+/// P12 inside a transaction: the parts of a batch that is too large for its topic are as much of it as the whole would be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_of_a_transaction_that_is_too_large_is_committed_in_parts() {
+    const COUNT: usize = 64;
+    for version in [1, 2] {
+        let (broker, client) = start(version, 1).await;
+        let narrow = NewTopic::new("narrow").partitions(1).config("max.message.bytes", "2000");
+        within(client.admin().create_topic(narrow)).await.unwrap();
+        let builder = client
+            .transactional_producer(ID)
+            .configure(|builder| builder.linger(Duration::from_millis(50)).batch_size(100_000));
+        let mut producer = within(builder.build()).await.unwrap();
+        for round in 0..2 {
+            let transaction = producer.begin().unwrap();
+            let records = (0..COUNT).map(|number| {
+                Record::new("narrow").partition(0).value(format!("{round} {number} {}", "x".repeat(200)))
+            });
+            let deliveries = within(transaction.enqueue_all(records)).await.unwrap();
+            within(transaction.commit()).await.unwrap();
+            let offsets: Vec<_> = deliveries
+                .into_iter()
+                .map(|delivery| delivery.result().unwrap().unwrap().offset.unwrap())
+                .collect();
+            // A marker stands behind the records of each transaction.
+            let first = (round * (COUNT + 1)) as i64;
+            assert_eq!(offsets, (first..first + COUNT as i64).collect::<Vec<_>>(), "version {version}");
+        }
+        assert!(producer.stats().done.batches_split > 0);
+        within(producer.close(SOON)).await.unwrap();
         broker.shutdown().await;
     }
 }

@@ -49,6 +49,7 @@ impl World {
                     self.drain(seat);
                 }
             }
+            What::Narrow { topic, bytes } => self.narrow(topic, bytes),
             What::Start { seat } => self.start(seat),
             of_messages => self.network.weather.add(self.timeline.micros(), of_messages),
         }
@@ -77,6 +78,14 @@ impl World {
         if self.cluster.move_leader(self.timeline.now(), name, partition, broker).is_ok() {
             self.took_effect += 1;
             self.drain_cluster();
+        }
+    }
+
+    fn narrow(&mut self, topic: usize, bytes: Option<u32>) {
+        let Some((name, _)) = TOPICS.get(topic) else { return };
+        let value = bytes.map(|bytes| bytes.to_string());
+        if self.cluster.configure_topic(name, "max.message.bytes", value.as_deref()).is_ok() {
+            self.took_effect += 1;
         }
     }
 

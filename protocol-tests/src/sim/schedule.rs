@@ -55,6 +55,8 @@ pub(super) enum What {
     Busy { seat: usize, micros: u64 },
     /// A member leaves, and comes back.
     Leave { seat: usize, micros: u64 },
+    /// A topic takes no larger batches than this from now on, or as large ones as before.
+    Narrow { topic: usize, bytes: Option<u32> },
     /// A member that was not there yet joins.
     Start { seat: usize },
 }
@@ -93,6 +95,8 @@ const IN_STORMS: [Kind; 9] = [
 const ANY_TIME: [Kind; 6] = [Kind::Crash, Kind::Pause, Kind::Busy, Kind::Leave, Kind::Isolate, Kind::Stop];
 
 const SECOND: u64 = 1_000_000;
+/// The largest batch of one record, in bytes, and some room.
+const ONE_RECORD: u32 = 250;
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,6 +123,7 @@ pub(super) fn draw(plan: &Plan, random: &mut fastrand::Rng) -> Vec<Fault> {
         let at = drawn.random.u64(SECOND..HEAL / 2);
         drawn.faults.push((at, What::Start { seat }));
     }
+    drawn.narrow_topics();
     let mut faults = drawn.faults;
     faults.sort_by_key(|(at, _)| *at);
     faults.into_iter().enumerate().map(|(number, (at, what))| Fault { number, at, what }).collect()
@@ -146,6 +151,22 @@ impl Drawn<'_> {
             _ => self.of_messages(kind, left, in_storm),
         };
         self.faults.extend(what.map(|what| (at, what)));
+    }
+
+    /// In some runs topics take smaller batches now and then than producers make, but always a record.
+    fn narrow_topics(&mut self) {
+        if self.random.u8(..3) > 0 {
+            return;
+        }
+        for (start, len) in self.plan.storms.clone() {
+            let topic = self.random.usize(..TOPICS.len());
+            let bytes = self.random.u32(ONE_RECORD..600);
+            let (first, second) = (self.random.u64(..len), self.random.u64(..len));
+            self.faults.push((start + first.min(second), What::Narrow { topic, bytes: Some(bytes) }));
+            if self.random.bool() {
+                self.faults.push((start + first.max(second), What::Narrow { topic, bytes: None }));
+            }
+        }
     }
 
     fn of_messages(&mut self, kind: Kind, left: u64, in_storm: bool) -> Option<What> {

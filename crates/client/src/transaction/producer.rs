@@ -7,7 +7,7 @@ use std::{
 };
 
 use milena_connection::Driven;
-use milena_producer::{Producer as Machine, TransactionError, TransactionPhase};
+use milena_producer::{Producer as Machine, ProducerStats, TransactionError, TransactionPhase};
 use milena_protocol::wire::ByteString;
 
 use super::{InitializeError, Transaction, TransactionSignals};
@@ -171,6 +171,12 @@ impl TransactionalProducer {
     /// Dropping the future changes nothing but that nobody waits.
     pub async fn close(self, timeout: Duration) -> Result<(), CloseError> {
         self.producer.close(timeout).await
+    }
+
+    /// What the producer holds, and what it has done; see [`Producer::stats`].
+    #[must_use]
+    pub fn stats(&self) -> ProducerStats {
+        self.producer.stats()
     }
 
     pub(super) fn driven(&self) -> &Driven<Machine> {

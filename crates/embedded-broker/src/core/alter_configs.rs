@@ -79,6 +79,21 @@ impl Cluster {
         IncrementalAlterConfigsResponse { responses: responses.collect(), ..Default::default() }.into()
     }
 
+    /// Sets a setting of a topic, or gives it its default back.
+    pub(super) fn set_of_topic(
+        &mut self,
+        topic: &str,
+        setting: &str,
+        value: Option<&str>,
+    ) -> Result<(), Refusal> {
+        let operation = if value.is_some() { Operation::Set } else { Operation::Delete };
+        let (name, value) = (setting.into(), value.map(ByteString::from));
+        let changes = vec![(operation as i8, &name, value.as_ref())];
+        let changed = self.change(&BTreeSet::new(), TOPIC_RESOURCE, &topic.into(), false, changes)?;
+        self.keep(Ok(changed), false);
+        Ok(())
+    }
+
     /// What a resource's settings come to.
     fn change(
         &self,

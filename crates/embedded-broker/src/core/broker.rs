@@ -19,6 +19,20 @@ pub(crate) struct Broker {
     pub(crate) port: i32,
 }
 
+/// A topic's setting was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("can't set {setting} of the topic {topic}: {code}: {message}")]
+pub struct ConfigureTopicError {
+    /// The topic.
+    pub topic: String,
+    /// The setting.
+    pub setting: String,
+    /// What Kafka would answer.
+    pub code: ErrorCode,
+    /// Its words.
+    pub message: String,
+}
+
 /// A topic that could not be created.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("topic {topic} was not created: {code}: {message}")]
@@ -107,6 +121,24 @@ impl Cluster {
             }
             Err((code, message)) => Err(CreateTopicError { topic: name.into(), code, message }),
         }
+    }
+
+    /// Sets a setting of a topic, as `"max.message.bytes"`, or gives it its default back; it counts at once.
+    ///
+    /// # Errors
+    /// As IncrementalAlterConfigs would answer.
+    pub fn configure_topic(
+        &mut self,
+        topic: &str,
+        setting: &str,
+        value: Option<&str>,
+    ) -> Result<(), ConfigureTopicError> {
+        self.set_of_topic(topic, setting, value).map_err(|(code, message)| ConfigureTopicError {
+            topic: topic.into(),
+            setting: setting.into(),
+            code,
+            message,
+        })
     }
 
     /// Makes a broker the leader of a partition, in a new epoch. A broker that holds no replica gets one.

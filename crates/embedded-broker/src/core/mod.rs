@@ -104,7 +104,7 @@ use self::{
     random::Random, replication::ParkedAcks, topics::Topics, transactions::Transactions,
 };
 pub use self::{
-    broker::{CreateTopicError, UnknownPartition},
+    broker::{ConfigureTopicError, CreateTopicError, UnknownPartition},
     config::ClusterConfig,
     faults::{Action, Faults, Rule},
     groups::CommittedOffset,
