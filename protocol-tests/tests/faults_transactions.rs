@@ -31,9 +31,10 @@ use tokio::{
 };
 
 const RECORDS: u64 = 20_000;
-/// Most records of a transaction; half of it on average. In a long run there are more: a commit takes as long for many.
-const SIZE: usize = 60;
-const SIZE_IN_A_LONG_RUN: usize = 400;
+/// Most records of a transaction; half of it on average. In a long run there are more: a commit takes as long for many, and
+/// what is to be seen are transactions, of which there are some hundred then, too.
+const SIZE: u64 = 60;
+const SIZE_IN_A_LONG_RUN: u64 = 4_000;
 /// How many transactions the last life has at least.
 const LAST: u64 = 20;
 /// How long the process lives before it is killed, at most.
@@ -132,7 +133,7 @@ async fn no_transaction_is_torn_though_process_and_brokers_are_killed() {
     let observer = Observer::new(&cluster.bootstrap);
     observer.await_whole(&topics).await;
 
-    let size = if records > RECORDS { SIZE_IN_A_LONG_RUN } else { SIZE };
+    let size = (records / 250).clamp(SIZE, SIZE_IN_A_LONG_RUN) as usize;
     let plan = Plan { topics: topics.clone(), size };
     let journal = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.journal"));
     let words = [

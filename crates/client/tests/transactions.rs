@@ -590,7 +590,7 @@ async fn after_an_abort_the_position_stays_until_it_is_sought_and_no_late_offset
         let read = consumer.position(&orders).unwrap();
         assert_eq!(read.offset, 1);
         let group = consumer.group_metadata().unwrap();
-        within(transaction.send_offsets(&group, [(orders.clone(), read.clone())])).await.unwrap();
+        within(transaction.send_offsets(&group, [(orders.clone(), read)])).await.unwrap();
         within(transaction.abort()).await.unwrap();
         assert_eq!(consumer.position(&orders), Some(read), "version {version}: an abort moves nothing");
         let committed = within(consumer.committed([orders.clone()])).await.unwrap();
