@@ -1,5 +1,7 @@
 //! Every corner case that is known to break clients has a test: each row of the table is named in the description of one.
 
+#![allow(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
+
 use std::{
     collections::BTreeSet,
     fs,
