@@ -369,7 +369,7 @@ impl Producer {
     }
 
     /// Sends what has been accepted without waiting for batches to fill, and waits until all of it is settled. What is
-    /// accepted meanwhile does not prolong the wait. Each record's [`Delivery`] tells how it ended.
+    /// accepted meanwhile does not prolong the wait. Each record's [`Delivery`](crate::Delivery) tells how it ended.
     ///
     /// # Errors
     /// When the producer's task has ended.
