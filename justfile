@@ -31,6 +31,10 @@ cluster-down *arguments:
 bench-protocol *arguments:
     cargo bench --package milena-protocol --all-features --bench records --bench messages {{ arguments }}
 
+# what producing costs the client alone, as `bootstrap=127.0.0.1:9092 tasks=2 all=1`; without a broker the embedded one counts, too
+bench-produce *arguments:
+    cargo bench --quiet --package milena --bench produce -- {{ arguments }}
+
 # what each codec costs, and what it saves
 bench-compression:
     cargo bench --quiet --package milena-protocol --bench compression

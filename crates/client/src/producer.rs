@@ -122,7 +122,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// The bytes all batches may hold together, 32 MiB by default. When they are used up, `enqueue` waits.
+    /// The bytes all batches may hold together, 32 MiB by default. When they are used up, `enqueue` waits. What has been used
+    /// once is kept for the batches to come.
     #[must_use]
     pub fn buffer_memory(mut self, bytes: usize) -> Self {
         self.config.buffer_memory = bytes;
