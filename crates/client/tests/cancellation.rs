@@ -145,7 +145,8 @@ async fn an_enqueue_that_is_dropped_while_it_waits_writes_nothing() {
 /// Of many records at once, those that were accepted are written, in their order and once, and no other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_that_are_enqueued_and_dropped_write_their_beginning() {
-    const EACH: usize = 600;
+    // Several times what the buffer holds, so that room has to be waited for again and again.
+    const EACH: usize = 2_000;
     let (broker, client) = start(1).await;
     let mut ends = Vec::new();
     for polls in 0..MANY {
