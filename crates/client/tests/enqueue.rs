@@ -139,3 +139,53 @@ async fn each_of_many_that_are_sent_has_its_own_result() {
     assert!(results.iter().all(|result| matches!(result, Err(SendError::NotAccepted(EnqueueError::Closed)))));
     broker.shutdown().await;
 }
+
+/// What is not to linger is sent in the caller's thread: one that no runtime knows of, with connections that are not there any
+/// more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thread_outside_the_runtime_sends_and_connects() {
+    let (broker, client) = start().await;
+    let producer = client.producer().linger(Duration::ZERO).build().unwrap();
+    producer.send(letter(0)).await.unwrap();
+    broker.add_fault(Rule::new(ApiKey::Produce, Action::CloseBefore));
+    let sender = producer.clone();
+    let thread = std::thread::spawn(move || {
+        assert!(tokio::runtime::Handle::try_current().is_err());
+        (0..300).map(|number| sender.try_enqueue(letter(3 * number)).unwrap()).collect::<Vec<_>>()
+    });
+    let deliveries = tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap();
+    for (delivery, offset) in deliveries.into_iter().zip(1..) {
+        assert_eq!(delivery.await.unwrap().offset, Some(offset));
+    }
+    producer.close(SOON).await.unwrap();
+    broker.shutdown().await;
+}
+
+/// Requests leave in the order in which the machine made them, whoever sends them: were two swapped, the broker would refuse
+/// the later one and it would be sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tasks_that_send_at_once_keep_the_order_of_requests() {
+    let (broker, client) = start().await;
+    let producer = client.producer().linger(Duration::ZERO).build().unwrap();
+    producer.send(letter(0)).await.unwrap();
+    let senders: Vec<_> = (0..8)
+        .map(|_| {
+            let producer = producer.clone();
+            tokio::spawn(async move {
+                let mut last = -1;
+                for number in 0..1000 {
+                    let offset = producer.send(letter(3 * number)).await.unwrap().offset.unwrap();
+                    assert!(offset > last);
+                    last = offset;
+                }
+            })
+        })
+        .collect();
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    let done = producer.stats().done;
+    assert_eq!((done.records_acknowledged, done.batches_resent, done.requests_failed), (8001, 0, 0));
+    producer.close(SOON).await.unwrap();
+    broker.shutdown().await;
+}
