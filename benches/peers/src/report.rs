@@ -44,7 +44,10 @@ const PRODUCERS: [(Peer, &str); 10] = [
         "`send` with a callback that counts, -Xmx512m; the JIT is at work during the measurement, too.",
     ),
     (Peer::Bound, "no client: full batches written beforehand, one a request, over one blocking socket."),
-    (Peer::Codec, "no client and no broker: Milena's codec, at its default level, and CRC over full batches."),
+    (
+        Peer::Codec,
+        "no client and no broker: Milena's codec, at its default level, and CRC over full batches.",
+    ),
 ];
 
 /// The same of its consumer.
