@@ -153,8 +153,10 @@ async fn a_thread_outside_the_runtime_sends_and_connects() {
         assert!(tokio::runtime::Handle::try_current().is_err());
         (0..300).map(|number| sender.try_enqueue(letter(3 * number)).unwrap()).collect::<Vec<_>>()
     });
-    let deliveries = tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap();
-    for (delivery, offset) in deliveries.into_iter().zip(1..) {
+    while !thread.is_finished() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for (delivery, offset) in thread.join().unwrap().into_iter().zip(1..) {
         assert_eq!(delivery.await.unwrap().offset, Some(offset));
     }
     producer.close(SOON).await.unwrap();
