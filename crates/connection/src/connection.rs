@@ -1,8 +1,8 @@
 //! One connection: requests go out in a row, answers come back in the same order.
 //!
 //! The sending half is in an [`Outbox`], whose writer task writes what can't be written at once, so that a caller who gives
-//! up can never leave half a frame behind. A reader task matches answers to requests, decodes them and watches their deadlines. When either fails, every request that
-//! is still open is answered at once with the cause.
+//! up can never leave half a frame behind. A reader task matches answers to requests, decodes them and watches their
+//! deadlines. When either fails, every request that is still open is answered at once with the cause.
 //!
 //! Requests that brokers do not answer (Produce with acks 0) have a correlation id like the others and are not among those that
 //! wait for an answer. They are done when they have been written.
@@ -32,7 +32,7 @@ use crate::{
     handshake::{Established, establish},
     login::{Login, login_is_due},
     now,
-    outbox::{Closing, Left, Outbox},
+    outbox::{Closing, Left, Outbox, Pen},
     reply::{Listener, Reply},
     stream::Receiving,
     versions::Versions,
@@ -79,10 +79,19 @@ pub(crate) struct Connection {
 /// What the writer task is given.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all of them are requests")]
-enum Task {
+pub(crate) enum Task {
     Write(Queued),
     /// A request was written in part.
     WriteRest,
+}
+
+impl Task {
+    pub(crate) fn into_request(self) -> Option<Queued> {
+        match self {
+            Self::Write(queued) => Some(queued),
+            Self::WriteRest => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -155,14 +164,7 @@ impl Connection {
     /// Connects to `address` and finds out what the broker there speaks.
     pub(crate) async fn open(address: &Address, config: &ConnectionConfig) -> Result<Self, ConnectionError> {
         let Established { reader, writer, versions, session } = establish(address, config).await?;
-        let shared = Arc::new(Shared {
-            address: address.clone(),
-            client_id: config.client_id.clone(),
-            versions,
-            open: Mutex::default(),
-            deadline_changed: Notify::new(),
-            over: watch::Sender::new(false),
-        });
+        let shared = Arc::new(Shared::new(address.clone(), config.client_id.clone(), versions));
         // The queue holds what the machines allow themselves in flight, which is bounded there.
         let (queue, requests) = mpsc::unbounded_channel();
         let is_known = config.sasl.is_some();
@@ -212,6 +214,17 @@ impl Connection {
 }
 
 impl Shared {
+    pub(crate) fn new(address: Address, client_id: ByteString, versions: Versions) -> Self {
+        Self {
+            address,
+            client_id,
+            versions,
+            open: Mutex::default(),
+            deadline_changed: Notify::new(),
+            over: watch::Sender::new(false),
+        }
+    }
+
     /// Locked to look or to change, never across an await.
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
@@ -242,6 +255,17 @@ impl Shared {
     fn cause(&self) -> Option<Arc<str>> {
         self.open().broken.clone()
     }
+}
+
+/// Renews the session, behind what was written last.
+async fn log_in_again(
+    shared: &Shared,
+    pen: &mut Pen,
+    login: Option<&mut Login>,
+) -> Result<(), ConnectionError> {
+    let Some(login) = login else { return Ok(()) };
+    let sending = pen.at_the_start_of_a_frame().await.map_err(ConnectionError::Io)?;
+    login.again(shared, sending).await
 }
 
 /// Ends with the connection.
@@ -276,9 +300,12 @@ impl Half {
                 () = login_is_due(login.as_ref()) => {
                     // What is asked meanwhile waits in the queue.
                     let mut pen = outbox.pen().await;
-                    if let Some((login, sending)) = login.as_mut().zip(pen.sending.as_mut())
-                        && let Err(error) = login.again(shared, sending).await
-                    {
+                    let renewed = tokio::select! {
+                        biased;
+                        () = is_over(&mut over) => break,
+                        renewed = log_in_again(shared, &mut pen, login.as_mut()) => renewed,
+                    };
+                    if let Err(error) = renewed {
                         shared.break_off(&error);
                         break;
                     }
@@ -293,15 +320,11 @@ impl Half {
                 is_over(&mut over).await;
                 break;
             }
-            let requests = batch.drain(..).filter_map(|task| match task {
-                Task::Write(queued) => Some(queued),
-                Task::WriteRest => None,
-            });
             let mut pen = outbox.pen().await;
             let written = tokio::select! {
                 biased;
                 () = is_over(&mut over) => break,
-                written = pen.write(shared, requests) => written,
+                written = pen.write(shared, &mut batch) => written,
             };
             outbox.done(received);
             if let Err(error) = written {
@@ -311,10 +334,9 @@ impl Half {
         }
         tasks.close();
         let cause = shared.cause().unwrap_or_else(|| Arc::from("the connection ended"));
-        while let Ok(task) = tasks.try_recv() {
-            if let Task::Write(queued) = task {
-                queued.reply.answer(Err(Failure::new(FailureKind::NotSent, Arc::clone(&cause))));
-            }
+        let queued = std::iter::from_fn(|| tasks.try_recv().ok());
+        for queued in batch.into_iter().chain(queued).filter_map(Task::into_request) {
+            queued.reply.answer(Err(Failure::new(FailureKind::NotSent, Arc::clone(&cause))));
         }
     }
 
@@ -491,14 +513,8 @@ mod tests {
     async fn a_request_behind_the_end_is_answered() {
         let metadata = ApiVersion { api_key: 3, min_version: 0, max_version: 12, ..Default::default() };
         let versions = Versions::new(&ApiVersionsResponse { api_keys: vec![metadata], ..Default::default() });
-        let shared = Shared {
-            address: Address { host: "here".to_owned(), port: 1 },
-            client_id: ByteString::default(),
-            versions,
-            open: Mutex::default(),
-            deadline_changed: Notify::new(),
-            over: watch::Sender::new(false),
-        };
+        let here = Address { host: "here".to_owned(), port: 1 };
+        let shared = Shared::new(here, ByteString::default(), versions);
         let send = || {
             let (caller, answer) = oneshot::channel();
             let reply = Reply::to_caller(caller, AddressBook::default());
@@ -532,14 +548,8 @@ mod tests {
     async fn a_request_that_needs_a_newer_broker_is_refused() {
         let produce = ApiVersion { api_key: 0, min_version: 0, max_version: 6, ..Default::default() };
         let versions = Versions::new(&ApiVersionsResponse { api_keys: vec![produce], ..Default::default() });
-        let shared = Shared {
-            address: Address { host: "here".to_owned(), port: 1 },
-            client_id: ByteString::default(),
-            versions,
-            open: Mutex::default(),
-            deadline_changed: Notify::new(),
-            over: watch::Sender::new(false),
-        };
+        let here = Address { host: "here".to_owned(), port: 1 };
+        let shared = Shared::new(here, ByteString::default(), versions);
         let fits = |min_version| {
             let (caller, answer) = oneshot::channel();
             let reply = Reply::to_caller(caller, AddressBook::default());

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
     ConnectionError,
-    connection::{Queued, Shared},
+    connection::{Queued, Shared, Task},
     frame_stream::write_all,
     stream::Sending,
 };
@@ -38,8 +38,8 @@ pub(crate) struct Outbox {
 /// What one needs to write.
 #[derive(Debug)]
 pub(crate) struct Pen {
-    /// Until the connection has ended.
-    pub(crate) sending: Option<Sending>,
+    /// Until the connection has ended. Whoever writes waits for [`Self::at_the_start_of_a_frame`], or knows that nothing is left.
+    sending: Option<Sending>,
     room: Writer<'static>,
     /// What the socket had no room for.
     rest: Vec<u8>,
@@ -141,20 +141,27 @@ impl Pen {
         }
     }
 
-    /// Writes what was left, and these requests.
+    /// The socket, once what was left of a frame has been written.
     ///
     /// # Cancellation
     /// Dropping the future may leave half a frame behind: the connection has to end with it.
-    pub(crate) async fn write(
-        &mut self,
-        shared: &Shared,
-        requests: impl Iterator<Item = Queued>,
-    ) -> std::io::Result<()> {
+    pub(crate) async fn at_the_start_of_a_frame(&mut self) -> std::io::Result<&mut Sending> {
         let sending = self.sending.as_mut().ok_or(std::io::ErrorKind::NotConnected)?;
         if !self.rest.is_empty() {
             write_all(sending, &mut &*self.rest).await?;
             self.rest = Vec::new();
         }
+        Ok(sending)
+    }
+
+    /// Writes what was left, and what there is to do. A request is taken out of `tasks` when it is opened, so that those that
+    /// stay there were not sent.
+    ///
+    /// # Cancellation
+    /// Dropping the future may leave half a frame behind: the connection has to end with it.
+    pub(crate) async fn write(&mut self, shared: &Shared, tasks: &mut Vec<Task>) -> std::io::Result<()> {
+        self.at_the_start_of_a_frame().await?;
+        let requests = tasks.drain(..).filter_map(Task::into_request);
         let fitting = requests.filter_map(|queued| shared.fit(queued));
         let (fitted, waiting): (Vec<_>, Vec<_>) = fitting.unzip();
         // The frames borrow their payloads from the requests until they are written.
@@ -162,10 +169,117 @@ impl Pen {
         for (fitted, waiting) in fitted.iter().zip(waiting) {
             shared.enter(fitted, waiting, &mut frames);
         }
+        let sending = self.sending.as_mut().ok_or(std::io::ErrorKind::NotConnected)?;
         let written = write_all(sending, &mut frames.chunks()).await;
         self.room = frames.recycle(KEPT_ROOM);
         written?;
         shared.all_written();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, task::Poll, time::Duration};
+
+    use milena_cluster::FailureKind;
+    use milena_protocol::messages::{
+        ApiVersionsResponse, MetadataRequest, api_versions::ApiVersion, metadata::MetadataRequestTopic,
+    };
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+        sync::oneshot,
+    };
+
+    use super::*;
+    use crate::{
+        Address, connection::Answered, frame_stream::FrameReader, network::AddressBook, reply::Reply,
+        versions::Versions,
+    };
+
+    fn shared() -> Shared {
+        let metadata = ApiVersion { api_key: 3, min_version: 0, max_version: 12, ..Default::default() };
+        let versions = Versions::new(&ApiVersionsResponse { api_keys: vec![metadata], ..Default::default() });
+        Shared::new(Address { host: "here".to_owned(), port: 1 }, "test".into(), versions)
+    }
+
+    /// A request of some 30 kB.
+    fn question() -> (Queued, oneshot::Receiver<Answered>) {
+        let (caller, answer) = oneshot::channel();
+        let topic = MetadataRequestTopic { name: Some("t".repeat(200).into()), ..Default::default() };
+        let request = MetadataRequest { topics: Some(vec![topic; 150]), ..Default::default() };
+        let queued = Queued {
+            request: request.into(),
+            min_version: 0,
+            max_version: i16::MAX,
+            timeout: Duration::MAX,
+            expects_answer: true,
+            reply: Reply::to_caller(caller, AddressBook::default()),
+        };
+        (queued, answer)
+    }
+
+    /// An outbox that holds half a frame, for the other end has not read anything, and how many frames were begun.
+    async fn stuck(shared: &Shared) -> (Outbox, TcpStream, Vec<oneshot::Receiver<Answered>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (far, _) = listener.accept().await.unwrap();
+        let (_, sending) = near.into_split();
+        let outbox = Outbox::new(Sending::Tcp(sending));
+        let mut answers = Vec::new();
+        loop {
+            let (queued, answer) = question();
+            answers.push(answer);
+            if outbox.write_now(shared, queued).unwrap() == Left::Rest {
+                return (outbox, far, answers);
+            }
+        }
+    }
+
+    /// Who logs in again does so behind the frame that is half written.
+    #[tokio::test]
+    async fn nothing_gets_into_the_middle_of_a_frame() {
+        let shared = shared();
+        let (outbox, far, begun) = stuck(&shared).await;
+        let reading = tokio::spawn(async move {
+            let mut reader = FrameReader::new(far, 1 << 20);
+            for _ in &begun {
+                assert!(reader.next().await.unwrap().len() > 30_000);
+            }
+            assert_eq!(&reader.next().await.unwrap()[..], b"who I am");
+        });
+        let mut pen = outbox.pen().await;
+        let sending = pen.at_the_start_of_a_frame().await.unwrap();
+        write_all(sending, &mut &b"\0\0\0\x08who I am"[..]).await.unwrap();
+        reading.await.unwrap();
+    }
+
+    /// What waits behind a frame that the socket does not take was not sent, and can be told so.
+    #[tokio::test]
+    async fn what_is_behind_a_stuck_frame_stays_with_its_owner() {
+        let shared = shared();
+        let (outbox, mut far, begun) = stuck(&shared).await;
+        let (queued, mut behind) = question();
+        let mut tasks = vec![Task::WriteRest, Task::Write(queued)];
+        {
+            let mut pen = outbox.pen().await;
+            let mut writing = std::pin::pin!(pen.write(&shared, &mut tasks));
+            poll_fn(|cx| {
+                assert!(writing.as_mut().poll(cx).is_pending());
+                Poll::Ready(())
+            })
+            .await;
+        }
+        assert_eq!(tasks.len(), 2);
+        shared.break_off(&ConnectionError::Closed);
+        for answer in begun {
+            assert_eq!(answer.await.unwrap().unwrap_err().kind, FailureKind::Unanswered);
+        }
+        assert!(behind.try_recv().is_err(), "its owner says what became of it");
+        drop(outbox);
+        let mut received = Vec::new();
+        far.read_to_end(&mut received).await.unwrap();
+        assert!(!received.is_empty());
     }
 }
