@@ -12,7 +12,7 @@ use bytes::Bytes;
 /// A fresh buffer of a megabyte costs the system a fault for each of its pages; one that was used before costs nothing.
 /// A buffer comes back with the last handle to the bytes of its batch: while a request that has it may still be on its
 /// way, it is not written to. What lies idle and what is lent take the pool's size together, at most, while less than
-/// that is lent.
+/// that is lent. Besides, up to 2 MiB are kept to compress in.
 #[derive(Clone, Debug)]
 pub struct BatchBuffers(Arc<Mutex<Pool>>);
 
@@ -26,6 +26,9 @@ struct Pool {
     /// Where batches are compressed, before it is known how much room that takes.
     workbench: Vec<u8>,
 }
+
+/// The most that is kept to compress in: twice the usual largest batch.
+const KEPT_WORKBENCH: usize = 2 * 1024 * 1024;
 
 /// Buffers come in sizes that are an eighth of their own size apart, at most: so many sizes, and so little waste.
 const STEPS: usize = 8;
@@ -86,6 +89,7 @@ impl BatchBuffers {
 
     pub(super) fn put_workbench(&self, mut workbench: Vec<u8>) {
         workbench.clear();
+        workbench.shrink_to(KEPT_WORKBENCH);
         let replaced = std::mem::replace(&mut self.pool().workbench, workbench);
         drop(replaced);
     }
@@ -197,6 +201,16 @@ mod tests {
         drop(buffers.lend(4096));
         assert_eq!(buffers.lend(2000).bytes.len(), 2048);
         assert_eq!(buffers.lend(2049).bytes.len(), 4096);
+    }
+
+    #[test]
+    fn the_room_for_a_huge_batch_is_not_kept() {
+        let buffers = BatchBuffers::new(10_000);
+        buffers.put_workbench(Vec::with_capacity(1 << 20));
+        let kept = buffers.take_workbench();
+        assert_eq!(kept.capacity(), 1 << 20);
+        buffers.put_workbench(Vec::with_capacity(20 << 20));
+        assert!(buffers.take_workbench().capacity() <= KEPT_WORKBENCH);
     }
 
     #[test]
