@@ -5,7 +5,7 @@ use tracing::Instrument as _;
 
 use crate::{AsRecord, Deliveries, EnqueueAllError, NotEnqueued, Producer, SendError};
 
-/// The most records of [`Producer::enqueue_all`] that are put in under one lock. Others wait for a microsecond or two.
+/// The most records of [`Producer::enqueue_all`] that are put in under one lock. Others wait for some microseconds.
 const CHUNK: usize = 128;
 
 /// True for what passes: the record may be accepted later.

@@ -99,7 +99,9 @@ impl Record {
 }
 
 /// What can be sent: a [`Record`], or the parts of one as a [`NewRecord`], or a reference to either.
-pub trait AsRecord {
+///
+/// It is for these alone: they are taken apart under the producer's lock, where nobody else's code is to run.
+pub trait AsRecord: sealed::Sealed {
     /// The parts.
     fn as_record(&self) -> NewRecord<'_>;
 }
@@ -144,6 +146,16 @@ impl<R: AsRecord + ?Sized> AsRecord for &R {
     fn as_record(&self) -> NewRecord<'_> {
         R::as_record(self)
     }
+}
+
+mod sealed {
+    use super::{NewRecord, Record};
+
+    pub trait Sealed {}
+
+    impl Sealed for Record {}
+    impl Sealed for NewRecord<'_> {}
+    impl<R: Sealed + ?Sized> Sealed for &R {}
 }
 
 /// What time it is for records that do not say.
