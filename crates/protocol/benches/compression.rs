@@ -154,6 +154,7 @@ fn main() {
     let codecs = [
         ("none", Compression::None.into()),
         ("gzip 1", level(Compression::Gzip, 1)),
+        ("gzip 4 (default)", level(Compression::Gzip, 4)),
         ("gzip 6", level(Compression::Gzip, 6)),
         ("snappy", Compression::Snappy.into()),
         ("lz4", Compression::Lz4.into()),
