@@ -9,13 +9,21 @@ use advised::Advised;
 
 mod advised;
 mod broker;
+mod cluster;
 mod compression;
 mod conformance;
 mod connect;
 mod decode;
 mod demo;
+mod groups;
+mod lag;
+mod offsets;
 mod output;
 mod produce;
+mod stop;
+mod table;
+mod timestamp;
+mod topics;
 
 /// A Kafka client in pure Rust.
 #[derive(Parser)]
@@ -40,8 +48,16 @@ enum Command {
     Decode(decode::Arguments),
     /// Runs an order service and three consumer groups, and checks what they saw
     Demo(demo::Arguments),
+    /// Lists, describes and deletes consumer groups
+    Groups(groups::Arguments),
+    /// Shows how far consumer groups are behind
+    Lag(lag::Arguments),
+    /// Sets where consumer groups go on reading
+    Offsets(offsets::Arguments),
     /// Sends records from standard input or files to a topic
     Produce(Box<produce::Arguments>),
+    /// Lists, describes, creates, changes and deletes topics
+    Topics(topics::Arguments),
 }
 
 #[tokio::main]
@@ -55,7 +71,11 @@ async fn main() -> ExitCode {
         Command::Conformance(arguments) => conformance::run(arguments).await,
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Groups(arguments) => groups::run(arguments).await,
+        Command::Lag(arguments) => lag::run(arguments).await,
+        Command::Offsets(arguments) => offsets::run(arguments).await,
         Command::Produce(arguments) => produce::run(*arguments).await,
+        Command::Topics(arguments) => topics::run(arguments).await,
     };
     match result {
         Ok(code) => code,

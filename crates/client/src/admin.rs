@@ -1,6 +1,11 @@
-//! Topics and the cluster.
+//! Topics, groups and their offsets.
 
 mod describe;
+mod group_offsets;
+mod groups;
+mod offsets;
+mod routing;
+mod topics;
 
 use std::time::Duration;
 
@@ -20,8 +25,12 @@ use milena_protocol::{
 use crate::AdminError;
 
 pub use describe::{PartitionDescription, TopicDescription};
+pub use group_offsets::PartitionLag;
+pub use groups::{GroupDescription, GroupListing, GroupListings, GroupType, MemberDescription};
+pub use offsets::{ListedOffset, OffsetSpec};
+pub use topics::ConfigEntry;
 
-/// How long an admin call waits for its answer.
+/// How long an admin call takes if nothing is said.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A topic to create.
@@ -61,20 +70,43 @@ impl NewTopic {
     }
 }
 
-/// Calls that change or describe the cluster. None of them is retried: the error says whether trying again is safe.
+/// Calls that change or describe the cluster.
+///
+/// Calls about groups and partitions follow coordinators and leaders that move, until the [timeout](Self::timeout); what a
+/// broker may have done is done again only where that makes no difference. The others are not retried. The error says
+/// whether trying again is safe.
 #[derive(Clone, Debug)]
 pub struct Admin {
     network: Network,
+    timeout: Duration,
 }
 
 impl Admin {
     pub(crate) fn new(network: Network) -> Self {
-        Self { network }
+        Self { network, timeout: TIMEOUT }
+    }
+
+    /// How long a call may take, 30 s if nothing is said.
+    ///
+    /// ```
+    /// # async fn check(client: milena::Client) {
+    /// # use std::time::Duration;
+    /// let admin = client.admin().timeout(Duration::from_secs(5));
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    fn timeout_ms(&self) -> i32 {
+        i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX)
     }
 
     async fn call<R: RequestMessage>(&self, action: &str, request: R) -> Result<R::Response, AdminError> {
         self.network
-            .call(Target::AnyBroker, request, TIMEOUT)
+            .call(Target::AnyBroker, request, self.timeout)
             .await
             .map_err(|failure| AdminError::Failed { action: action.to_owned(), failure })
     }
@@ -97,7 +129,7 @@ impl Admin {
                 configs: topic.configs.into_iter().map(config).collect(),
                 ..Default::default()
             }],
-            timeout_ms: TIMEOUT.as_millis() as i32,
+            timeout_ms: self.timeout_ms(),
             ..Default::default()
         };
         let response = self.call(&action, request).await?;
@@ -120,7 +152,7 @@ impl Admin {
         let action = format!("deleting the topic {name}");
         let request = DeleteTopicsRequest {
             topics: vec![DeleteTopicState { name: Some(name), ..Default::default() }],
-            timeout_ms: TIMEOUT.as_millis() as i32,
+            timeout_ms: self.timeout_ms(),
             ..Default::default()
         };
         let response = self.call(&action, request).await?;

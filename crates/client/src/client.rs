@@ -114,7 +114,7 @@ impl Client {
         self.seed.wrapping_add(member.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 
-    /// Topics and the cluster.
+    /// Topics, groups and their offsets.
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::new(self.network.clone())

@@ -5,7 +5,7 @@
 //! - [`ProducerProperties`] are settings in the names of Kafka's Java client or of librdkafka.
 //! - [`TransactionalProducer`] sends them in [`Transaction`]s, with the offsets of what they were made from.
 //! - [`Consumer`] reads them, alone or in a group.
-//! - [`Admin`] creates and deletes topics.
+//! - [`Admin`] makes, describes and deletes topics, groups and what they committed, and says how far groups are behind.
 //!
 //! The names are Kafka's. No C is compiled, and no system library is needed.
 
@@ -21,7 +21,10 @@ mod producer_properties;
 mod record;
 mod transaction;
 
-pub use admin::{Admin, NewTopic, PartitionDescription, TopicDescription};
+pub use admin::{
+    Admin, ConfigEntry, GroupDescription, GroupListing, GroupListings, GroupType, ListedOffset,
+    MemberDescription, NewTopic, OffsetSpec, PartitionDescription, PartitionLag, TopicDescription,
+};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{Committed, ConsumedRecord, Consumer, ConsumerBuilder, RecordRef, RecordStream, Records};
 pub use deliveries::{Deliveries, EnqueueAllError, NotEnqueued};

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    ops::RangeInclusive,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -172,9 +173,26 @@ impl Network {
         request: R,
         timeout: Duration,
     ) -> Result<R::Response, Failure> {
+        self.call_within(target, request, 0..=i16::MAX, timeout).await
+    }
+
+    /// As [`call`](Self::call), in one of these versions; a broker that has none of them is told as that.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Cancellation
+    /// As there.
+    pub async fn call_within<R: RequestMessage>(
+        &self,
+        target: Target,
+        request: R,
+        versions: RangeInclusive<i16>,
+        timeout: Duration,
+    ) -> Result<R::Response, Failure> {
         let (caller, answer) = oneshot::channel();
         let reply = Reply::to_caller(caller, self.shared.addresses.clone());
-        let (min_version, max_version) = (0, i16::MAX);
+        let (min_version, max_version) = versions.into_inner();
         let queued = Queued {
             request: request.into(),
             min_version,

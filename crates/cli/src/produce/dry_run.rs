@@ -8,9 +8,9 @@ use super::{
     report::{Failed, Reporter, Style},
     say,
     splitter::Piece,
-    stop::Stop,
 };
 use crate::output::{counted, grouped};
+use crate::stop::Stop;
 
 /// Prints every record. True when all of them could be sent.
 pub(super) async fn run(arguments: &Arguments, mut input: Input, stop: Stop) -> bool {

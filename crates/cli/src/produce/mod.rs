@@ -4,7 +4,7 @@
 //! - [`shape`], [`json_record`] and [`record`]: what is sent for each;
 //! - [`pump`] and [`transactions`]: the loop from the input to the producer;
 //! - [`books`], [`report`] and [`progress`]: what became of every record;
-//! - [`stop`]: interrupts; [`topic`]: whether there is anybody to take the records.
+//! - [`topic`]: whether there is anybody to take the records.
 
 mod books;
 mod dry_run;
@@ -17,8 +17,6 @@ mod record;
 mod report;
 mod shape;
 mod splitter;
-mod stop;
-mod timestamp;
 mod topic;
 mod transactions;
 
@@ -27,7 +25,7 @@ use std::{io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
 use clap::ValueEnum;
 use milena::{Acks, Client, Codec, ProducerBuilder};
 
-use crate::{advised::advised, compression, connect::connect};
+use crate::{advised::advised, compression, connect::connect, stop::Stop, timestamp};
 use books::Books;
 use input::{Cut, Input};
 use options::{Bytesize, Escaped, Header, Needed};
@@ -35,7 +33,6 @@ use progress::Progress;
 use pump::{GRACE, Pace, Pump};
 use report::{End, Reporter, Style};
 use shape::{Format, Plain, Shape};
-use stop::Stop;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -12,13 +12,14 @@ use bytes::Bytes;
 use milena::{Certainty, CloseError, Delivery, Producer, Record, SendError, Transaction};
 use tokio::time::Instant;
 
+use crate::stop::Stop;
+
 use super::{
     books::Books,
     input::{Input, Item},
     report::End,
     shape::Shape,
     splitter::Piece,
-    stop::Stop,
 };
 
 /// How long an end that was not planned may take.

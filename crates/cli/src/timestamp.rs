@@ -1,7 +1,7 @@
 //! A time as it is written on the command line: milliseconds since 1970, or RFC 3339.
 
 /// Milliseconds since 1970.
-pub(super) fn parse(text: &str) -> Result<i64, String> {
+pub(crate) fn parse(text: &str) -> Result<i64, String> {
     let complaint =
         || format!("`{text}` is neither milliseconds since 1970 nor a time like 2026-11-27T09:30:00Z");
     let ms = if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { rfc3339(text) };

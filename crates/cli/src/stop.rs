@@ -5,13 +5,13 @@ use tokio::sync::watch;
 
 /// How often the command was told to end.
 #[derive(Clone, Debug)]
-pub(super) struct Stop {
+pub(crate) struct Stop {
     told: watch::Receiver<u32>,
 }
 
 impl Stop {
     /// Counts SIGINT and, where there is one, SIGTERM.
-    pub(super) fn on_signals() -> anyhow::Result<Self> {
+    pub(crate) fn on_signals() -> anyhow::Result<Self> {
         let (sender, told) = watch::channel(0u32);
         let mut signals = Signals::listen().context("listening to interrupts")?;
         tokio::spawn(async move {
@@ -22,16 +22,16 @@ impl Stop {
         Ok(Self { told })
     }
 
-    pub(super) fn times(&self) -> u32 {
+    pub(crate) fn times(&self) -> u32 {
         *self.told.borrow()
     }
 
-    pub(super) fn is_wanted(&self) -> bool {
+    pub(crate) fn is_wanted(&self) -> bool {
         self.times() > 0
     }
 
     /// Waits until it was told more than `times` times.
-    pub(super) async fn more_than(&self, times: u32) {
+    pub(crate) async fn more_than(&self, times: u32) {
         if self.told.clone().wait_for(|told| *told > times).await.is_err() {
             // Nobody is left to tell.
             std::future::pending::<()>().await;

@@ -1,0 +1,280 @@
+//! Who answers what: any broker, all of them, a group's coordinator, or the leaders of partitions.
+//!
+//! What a broker certainly has not done is asked again until the timeout; what it may have done only when that changes
+//! nothing.
+
+use std::{
+    collections::BTreeMap,
+    ops::RangeInclusive,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use milena_cluster::{BrokerId, Failure, FailureKind, Target, TopicPartition, Verdict, verdict};
+use milena_protocol::{
+    ApiKey, ErrorCode, RequestMessage,
+    messages::{
+        FindCoordinatorRequest, FindCoordinatorResponse, MetadataRequest, MetadataResponse,
+        metadata::MetadataRequestTopic,
+    },
+    wire::ByteString,
+};
+use tokio::task::JoinSet;
+
+use super::Admin;
+use crate::AdminError;
+
+/// How long is waited before something is asked again.
+const BACKOFF: Duration = Duration::from_millis(100);
+
+/// Every version that both sides have.
+pub(super) const ANY_VERSION: RangeInclusive<i16> = 0..=i16::MAX;
+
+/// What a request may do when it is carried out twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Twice {
+    /// Nothing: it reads, or sets what is set already.
+    IsOnce,
+    /// The second time is an error, or worse.
+    Differs,
+}
+
+impl Twice {
+    fn allows(self, failure: &Failure) -> bool {
+        match failure.kind {
+            FailureKind::NotSent => true,
+            FailureKind::Unanswered => self == Self::IsOnce,
+            _ => false,
+        }
+    }
+}
+
+/// What is done, and until when it is tried.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    action: Arc<str>,
+    until: Instant,
+    twice: Twice,
+}
+
+impl Attempt {
+    pub(super) fn refused(&self, code: ErrorCode, message: Option<ByteString>) -> AdminError {
+        let message = message.map(|text| text.to_string());
+        AdminError::Refused { action: self.action.to_string(), code, message }
+    }
+
+    pub(super) fn failed(&self, failure: Failure) -> AdminError {
+        AdminError::Failed { action: self.action.to_string(), failure }
+    }
+
+    /// What is left of the time, and never nothing: a request without time fails with a reason.
+    fn left(&self) -> Duration {
+        self.until.saturating_duration_since(milena_connection::now()).max(Duration::from_millis(1))
+    }
+
+    /// Waits before the next try. False when there is no time for one.
+    async fn pauses(&self) -> bool {
+        if self.left() <= BACKOFF {
+            return false;
+        }
+        tokio::time::sleep(BACKOFF).await;
+        true
+    }
+}
+
+impl Admin {
+    pub(super) fn attempt(&self, action: impl Into<Arc<str>>, twice: Twice) -> Attempt {
+        let until = milena_cluster::later(milena_connection::now(), self.timeout);
+        Attempt { action: action.into(), until, twice }
+    }
+
+    /// Asks any broker.
+    pub(super) async fn at_any<R: RequestMessage>(
+        &self,
+        attempt: &Attempt,
+        request: R,
+    ) -> Result<R::Response, AdminError> {
+        let answer = self.network.call(Target::AnyBroker, request, attempt.left()).await;
+        answer.map_err(|failure| attempt.failed(failure))
+    }
+
+    /// The brokers that are up.
+    pub(super) async fn brokers(&self, attempt: &Attempt) -> Result<Vec<BrokerId>, AdminError> {
+        let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+        let response: MetadataResponse = self.at_any(attempt, request).await?;
+        Ok(response.brokers.iter().map(|broker| BrokerId(broker.node_id)).collect())
+    }
+
+    /// Asks the coordinator of a group, and the next one when that has moved.
+    pub(super) async fn at_coordinator<R: RequestMessage + Clone>(
+        &self,
+        attempt: &Attempt,
+        group: &ByteString,
+        versions: RangeInclusive<i16>,
+        request: &R,
+        code: impl Fn(&R::Response) -> ErrorCode,
+    ) -> Result<(BrokerId, R::Response), AdminError> {
+        loop {
+            let last = match self.coordinator(attempt, group).await {
+                Ok(broker) => {
+                    let target = Target::Broker(broker);
+                    let asked =
+                        self.network.call_within(target, request.clone(), versions.clone(), attempt.left());
+                    match asked.await {
+                        Ok(response) => {
+                            let code = code(&response);
+                            if !passes(R::API_KEY, code) {
+                                return Ok((broker, response));
+                            }
+                            attempt.refused(code, None)
+                        }
+                        Err(failure) if attempt.twice.allows(&failure) => attempt.failed(failure),
+                        Err(failure) => return Err(attempt.failed(failure)),
+                    }
+                }
+                Err(error) if error.code().is_some_and(|code| passes(R::API_KEY, code)) => error,
+                Err(error) => return Err(error),
+            };
+            if !attempt.pauses().await {
+                return Err(last);
+            }
+        }
+    }
+
+    async fn coordinator(&self, attempt: &Attempt, group: &ByteString) -> Result<BrokerId, AdminError> {
+        let request = FindCoordinatorRequest { coordinator_keys: vec![group.clone()], ..Default::default() };
+        let response: FindCoordinatorResponse = self.at_any(attempt, request).await?;
+        let found = response.coordinators.into_iter().next();
+        let found = found.ok_or_else(|| attempt.refused(ErrorCode::UNKNOWN_SERVER_ERROR, None))?;
+        match ErrorCode(found.error_code).ok() {
+            Ok(()) => Ok(BrokerId(found.node_id)),
+            Err(code) => Err(attempt.refused(code, found.error_message)),
+        }
+    }
+
+    /// Asks the leaders of partitions, all at once, and again those whose partitions have moved: a result for each.
+    pub(super) async fn at_leaders<I, R, T>(
+        &self,
+        attempt: &Attempt,
+        items: BTreeMap<TopicPartition, I>,
+        versions: RangeInclusive<i16>,
+        request: impl Fn(&[(TopicPartition, I)]) -> R,
+        results: impl Fn(R::Response) -> Vec<(TopicPartition, Result<T, ErrorCode>)>,
+    ) -> BTreeMap<TopicPartition, Result<T, AdminError>>
+    where
+        I: Clone,
+        R: RequestMessage + Send + 'static,
+        R::Response: Send + 'static,
+    {
+        let mut pending = items;
+        let mut done = BTreeMap::new();
+        loop {
+            let mut last = BTreeMap::new();
+            let leaders = self.leaders(attempt, pending.keys()).await;
+            let mut by_leader: BTreeMap<BrokerId, Vec<(TopicPartition, I)>> = BTreeMap::new();
+            for (partition, item) in &pending {
+                match leaders.get(partition) {
+                    Some(Ok(leader)) => {
+                        by_leader.entry(*leader).or_default().push((partition.clone(), item.clone()));
+                    }
+                    Some(Err(error)) => drop(last.insert(partition.clone(), error.clone())),
+                    None => {
+                        let error = attempt.refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None);
+                        done.insert(partition.clone(), Err(error));
+                    }
+                }
+            }
+            let mut asked = JoinSet::new();
+            for (leader, items) in by_leader {
+                let (network, request) = (self.network.clone(), request(&items));
+                let (versions, left) = (versions.clone(), attempt.left());
+                let partitions: Vec<_> = items.into_iter().map(|(partition, _)| partition).collect();
+                asked.spawn(async move {
+                    (partitions, network.call_within(Target::Broker(leader), request, versions, left).await)
+                });
+            }
+            while let Some(answered) = asked.join_next().await {
+                let Ok((partitions, answer)) = answered else { continue };
+                match answer {
+                    Ok(response) => {
+                        for (partition, result) in results(response) {
+                            match result {
+                                Err(code) if passes(R::API_KEY, code) => {
+                                    last.insert(partition, attempt.refused(code, None));
+                                }
+                                result => {
+                                    let result = result.map_err(|code| attempt.refused(code, None));
+                                    done.insert(partition, result);
+                                }
+                            }
+                        }
+                    }
+                    Err(failure) => {
+                        let again = attempt.twice.allows(&failure);
+                        for partition in partitions {
+                            let error = attempt.failed(failure.clone());
+                            match again {
+                                true => drop(last.insert(partition, error)),
+                                false => drop(done.insert(partition, Err(error))),
+                            }
+                        }
+                    }
+                }
+            }
+            pending.retain(|partition, _| !done.contains_key(partition));
+            if pending.is_empty() {
+                return done;
+            }
+            if !attempt.pauses().await {
+                for partition in pending.into_keys() {
+                    let unsaid = || attempt.refused(ErrorCode::UNKNOWN_SERVER_ERROR, None);
+                    let error = last.remove(&partition).unwrap_or_else(unsaid);
+                    done.insert(partition, Err(error));
+                }
+                return done;
+            }
+        }
+    }
+
+    /// The leaders of those partitions that there are.
+    async fn leaders<'p>(
+        &self,
+        attempt: &Attempt,
+        partitions: impl Iterator<Item = &'p TopicPartition> + Clone,
+    ) -> BTreeMap<TopicPartition, Result<BrokerId, AdminError>> {
+        let names = partitions.clone().map(|partition| partition.topic.clone());
+        let names: std::collections::BTreeSet<ByteString> = names.collect();
+        let topic = |name| MetadataRequestTopic { name: Some(name), ..Default::default() };
+        let request = MetadataRequest {
+            topics: Some(names.into_iter().map(topic).collect()),
+            allow_auto_topic_creation: false,
+            ..Default::default()
+        };
+        let response: MetadataResponse = match self.at_any(attempt, request).await {
+            Ok(response) => response,
+            Err(error) => {
+                return partitions.map(|partition| (partition.clone(), Err(error.clone()))).collect();
+            }
+        };
+        let mut leaders = BTreeMap::new();
+        for topic in response.topics {
+            let name = topic.name.unwrap_or_default();
+            for partition in &topic.partitions {
+                let leader = match partition.leader_id {
+                    id if id >= 0 => Ok(BrokerId(id)),
+                    _ => Err(attempt.refused(ErrorCode::LEADER_NOT_AVAILABLE, None)),
+                };
+                leaders.insert(TopicPartition::new(name.clone(), partition.partition_index), leader);
+            }
+        }
+        leaders
+    }
+}
+
+/// True for what another broker, or the same one a little later, answers otherwise; it has not been carried out.
+fn passes(api: ApiKey, code: ErrorCode) -> bool {
+    // Of which nobody knows what has been done.
+    const UNCLEAR: ErrorCode = ErrorCode::UNKNOWN_SERVER_ERROR;
+    code != UNCLEAR
+        && matches!(verdict(api, code), Verdict::FindCoordinator | Verdict::RefreshMetadata | Verdict::Retry)
+}
