@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal, process::ExitCode, time::Duration};
 
-use milena::PartitionLag;
+use milena::{Admin, AdminError, PartitionLag};
 use serde_json::{Value, json};
 
 use crate::{
@@ -21,7 +21,7 @@ Examples:
 A partition that the group has committed nothing for has no lag: `-`, in JSON null. All partitions are shown of the topics
 that the group has committed for or reads.
 
-Ends with 0; with 1 when the end of a partition is not known; with 2 when there is no such group, or no answer.";
+Ends with 0; with 1 when something of a partition is not known; with 2 when there is no such group, or no answer.";
 
 /// Which groups, and whether once or on and on.
 #[derive(clap::Args)]
@@ -39,37 +39,49 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { cluster, groups, watch } = arguments;
-    let admin = cluster.admin().await?;
+    let admin = arguments.cluster.admin().await?;
+    let Some(seconds) = arguments.watch else {
+        return Ok(ExitCode::from(u8::from(!look(&admin, &arguments).await?)));
+    };
     let stop = Stop::on_signals()?;
-    loop {
-        let mut lags = Vec::new();
-        for group in &groups {
-            match admin.group_lag(group.as_str()).await {
-                Ok(found) => lags.extend(found.into_iter().map(|lag| (group.as_str(), lag))),
-                Err(error) => return Err(about_group(&admin, group, error).await),
-            }
+    let watching = async {
+        loop {
+            look(&admin, &arguments).await?;
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
         }
-        if cluster.json {
-            print_json(lags.iter().map(|(group, lag)| object(group, lag)))?;
-        } else {
-            // A terminal shows one table, at the same place.
-            let clear = if watch.is_some() && std::io::stdout().is_terminal() { "\x1b[H\x1b[2J" } else { "" };
-            print(&format!("{clear}{}", table(&lags)))?;
-        }
-        let Some(seconds) = watch else {
-            let is_whole = lags.iter().all(|(_, lag)| lag.end.is_ok());
-            return Ok(ExitCode::from(u8::from(!is_whole)));
-        };
-        tokio::select! {
-            () = stop.more_than(0) => return Ok(ExitCode::SUCCESS),
-            () = tokio::time::sleep(Duration::from_secs(seconds)) => {}
-        }
+    };
+    tokio::select! {
+        () = stop.more_than(0) => Ok(ExitCode::SUCCESS),
+        ended = watching => ended,
     }
 }
 
+/// Looks once, and prints. True when all is known.
+async fn look(admin: &Admin, arguments: &Arguments) -> anyhow::Result<bool> {
+    let mut lags = Vec::new();
+    for group in &arguments.groups {
+        match admin.group_lag(group.as_str()).await {
+            Ok(found) => lags.extend(found.into_iter().map(|lag| (group.as_str(), lag))),
+            Err(error) => return Err(about_group(admin, group, error).await),
+        }
+    }
+    if arguments.cluster.json {
+        print_json(lags.iter().map(|(group, lag)| object(group, lag)))?;
+    } else {
+        // A terminal shows one table, at the same place.
+        let clear = arguments.watch.is_some() && std::io::stdout().is_terminal();
+        print(&format!("{}{}", if clear { "\x1b[H\x1b[2J" } else { "" }, table(&lags)))?;
+    }
+    Ok(lags.iter().all(|(_, lag)| error(lag).is_none()))
+}
+
 fn committed(lag: &PartitionLag) -> Option<i64> {
-    lag.committed.as_ref().map(|committed| committed.position.offset)
+    Some(lag.committed.as_ref().ok()?.as_ref()?.position.offset)
+}
+
+/// What is not known, and why.
+fn error(lag: &PartitionLag) -> Option<&AdminError> {
+    lag.committed.as_ref().err().or(lag.end.as_ref().err())
 }
 
 fn object(group: &str, lag: &PartitionLag) -> Value {
@@ -81,7 +93,7 @@ fn object(group: &str, lag: &PartitionLag) -> Value {
         "end": lag.end.as_ref().ok(),
         "lag": lag.lag(),
         "member": lag.member.as_deref(),
-        "error": lag.end.as_ref().err().map(ToString::to_string),
+        "error": error(lag).map(ToString::to_string),
     })
 }
 
@@ -101,13 +113,13 @@ fn table(lags: &[(&str, PartitionLag)]) -> String {
     let mut text = table.text();
     let total = lags.iter().filter_map(|(_, lag)| lag.lag()).sum::<i64>();
     text += &format!("{} behind", grouped(u64::try_from(total).unwrap_or_default()));
-    let without = lags.iter().filter(|(_, lag)| lag.committed.is_none()).count();
+    let without = lags.iter().filter(|(_, lag)| matches!(lag.committed, Ok(None))).count();
     if without > 0 {
         text += &format!("; {} without a commit", counted(without as u64, "partition"));
     }
     text.push('\n');
     for (_, lag) in lags {
-        if let Err(error) = &lag.end {
+        if let Some(error) = error(lag) {
             text += &format!("{}: {error}\n", lag.partition);
         }
     }

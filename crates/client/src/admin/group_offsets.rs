@@ -36,8 +36,8 @@ type PerPartition<T> = BTreeMap<TopicPartition, Result<T, AdminError>>;
 pub struct PartitionLag {
     /// The partition.
     pub partition: TopicPartition,
-    /// Where the group goes on reading; none when it has not committed anything there.
-    pub committed: Option<OffsetAndMetadata>,
+    /// Where the group goes on reading; none when it has not committed anything there. An error is neither.
+    pub committed: Result<Option<OffsetAndMetadata>, AdminError>,
     /// Where the partition ends: the offset of its next record.
     pub end: Result<i64, AdminError>,
     /// The id of the member that reads it.
@@ -46,10 +46,10 @@ pub struct PartitionLag {
 
 impl PartitionLag {
     /// Offsets between what was committed and the end, those of control records and of gaps among them. None without a
-    /// commit, or when the end is not known: that is not the same as nothing.
+    /// commit, or when the one or the other is not known: that is not the same as nothing.
     #[must_use]
     pub fn lag(&self) -> Option<i64> {
-        let committed = self.committed.as_ref()?.position.offset;
+        let committed = self.committed.as_ref().ok()?.as_ref()?.position.offset;
         // A log that was cut off may end before what was committed.
         self.end.as_ref().ok().map(|end| end.saturating_sub(committed).max(0))
     }
@@ -137,7 +137,7 @@ impl Admin {
         };
         let versions = 0..=NAMES_UNTIL;
         let (_, response) = self.at_coordinator(&attempt, &group, versions, &request, code).await?;
-        Ok(told(&attempt, results(&response)))
+        Ok(told(&attempt, offsets.iter().map(|(partition, _)| partition), &results(&response)))
     }
 
     /// Forgets what a group has committed for partitions: a result for each. What was never committed is forgotten, too.
@@ -173,7 +173,7 @@ impl Admin {
                 results.insert(of, ErrorCode(partition.error_code));
             }
         }
-        Ok(told(&attempt, results))
+        Ok(told(&attempt, partitions.iter().map(|(partition, ())| partition), &results))
     }
 
     /// How far a group is behind, in every partition of the topics that it has committed for or reads; those that it has not
@@ -211,7 +211,7 @@ impl Admin {
         }
         let ends = self.ends(partitions.into_iter()).await;
         let lags = ends.into_iter().map(|(partition, end)| PartitionLag {
-            committed: committed.remove(&partition).and_then(Result::ok),
+            committed: committed.remove(&partition).transpose(),
             member: readers.remove(&partition),
             end,
             partition,
@@ -229,9 +229,15 @@ fn is_of_the_coordinator(code: ErrorCode) -> bool {
     )
 }
 
-fn told(attempt: &Attempt, results: BTreeMap<TopicPartition, ErrorCode>) -> PerPartition<()> {
+/// A result for each partition, for those too of which the answer says nothing.
+fn told<'p>(
+    attempt: &Attempt,
+    wanted: impl Iterator<Item = &'p TopicPartition>,
+    results: &BTreeMap<TopicPartition, ErrorCode>,
+) -> PerPartition<()> {
     let told = |code: ErrorCode| code.ok().map_err(|code| attempt.refused(code, None));
-    results.into_iter().map(|(partition, code)| (partition, told(code))).collect()
+    let code = |partition| results.get(partition).copied().unwrap_or(ErrorCode::UNKNOWN_SERVER_ERROR);
+    wanted.map(|partition| (partition.clone(), told(code(partition)))).collect()
 }
 
 fn committed(attempt: &Attempt, group: OffsetFetchResponseGroup) -> PerPartition<OffsetAndMetadata> {

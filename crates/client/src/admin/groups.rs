@@ -149,7 +149,7 @@ impl Admin {
 
     async fn groups_of(&self, attempt: &Attempt, broker: BrokerId) -> Result<Vec<GroupListing>, AdminError> {
         let asked =
-            self.network.call(Target::Broker(broker), ListGroupsRequest::default(), self.timeout).await;
+            self.network.call(Target::Broker(broker), ListGroupsRequest::default(), attempt.left()).await;
         let response: ListGroupsResponse = asked.map_err(|failure| attempt.failed(failure))?;
         ErrorCode(response.error_code).ok().map_err(|code| attempt.refused(code, None))?;
         let groups = response.groups.into_iter().map(|group| GroupListing {
@@ -192,10 +192,9 @@ impl Admin {
         };
         let (coordinator, response) =
             self.at_coordinator(attempt, group, ANY_VERSION, &request, code).await?;
+        let code = code(&response);
         let described = response.groups.into_iter().next().unwrap_or_default();
-        ErrorCode(described.error_code)
-            .ok()
-            .map_err(|code| attempt.refused(code, described.error_message.clone()))?;
+        code.ok().map_err(|code| attempt.refused(code, described.error_message.clone()))?;
         let members = described.members.into_iter().map(|member| MemberDescription {
             id: member.member_id,
             instance_id: member.instance_id,
@@ -228,10 +227,9 @@ impl Admin {
         };
         let (coordinator, response) =
             self.at_coordinator(attempt, group, ANY_VERSION, &request, code).await?;
+        let code = code(&response);
         let described = response.groups.into_iter().next().unwrap_or_default();
-        ErrorCode(described.error_code)
-            .ok()
-            .map_err(|code| attempt.refused(code, described.error_message.clone()))?;
+        code.ok().map_err(|code| attempt.refused(code, described.error_message.clone()))?;
         let is_consumer = described.protocol_type == "consumer";
         let members = described.members.into_iter().map(|member| classic_member(member, is_consumer));
         Ok(GroupDescription {

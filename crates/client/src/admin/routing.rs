@@ -68,7 +68,7 @@ impl Attempt {
     }
 
     /// What is left of the time, and never nothing: a request without time fails with a reason.
-    fn left(&self) -> Duration {
+    pub(super) fn left(&self) -> Duration {
         self.until.saturating_duration_since(milena_connection::now()).max(Duration::from_millis(1))
     }
 
@@ -79,6 +79,49 @@ impl Attempt {
         }
         tokio::time::sleep(BACKOFF).await;
         true
+    }
+}
+
+/// What a leader answered, partition by partition.
+type Answered<T> = Vec<(TopicPartition, Result<T, ErrorCode>)>;
+
+/// What an answer means for a partition.
+enum Sorted<T> {
+    Done(Result<T, AdminError>),
+    /// Another try may do better.
+    Again(AdminError),
+}
+
+impl Attempt {
+    /// What a leader's answer, or the lack of one, means for each of the partitions that it was asked about. What it says of
+    /// others does not count; of which it says nothing stays open.
+    fn sorted<T>(
+        &self,
+        api: ApiKey,
+        asked: Vec<TopicPartition>,
+        answer: Result<Answered<T>, Failure>,
+    ) -> Vec<(TopicPartition, Sorted<T>)> {
+        match answer {
+            Ok(mut results) => {
+                results.retain(|(partition, _)| asked.contains(partition));
+                let sorted = results.into_iter().map(|(partition, result)| {
+                    let sorted = match result {
+                        Err(code) if passes(api, code) => Sorted::Again(self.refused(code, None)),
+                        result => Sorted::Done(result.map_err(|code| self.refused(code, None))),
+                    };
+                    (partition, sorted)
+                });
+                sorted.collect()
+            }
+            Err(failure) => {
+                let again = self.twice.allows(&failure);
+                let sorted = asked.into_iter().map(|partition| {
+                    let error = self.failed(failure.clone());
+                    (partition, if again { Sorted::Again(error) } else { Sorted::Done(Err(error)) })
+                });
+                sorted.collect()
+            }
+        }
     }
 }
 
@@ -159,7 +202,7 @@ impl Admin {
         items: BTreeMap<TopicPartition, I>,
         versions: RangeInclusive<i16>,
         request: impl Fn(&[(TopicPartition, I)]) -> R,
-        results: impl Fn(R::Response) -> Vec<(TopicPartition, Result<T, ErrorCode>)>,
+        results: impl Fn(R::Response) -> Answered<T>,
     ) -> BTreeMap<TopicPartition, Result<T, AdminError>>
     where
         I: Clone,
@@ -177,7 +220,10 @@ impl Admin {
                     Some(Ok(leader)) => {
                         by_leader.entry(*leader).or_default().push((partition.clone(), item.clone()));
                     }
-                    Some(Err(error)) => drop(last.insert(partition.clone(), error.clone())),
+                    Some(Err(error)) if may_pass(R::API_KEY, error) => {
+                        last.insert(partition.clone(), error.clone());
+                    }
+                    Some(Err(error)) => drop(done.insert(partition.clone(), Err(error.clone()))),
                     None => {
                         let error = attempt.refused(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None);
                         done.insert(partition.clone(), Err(error));
@@ -195,29 +241,10 @@ impl Admin {
             }
             while let Some(answered) = asked.join_next().await {
                 let Ok((partitions, answer)) = answered else { continue };
-                match answer {
-                    Ok(response) => {
-                        for (partition, result) in results(response) {
-                            match result {
-                                Err(code) if passes(R::API_KEY, code) => {
-                                    last.insert(partition, attempt.refused(code, None));
-                                }
-                                result => {
-                                    let result = result.map_err(|code| attempt.refused(code, None));
-                                    done.insert(partition, result);
-                                }
-                            }
-                        }
-                    }
-                    Err(failure) => {
-                        let again = attempt.twice.allows(&failure);
-                        for partition in partitions {
-                            let error = attempt.failed(failure.clone());
-                            match again {
-                                true => drop(last.insert(partition, error)),
-                                false => drop(done.insert(partition, Err(error))),
-                            }
-                        }
+                for (partition, result) in attempt.sorted(R::API_KEY, partitions, answer.map(&results)) {
+                    match result {
+                        Sorted::Again(error) => drop(last.insert(partition, error)),
+                        Sorted::Done(result) => drop(done.insert(partition, result)),
                     }
                 }
             }
@@ -259,6 +286,11 @@ impl Admin {
         let mut leaders = BTreeMap::new();
         for topic in response.topics {
             let name = topic.name.unwrap_or_default();
+            // Such as that it may not be seen: there are no partitions then.
+            if let Err(code) = ErrorCode(topic.error_code).ok() {
+                let of_it = partitions.clone().filter(|partition| partition.topic == name);
+                leaders.extend(of_it.map(|partition| (partition.clone(), Err(attempt.refused(code, None)))));
+            }
             for partition in &topic.partitions {
                 let leader = match partition.leader_id {
                     id if id >= 0 => Ok(BrokerId(id)),
@@ -268,6 +300,14 @@ impl Admin {
             }
         }
         leaders
+    }
+}
+
+/// True for what may go well at the next try: a topic that is not there is not waited for.
+fn may_pass(api: ApiKey, error: &AdminError) -> bool {
+    match error.code() {
+        Some(code) => code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION && passes(api, code),
+        None => true,
     }
 }
 

@@ -58,7 +58,8 @@ impl Admin {
             ..Default::default()
         };
         let response: CreatePartitionsResponse = self.at_any(&attempt, request).await?;
-        let result = response.results.into_iter().next().unwrap_or_default();
+        let result = response.results.into_iter().next();
+        let result = result.ok_or_else(|| attempt.refused(ErrorCode::UNKNOWN_SERVER_ERROR, None))?;
         refused(action, ErrorCode(result.error_code), result.error_message)
     }
 
@@ -81,7 +82,8 @@ impl Admin {
         };
         let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
         let response: DescribeConfigsResponse = self.at_any(&attempt, request).await?;
-        let result = response.results.into_iter().next().unwrap_or_default();
+        let result = response.results.into_iter().next();
+        let result = result.ok_or_else(|| attempt.refused(ErrorCode::UNKNOWN_SERVER_ERROR, None))?;
         refused(action, ErrorCode(result.error_code), result.error_message)?;
         let mut entries: Vec<_> = result
             .configs
@@ -127,7 +129,8 @@ impl Admin {
         };
         let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
         let response: IncrementalAlterConfigsResponse = self.at_any(&attempt, request).await?;
-        let result = response.responses.into_iter().next().unwrap_or_default();
+        let result = response.responses.into_iter().next();
+        let result = result.ok_or_else(|| attempt.refused(ErrorCode::UNKNOWN_SERVER_ERROR, None))?;
         refused(action, ErrorCode(result.error_code), result.error_message)
     }
 }
