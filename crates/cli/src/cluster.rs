@@ -36,6 +36,13 @@ impl Cluster {
     }
 }
 
+impl Cluster {
+    /// Tells what was done: as an object for scripts, or in words.
+    pub(crate) fn tell(&self, object: Value, words: &str) -> anyhow::Result<()> {
+        if self.json { print_json([object]) } else { print(&format!("{words}\n")) }
+    }
+}
+
 pub(crate) fn print_json(lines: impl IntoIterator<Item = Value>) -> anyhow::Result<()> {
     print(&lines.into_iter().map(|line| line.to_string() + "\n").collect::<String>())
 }

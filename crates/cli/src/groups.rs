@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use milena::{Admin, GroupDescription, GroupListings};
+use milena::{GroupDescription, GroupListings};
 use serde_json::json;
 
 use crate::{
@@ -52,7 +52,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
                 Err(error) => Err(about_group(&admin, &group, error).await),
             }
         }
-        Verb::Delete { cluster, groups } => delete(&cluster.admin().await?, &groups).await,
+        Verb::Delete { cluster, groups } => delete(&cluster, &groups).await,
     }
 }
 
@@ -126,12 +126,13 @@ fn describe(group: &GroupDescription, is_json: bool) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-async fn delete(admin: &Admin, groups: &[String]) -> anyhow::Result<ExitCode> {
+async fn delete(cluster: &Cluster, groups: &[String]) -> anyhow::Result<ExitCode> {
+    let admin = cluster.admin().await?;
     for group in groups {
         if let Err(error) = admin.delete_group(group.as_str()).await {
-            return Err(about_group(admin, group, error).await);
+            return Err(about_group(&admin, group, error).await);
         }
-        print(&format!("deleted the group {group}\n"))?;
+        cluster.tell(json!({ "group": group, "deleted": true }), &format!("deleted the group {group}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -107,16 +107,16 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             }
             let new = settings.into_iter().fold(new, |new, (name, value)| new.config(name, value));
             cluster.admin().await?.create_topic(new).await?;
-            print(&format!("created the topic {topic}\n"))?;
+            cluster
+                .tell(json!({ "topic": topic, "created": true }), &format!("created the topic {topic}"))?;
         }
         Verb::Grow { cluster, topic, partitions } => {
             let admin = cluster.admin().await?;
             let grown = admin.create_partitions(topic.as_str(), partitions).await;
             explained(&admin, &topic, grown).await?;
-            print(&format!(
-                "the topic {topic} has {}\n",
-                counted(partitions.unsigned_abs().into(), "partition")
-            ))?;
+            let words =
+                format!("the topic {topic} has {}", counted(partitions.unsigned_abs().into(), "partition"));
+            cluster.tell(json!({ "topic": topic, "partitions": partitions }), &words)?;
         }
         Verb::Set { cluster, topic, settings } => {
             let admin = cluster.admin().await?;
@@ -125,13 +125,17 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             });
             let changed = admin.alter_topic_configs(topic.as_str(), changes).await;
             explained(&admin, &topic, changed).await?;
-            print(&format!("changed settings of the topic {topic}\n"))?;
+            let words = format!("changed settings of the topic {topic}");
+            cluster.tell(json!({ "topic": topic, "changed": true }), &words)?;
         }
         Verb::Delete { cluster, topics } => {
             let admin = cluster.admin().await?;
             for topic in topics {
                 explained(&admin, &topic, admin.delete_topic(topic.as_str()).await).await?;
-                print(&format!("deleted the topic {topic}\n"))?;
+                cluster.tell(
+                    json!({ "topic": topic, "deleted": true }),
+                    &format!("deleted the topic {topic}"),
+                )?;
             }
         }
     }

@@ -56,7 +56,8 @@ async fn topics_are_made_changed_and_deleted() {
     assert_eq!(described["partitions"].as_array().unwrap().len(), 3);
     let said = refused("topics describe ordesr", &bootstrap);
     assert_eq!(said, "milena: the cluster has no topic ordesr\ntry: one that is close to it: orders\n");
-    told("topics delete orders", &bootstrap);
+    let deleted = objects("topics delete orders --json", &bootstrap);
+    assert_eq!(deleted, [json!({ "topic": "orders", "deleted": true })]);
     assert!(objects("topics list --json", &bootstrap).is_empty());
     broker.shutdown().await;
 }
