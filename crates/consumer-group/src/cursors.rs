@@ -73,6 +73,9 @@ pub(crate) struct Cursor {
     pub(crate) preferred: Option<(BrokerId, Instant)>,
     /// Waits between tries of whatever the state asks for.
     pub(crate) retry: Retry,
+    /// The epoch of the leader that last had what was asked of it, and so has the position in its log. Under a newer
+    /// one it is asked about first (F8).
+    pub(crate) checked: Option<i32>,
     /// The position at which a batch was corrupt: it is fetched once more, and not twice (F12).
     pub(crate) corrupt_at: Option<i64>,
     /// More than the configured maximum, for a batch that did not fit (F4).
@@ -96,6 +99,13 @@ impl Cursor {
             CursorState::Ready(position) if !self.revoking => Some(position),
             _ => None,
         }
+    }
+
+    /// True while nobody has said that `from` is in the log of the leader of this epoch, and it can be asked. What was read
+    /// under a later epoch than is known of is for the leader of that one to judge.
+    pub(crate) fn is_unchecked(&self, from: Position, leader_epoch: i32) -> bool {
+        from.leader_epoch.is_some_and(|epoch| epoch <= leader_epoch)
+            && self.checked.is_none_or(|checked| checked < leader_epoch)
     }
 
     /// Moves on to where the records handed out end.
@@ -141,6 +151,7 @@ impl Cursors {
             topic_id,
             preferred: None,
             retry: Retry::default(),
+            checked: None,
             corrupt_at: None,
             fetch_bytes: None,
             served: 0,
@@ -194,6 +205,7 @@ impl Cursors {
         cursor.version = version;
         cursor.state = state;
         cursor.retry.succeeded();
+        cursor.checked = None;
         cursor.corrupt_at = None;
         cursor.fetch_bytes = None;
         true

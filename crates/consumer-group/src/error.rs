@@ -75,6 +75,17 @@ pub enum ConsumerError {
         /// The position.
         offset: i64,
     },
+    /// The log was cut off before the position when another leader was elected (KIP-320), and `auto_offset_reset` is `None`.
+    /// Records that were read are not in the log any more.
+    #[error("{partition}: {}, and auto_offset_reset is none", truncation(*offset, *end))]
+    LogTruncated {
+        /// The partition.
+        partition: TopicPartition,
+        /// The position.
+        offset: i64,
+        /// Where the log that was read and the log there is part; `None` when the leader knows nothing of the former.
+        end: Option<i64>,
+    },
     /// The group has committed no offset, and `auto_offset_reset` is `None`.
     #[error("there is no committed offset of {partition}, and auto_offset_reset is none")]
     NoOffset {
@@ -119,6 +130,7 @@ impl ConsumerError {
         match self {
             Self::Partition { partition, .. }
             | Self::OffsetOutOfRange { partition, .. }
+            | Self::LogTruncated { partition, .. }
             | Self::NoOffset { partition }
             | Self::Corrupt { partition, .. }
             | Self::CorruptLog { partition, .. }
@@ -147,9 +159,17 @@ impl ConsumerError {
             | Self::Unsupported { .. }
             | Self::Topic { .. }
             | Self::Partition { .. }
+            | Self::LogTruncated { .. }
             | Self::BatchCutOff { .. } => Fault::Cluster,
             Self::Corrupt { .. } | Self::CorruptLog { .. } => Fault::Data,
         }
+    }
+}
+
+fn truncation(offset: i64, end: Option<i64>) -> String {
+    match end {
+        Some(end) => format!("the log was cut off at offset {end}, before the position {offset}"),
+        None => format!("the log was cut off before the position {offset}, where is not known"),
     }
 }
 

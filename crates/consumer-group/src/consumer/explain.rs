@@ -60,6 +60,7 @@ fn explain_obstacle(obstacle: Obstacle) -> String {
         Obstacle::Revoking => "is to be given up: waits for revoke_done".to_owned(),
         Obstacle::AwaitingCommitted => "waits for the committed offset".to_owned(),
         Obstacle::AwaitingOffset => "waits for the leader to tell an offset".to_owned(),
+        Obstacle::Unchecked => "waits for a new leader to tell whether the position is in its log".to_owned(),
         Obstacle::Halted(why) => format!("stands still until a seek: {why}"),
         Obstacle::Paused => "is paused".to_owned(),
         Obstacle::Waiting => "waits before it is tried again".to_owned(),

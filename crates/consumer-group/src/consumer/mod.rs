@@ -21,7 +21,7 @@ use crate::{
     cursors::{CursorState, Cursors, EARLIEST, LATEST},
     fetcher::Fetcher,
     membership::{Change, ChosenProtocol, Identity, Membership},
-    offsets::{Commits, CommittedOffsets, Lookup, Queries},
+    offsets::{Commits, CommittedOffsets, Lookup, Queries, Validation},
     planted_bug::PlantedBug,
     shared::{Answer, Shared},
 };
@@ -39,6 +39,7 @@ pub struct Consumer {
     fetcher: Fetcher,
     committed: CommittedOffsets,
     lookup: Lookup,
+    validation: Validation,
     commits: Commits,
     queries: Queries,
     application: Application,
@@ -97,6 +98,7 @@ impl Consumer {
             fetcher: Fetcher::default(),
             committed: CommittedOffsets::default(),
             lookup: Lookup::default(),
+            validation: Validation::default(),
             commits: Commits::default(),
             queries: Queries::default(),
             application: Application::Busy { since: now },
@@ -356,6 +358,7 @@ impl Machine for Consumer {
             || self.commits.handle_response(now, shared, membership, id, &result)
             || self.committed.handle_response(now, shared, cursors, membership, id, &result)
             || self.lookup.handle_response(now, shared, cursors, id, &result)
+            || self.validation.handle_response(now, shared, cursors, &mut self.fetcher, id, &result)
             || self.queries.handle_response(now, shared, id, &result)
         {
         } else if membership.handle_response(now, shared, id, &result) {
@@ -400,7 +403,8 @@ impl Machine for Consumer {
             .or_else(|| self.commits.poll_request(now, shared, cursors, identity.as_ref()))
             .or_else(|| self.committed.poll_request(now, shared, cursors, identity.as_ref()))
             .or_else(|| self.queries.poll_request(now, shared, identity.as_ref()))
-            .or_else(|| self.lookup.poll_request(now, shared, cursors));
+            .or_else(|| self.lookup.poll_request(now, shared, cursors))
+            .or_else(|| self.validation.poll_request(now, shared, cursors, &self.fetcher));
         if request.is_some() || self.lifecycle == Lifecycle::Closing {
             return request;
         }

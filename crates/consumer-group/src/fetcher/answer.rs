@@ -122,6 +122,7 @@ impl Fetcher {
                 _ => data.high_watermark,
             });
         }
+        cursor.checked = Some(wanted.leader_epoch);
         let records = data.records.take().unwrap_or_default();
         if let Some(replica) = BrokerId::from_wire(data.preferred_read_replica)
             && records.is_empty()

@@ -113,11 +113,15 @@ impl Fetcher {
         let Some(known) = metadata.partition(partition).filter(|known| known.leader.is_some()) else {
             return Err(Obstacle::NoLeader);
         };
+        let from = self.buffer.next(partition).unwrap_or(position);
+        if cursor.is_unchecked(from, known.leader_epoch) {
+            return Err(Obstacle::Unchecked);
+        }
+        let offset = from.offset;
         let max_bytes = cursor.fetch_bytes.unwrap_or(shared.config.max_partition_fetch_bytes);
         if self.buffer.bytes(partition) >= usize::try_from(max_bytes).unwrap_or(usize::MAX) {
             return Err(Obstacle::Full);
         }
-        let offset = self.buffer.next(partition).unwrap_or(position).offset;
         Ok(Wanted { version: cursor.version, offset, leader_epoch: known.leader_epoch, max_bytes })
     }
 

@@ -68,6 +68,7 @@ pub(crate) enum Obstacle {
     Revoking,
     AwaitingCommitted,
     AwaitingOffset,
+    Unchecked,
     Halted(&'static str),
     Paused,
     Waiting,

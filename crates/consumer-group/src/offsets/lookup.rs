@@ -23,8 +23,16 @@ use crate::{
 
 #[derive(Debug, Default)]
 pub(crate) struct Lookup {
-    /// A request a leader, with the partitions and the versions of their cursors.
-    asked: BTreeMap<BrokerId, Asked<BTreeMap<TopicPartition, u64>>>,
+    /// A request a leader, with the partitions.
+    asked: BTreeMap<BrokerId, Asked<BTreeMap<TopicPartition, Question>>>,
+}
+
+/// What was asked of a partition.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    /// Of the cursor: the answer counts for no other.
+    version: u64,
+    leader_epoch: i32,
 }
 
 impl Lookup {
@@ -50,7 +58,8 @@ impl Lookup {
             if *chosen.get_or_insert(leader) != leader {
                 continue;
             }
-            asked.insert(partition.clone(), cursor.version);
+            let question = Question { version: cursor.version, leader_epoch: known.leader_epoch };
+            asked.insert(partition.clone(), question);
             topics.entry(&partition.topic).or_default().push(ListOffsetsPartition {
                 partition_index: partition.partition,
                 current_leader_epoch: known.leader_epoch,
@@ -101,9 +110,9 @@ impl Lookup {
                 BTreeMap::new()
             }
         };
-        for (partition, version) in &asked.with {
+        for (partition, question) in &asked.with {
             let answer = found.remove(partition);
-            let Some(cursor) = cursors.current_mut(partition, *version) else { continue };
+            let Some(cursor) = cursors.current_mut(partition, question.version) else { continue };
             let CursorState::Unresolved(timestamp) = cursor.state else { continue };
             // A partition the answer leaves out is as good as one it has an error for.
             let code = answer.map_or(ErrorCode::UNKNOWN_SERVER_ERROR, |answer| ErrorCode(answer.error_code));
@@ -111,6 +120,7 @@ impl Lookup {
                 (Verdict::Done, Some(answer)) => {
                     cursor.retry.succeeded();
                     cursor.state = resolved(timestamp, answer);
+                    cursor.checked = Some(question.leader_epoch);
                     continue;
                 }
                 (Verdict::Refused | Verdict::Unsupported, _) => {

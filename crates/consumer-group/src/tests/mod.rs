@@ -13,6 +13,7 @@ mod group_simulation;
 mod lifecycle;
 mod simulation;
 mod starting;
+mod truncation;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -25,13 +26,14 @@ use milena_protocol::{
     ApiKey, ErrorCode,
     messages::{
         FetchResponse, FindCoordinatorResponse, ListOffsetsResponse, MetadataResponse, OffsetCommitResponse,
-        OffsetFetchResponse, Request, Response,
+        OffsetFetchResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, Request, Response,
         fetch::{FetchableTopicResponse, PartitionData},
         find_coordinator::Coordinator,
         list_offsets::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
         metadata::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic},
         offset_commit::{OffsetCommitResponsePartition, OffsetCommitResponseTopic},
         offset_fetch::{OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics},
+        offset_for_leader_epoch::{EpochEndOffset, OffsetForLeaderTopicResult},
     },
     wire::{ByteString, Uuid},
 };
@@ -54,6 +56,8 @@ pub(crate) struct Cluster {
     pub(crate) coordinator: i32,
     /// Whether anybody answers.
     pub(crate) is_up: bool,
+    /// Whether leaders say by themselves that nothing was cut off.
+    pub(crate) keeps_all: bool,
 }
 
 pub(crate) const LETTERS: Uuid = Uuid::from_bytes([1; 16]);
@@ -93,7 +97,7 @@ impl Script {
             start,
             now: start,
             pending: VecDeque::new(),
-            cluster: Cluster { topics, coordinator: 9, is_up: true },
+            cluster: Cluster { topics, coordinator: 9, is_up: true, keeps_all: true },
         }
     }
 
@@ -161,6 +165,9 @@ impl Script {
                     Ok(self.cluster.metadata(names.collect()))
                 }
                 Request::FindCoordinator(_) => Ok(self.cluster.coordinator()),
+                Request::OffsetForLeaderEpoch(request) if self.cluster.keeps_all => {
+                    Ok(nothing_cut_off(request))
+                }
                 _ => {
                     self.pending.push_back(outgoing);
                     continue;
@@ -360,6 +367,29 @@ pub(crate) fn commit_answer(partitions: &[(i32, ErrorCode)]) -> OffsetCommitResp
         ..Default::default()
     };
     OffsetCommitResponse { topics: vec![topic], ..Default::default() }
+}
+
+/// Every epoch that is asked about goes on far behind whatever position.
+fn nothing_cut_off(request: &OffsetForLeaderEpochRequest) -> Response {
+    let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
+    let ends: Vec<_> = partitions.map(|asked| (asked.partition, asked.leader_epoch, 1_000_000)).collect();
+    epoch_ends(&ends).into()
+}
+
+/// An answer to OffsetForLeaderEpoch: partition, epoch, end; -1 for what the leader does not know.
+pub(crate) fn epoch_ends(ends: &[(i32, i32, i64)]) -> OffsetForLeaderEpochResponse {
+    let end = |&(partition, leader_epoch, end_offset): &(i32, i32, i64)| EpochEndOffset {
+        partition,
+        leader_epoch,
+        end_offset,
+        ..Default::default()
+    };
+    let topic = OffsetForLeaderTopicResult {
+        topic: "letters".into(),
+        partitions: ends.iter().map(end).collect(),
+        ..Default::default()
+    };
+    OffsetForLeaderEpochResponse { topics: vec![topic], ..Default::default() }
 }
 
 /// An answer to ListOffsets: partition, offset.
