@@ -11,8 +11,8 @@ use std::{
 /// Chapters of the table and how many rows each has: producers, transactions, fetching, groups, the new group protocol.
 const ROWS: [(char, u32); 5] = [('P', 19), ('T', 17), ('F', 14), ('G', 11), ('N', 8)];
 
-/// What is not there yet: truncation (KIP-320) and fetch sessions (KIP-227).
-const NOT_YET: [&str; 2] = ["F8", "F10"];
+/// What is not there yet: fetch sessions (KIP-227).
+const NOT_YET: [&str; 1] = ["F10"];
 
 #[test]
 fn every_row_of_the_table_of_pitfalls_is_named_by_a_test() {

@@ -26,7 +26,10 @@ pub use admin::{
     MemberDescription, NewTopic, OffsetSpec, PartitionDescription, PartitionLag, TopicDescription,
 };
 pub use client::{Client, ClientBuilder};
-pub use consumer::{Committed, ConsumedRecord, Consumer, ConsumerBuilder, RecordRef, RecordStream, Records};
+pub use consumer::{
+    Committed, ConsumedRecord, Consumer, ConsumerBuilder, RebalanceContext, RebalanceListener, RecordRef,
+    RecordStream, Records,
+};
 pub use deliveries::{Deliveries, EnqueueAllError, NotEnqueued};
 pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, SendError};
 pub use interceptor::ProducerInterceptor;

@@ -4,13 +4,16 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration, time::Instant};
 
 use milena_protocol::{
     messages::{MetadataRequest, Response, metadata::MetadataRequestTopic},
-    wire::ByteString,
+    wire::{ByteString, Uuid},
 };
 
 use crate::{
     Backoff, BrokerId, Deadline, Failure, Metadata, Outgoing, RequestId, RequestIds, Target, TopicPartition,
     later,
 };
+
+/// The version in which a topic can be asked about by its id alone.
+const FIRST_BY_ID: i16 = 12;
 
 /// How often and how patiently to ask.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +42,8 @@ pub struct MetadataTracker {
     config: MetadataConfig,
     metadata: Arc<Metadata>,
     wanted: BTreeSet<ByteString>,
+    /// Topics of which only the id is known.
+    wanted_ids: BTreeSet<Uuid>,
     state: State,
     /// Answers in a row that brought nothing new, or no answer.
     fruitless: u32,
@@ -67,6 +72,7 @@ impl MetadataTracker {
             config,
             metadata: Arc::default(),
             wanted: BTreeSet::new(),
+            wanted_ids: BTreeSet::new(),
             state: State::Idle,
             fruitless: 0,
             of_age: false,
@@ -96,6 +102,12 @@ impl MetadataTracker {
             State::Asking { again, .. } => *again = true,
             _ => self.state = State::Due { at: now },
         }
+    }
+
+    /// Asks about these topics too, and about no others by their ids, when metadata is next asked for. What is said of them is
+    /// kept for good only if they are [wanted](Self::want).
+    pub fn want_ids(&mut self, ids: BTreeSet<Uuid>) {
+        self.wanted_ids = ids;
     }
 
     /// Leaves a topic to itself.
@@ -137,12 +149,17 @@ impl MetadataTracker {
         self.state = State::Asking { id, again: false };
         let named =
             |name: &ByteString| MetadataRequestTopic { name: Some(name.clone()), ..Default::default() };
+        let by_id = |id: &Uuid| MetadataRequestTopic { topic_id: *id, name: None, ..Default::default() };
         let request = MetadataRequest {
-            topics: Some(self.wanted.iter().map(named).collect()),
+            topics: Some(self.wanted.iter().map(named).chain(self.wanted_ids.iter().map(by_id)).collect()),
             allow_auto_topic_creation: false,
             ..Default::default()
         };
-        Some(Outgoing::new(id, Target::AnyBroker, request, self.config.request_timeout))
+        let mut outgoing = Outgoing::new(id, Target::AnyBroker, request, self.config.request_timeout);
+        if !self.wanted_ids.is_empty() {
+            outgoing.min_version = FIRST_BY_ID;
+        }
+        Some(outgoing)
     }
 
     /// Takes the answer; false when it is to somebody else's request.

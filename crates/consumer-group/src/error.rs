@@ -86,6 +86,9 @@ pub enum ConsumerError {
         /// Where the log that was read and the log there is part; `None` when the leader knows nothing of the former.
         end: Option<i64>,
     },
+    /// Records were asked for by the listener that is told of partitions, in which nothing is handed out.
+    #[error("a rebalance listener can't poll the consumer that tells it")]
+    PollWithinListener,
     /// The group has committed no offset, and `auto_offset_reset` is `None`.
     #[error("there is no committed offset of {partition}, and auto_offset_reset is none")]
     NoOffset {
@@ -138,6 +141,7 @@ impl ConsumerError {
             Self::Group { .. }
             | Self::FencedInstance { .. }
             | Self::Unsupported { .. }
+            | Self::PollWithinListener
             | Self::Topic { .. } => None,
         }
     }
@@ -152,9 +156,10 @@ impl ConsumerError {
     #[must_use]
     pub fn fault(&self) -> Fault {
         match self {
-            Self::FencedInstance { .. } | Self::OffsetOutOfRange { .. } | Self::NoOffset { .. } => {
-                Fault::Caller
-            }
+            Self::FencedInstance { .. }
+            | Self::OffsetOutOfRange { .. }
+            | Self::NoOffset { .. }
+            | Self::PollWithinListener => Fault::Caller,
             Self::Group { .. }
             | Self::Unsupported { .. }
             | Self::Topic { .. }

@@ -6,10 +6,11 @@ use milena_cluster::TopicPartition;
 use milena_connection::Network;
 use milena_consumer_group::{
     AutoOffsetReset, Consumer as Machine, ConsumerConfig, GroupProtocol, IsolationLevel, Position,
+    SubscribeError,
 };
 use milena_protocol::wire::ByteString;
 
-use super::Consumer;
+use super::{Consumer, Habits, Listener, RebalanceListener};
 use crate::BuildError;
 
 /// Settings of a [`Consumer`]. The defaults are Kafka's; each setting says what it costs to turn.
@@ -19,25 +20,35 @@ pub struct ConsumerBuilder {
     network: Network,
     config: ConsumerConfig,
     source: Source,
-    max_poll_records: usize,
+    habits: Habits,
 }
 
 #[derive(Clone, Debug)]
 enum Source {
     Nothing,
     Topics(Vec<ByteString>),
+    Pattern(ByteString),
     Partitions(Vec<(TopicPartition, Option<Position>)>),
 }
 
 impl ConsumerBuilder {
     pub(crate) fn new(network: Network, group: Option<ByteString>, seed: u64) -> Self {
         let config = ConsumerConfig { group_id: group, seed, ..ConsumerConfig::default() };
-        Self { network, config, source: Source::Nothing, max_poll_records: 500 }
+        let habits = Habits { max_poll_records: 500, ..Habits::default() };
+        Self { network, config, source: Source::Nothing, habits }
     }
 
     /// Reads these topics, sharing their partitions with the other members of the group.
     pub fn subscribe<T: Into<ByteString>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
         self.source = Source::Topics(topics.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Reads every topic whose whole name matches `pattern`, and those that are made later, sharing their partitions with the
+    /// other members of the group. The cluster does the matching, in the syntax of RE2, and looks for new topics now and
+    /// then: it must have KIP-848 with patterns (4.0), and a pattern that it does not understand stops the consumer.
+    pub fn subscribe_pattern(mut self, pattern: impl Into<ByteString>) -> Self {
+        self.source = Source::Pattern(pattern.into());
         self
     }
 
@@ -53,6 +64,22 @@ impl ConsumerBuilder {
     /// before is never read.
     pub fn auto_offset_reset(mut self, reset: AutoOffsetReset) -> Self {
         self.config.auto_offset_reset = reset;
+        self
+    }
+
+    /// Tells `listener` which partitions come and go.
+    pub fn rebalance_listener(mut self, listener: impl RebalanceListener) -> Self {
+        self.habits.listener = Some(Listener::new(listener));
+        self
+    }
+
+    /// Commits positions by itself: every `interval`, and before partitions are given up. What was handed out is taken for
+    /// processed when the consumer is polled again or closed; it never commits more.
+    ///
+    /// It is off by default, where Java's is on: whoever hands records to other tasks, or goes on after an error, would lose
+    /// what was committed before it was processed.
+    pub fn auto_commit(mut self, interval: Duration) -> Self {
+        self.habits.auto_commit = Some(interval);
         self
     }
 
@@ -85,7 +112,7 @@ impl ConsumerBuilder {
     /// The most records [`Consumer::poll`] hands out at once, 500 by default. More costs nothing but a longer time
     /// between two polls.
     pub fn max_poll_records(mut self, records: usize) -> Self {
-        self.max_poll_records = records.max(1);
+        self.habits.max_poll_records = records.max(1);
         self
     }
 
@@ -138,12 +165,16 @@ impl ConsumerBuilder {
     /// When the settings can't be.
     pub fn build(self) -> Result<Consumer, BuildError> {
         let now = milena_connection::now();
+        if self.habits.auto_commit.is_some() && self.config.group_id.is_none() {
+            return Err(SubscribeError::NoGroup.into());
+        }
         let mut machine = Machine::new(now, self.config)?;
         match self.source {
             Source::Nothing => {}
             Source::Topics(topics) => machine.subscribe(now, topics)?,
+            Source::Pattern(pattern) => machine.subscribe_pattern(now, pattern)?,
             Source::Partitions(partitions) => machine.assign(now, partitions)?,
         }
-        Ok(Consumer::start(machine, self.network, self.max_poll_records))
+        Ok(Consumer::start(machine, self.network, self.habits))
     }
 }

@@ -1,6 +1,8 @@
 //! The consumer handle over the consumer machine.
 
+mod auto_commit;
 mod builder;
+mod rebalance;
 mod records;
 mod signals;
 mod stream;
@@ -11,15 +13,19 @@ use milena_cluster::{TopicPartition, later};
 use milena_connection::{Driven, Network, drive, now};
 use milena_consumer_group::{
     ChosenProtocol, CommitError, CommitMode, Consumer as Machine, GroupMembership, NotAssigned,
-    OffsetAndMetadata, Position, SeekTo,
+    OffsetAndMetadata, Position, SeekTo, SubscribeError,
 };
 use milena_producer::GroupMetadata;
+use milena_protocol::wire::ByteString;
 use tokio::sync::Notify;
 
 use crate::{CloseError, ConsumeError};
+use auto_commit::AutoCommit;
+use rebalance::{Listener, Telling};
 use signals::{End, Signals};
 
 pub use builder::ConsumerBuilder;
+pub use rebalance::{RebalanceContext, RebalanceListener};
 pub use records::{ConsumedRecord, RecordRef, Records};
 pub use stream::RecordStream;
 
@@ -32,11 +38,11 @@ const ABANDONED: Duration = Duration::from_secs(10);
 /// Reads records: alone, or as a member of a group that shares partitions out.
 ///
 /// Heartbeats and fetching go on in the background. A record's position moves when [`poll`](Self::poll) hands it out;
-/// [`commit`](Self::commit) stores the positions. Nothing is committed by itself: what was handed out and not committed
-/// is read again after a restart, so every record is processed at least once.
+/// [`commit`](Self::commit) stores the positions. Unless [asked to](ConsumerBuilder::auto_commit) nothing is committed by
+/// itself: what was handed out and not committed is read again after a restart, so every record is processed at least once.
 ///
 /// When partitions move to another member, the ones to be given up are kept until the next call of `poll`, so that what
-/// was handed out can be processed and committed first.
+/// was handed out can be processed and committed first. A [`RebalanceListener`] is told of it.
 ///
 /// Cloning shares the consumer. Close it with [`close`](Self::close): dropping the last clone leaves the group in the
 /// background.
@@ -51,6 +57,16 @@ struct Handle {
     driven: Arc<Driven<Machine>>,
     signals: Arc<Signals>,
     leaving: Arc<Leaving>,
+    telling: Option<Telling>,
+    auto_commit: Option<AutoCommit>,
+}
+
+/// What a handle does by itself.
+#[derive(Clone, Debug, Default)]
+struct Habits {
+    max_poll_records: usize,
+    listener: Option<Listener>,
+    auto_commit: Option<Duration>,
 }
 
 /// What becomes of a loop whose machine does not come to its end.
@@ -98,13 +114,16 @@ impl Drop for Task {
 }
 
 impl Consumer {
-    fn start(machine: Machine, network: Network, max_poll_records: usize) -> Self {
+    fn start(machine: Machine, network: Network, habits: Habits) -> Self {
         let driven = Driven::new(machine);
-        let signals = Arc::new(Signals::default());
+        let signals = Arc::new(Signals::new(habits.listener.is_some()));
         let leaving = Arc::new(Leaving::default());
         let task = Task { driven: Arc::clone(&driven), signals: Arc::clone(&signals), end: End::Cut };
         tokio::spawn(task.run(network, Arc::clone(&leaving)));
-        Self { handle: Arc::new(Handle { driven, signals, leaving }), max_poll_records }
+        let telling = habits.listener.map(Telling::new);
+        let auto_commit = habits.auto_commit.map(AutoCommit::new);
+        let handle = Handle { driven, signals, leaving, telling, auto_commit };
+        Self { handle: Arc::new(handle), max_poll_records: habits.max_poll_records }
     }
 
     fn driven(&self) -> &Driven<Machine> {
@@ -113,6 +132,45 @@ impl Consumer {
 
     fn signals(&self) -> &Signals {
         &self.handle.signals
+    }
+
+    /// Reads these topics, sharing their partitions with the other members of the group, in place of what was read before.
+    ///
+    /// # Errors
+    /// Without a group, while partitions are assigned by hand, and when closed.
+    pub fn subscribe<T: Into<ByteString>>(
+        &self,
+        topics: impl IntoIterator<Item = T>,
+    ) -> Result<(), SubscribeError> {
+        let topics = topics.into_iter().map(Into::into);
+        self.driven().change(|machine, now| machine.subscribe(now, topics))
+    }
+
+    /// Reads every topic whose whole name matches `pattern`: see [`ConsumerBuilder::subscribe_pattern`].
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe).
+    pub fn subscribe_pattern(&self, pattern: impl Into<ByteString>) -> Result<(), SubscribeError> {
+        self.driven().change(|machine, now| machine.subscribe_pattern(now, pattern.into()))
+    }
+
+    /// Reads these partitions, whoever else does, in place of what was read before. One without a position starts at its
+    /// committed offset, else where [`auto_offset_reset`](ConsumerBuilder::auto_offset_reset) says, unless it is read
+    /// already: then it goes on.
+    ///
+    /// # Errors
+    /// While subscribed, and when closed.
+    pub fn assign(
+        &self,
+        partitions: impl IntoIterator<Item = (TopicPartition, Option<Position>)>,
+    ) -> Result<(), SubscribeError> {
+        self.driven().change(|machine, now| machine.assign(now, partitions))
+    }
+
+    /// Reads nothing any more. A subscribed consumer leaves its group once partitions are given up, which takes another
+    /// [`poll`](Self::poll).
+    pub fn unsubscribe(&self) {
+        self.driven().change(Machine::unsubscribe);
     }
 
     /// The next records, waiting up to `timeout` for the first. Empty when none came in time; `None` when the consumer
@@ -130,6 +188,7 @@ impl Consumer {
 
     async fn poll_at_most(&self, timeout: Duration, most: usize) -> Result<Option<Records>, ConsumeError> {
         let deadline = later(now(), timeout).into();
+        self.auto_commit_if_due();
         loop {
             let changed = self.signals().changed.notified();
             tokio::pin!(changed);
@@ -141,7 +200,11 @@ impl Consumer {
             if self.signals().end().is_some() {
                 return Ok(None);
             }
+            self.tell_listener().await?;
             let revoke_done = self.signals().take_revoke_pending();
+            if revoke_done {
+                self.auto_commit_now();
+            }
             let taken = self.driven().change(|machine, now| {
                 if revoke_done {
                     machine.revoke_done(now);
@@ -267,6 +330,20 @@ impl Consumer {
         self.driven().look().position(partition)
     }
 
+    /// How many offsets are between the position and the end of the partition, as the last answer of its broker said: under
+    /// [`ReadCommitted`](milena_consumer_group::IsolationLevel::ReadCommitted) the last stable offset. `None` while either
+    /// is not known. [`Admin::group_lag`](crate::Admin::group_lag) asks.
+    #[must_use]
+    pub fn lag(&self, partition: &TopicPartition) -> Option<i64> {
+        self.driven().look().lag(partition)
+    }
+
+    /// True when the partition is paused.
+    #[must_use]
+    pub fn is_paused(&self, partition: &TopicPartition) -> bool {
+        self.driven().look().is_paused(partition)
+    }
+
     /// The partitions this consumer reads at the moment.
     #[must_use]
     pub fn assignment(&self) -> Vec<TopicPartition> {
@@ -295,7 +372,9 @@ impl Consumer {
         self.driven().look().explain(now)
     }
 
-    /// Leaves the group and ends, after `timeout` at the latest. Positions are not committed: do that before.
+    /// Leaves the group and ends, after `timeout` at the latest. Positions are not committed: do that before, or in a
+    /// [`RebalanceListener`]. With [`auto_commit`](ConsumerBuilder::auto_commit) they are: what was handed out counts as
+    /// processed.
     ///
     /// # Errors
     /// When the coordinator did not take the farewell in time: the group notices by the session timeout. When the
@@ -304,7 +383,8 @@ impl Consumer {
     /// # Cancellation
     /// Dropping the future changes nothing but that nobody waits.
     pub async fn close(&self, timeout: Duration) -> Result<(), CloseError> {
-        self.handle.leave();
+        self.auto_commit_now();
+        self.handle.leave(self.handle.telling.is_none());
         let deadline = later(now(), timeout).into();
         loop {
             let changed = self.signals().changed.notified();
@@ -315,7 +395,12 @@ impl Consumer {
                 Some(End::Cut) => return Err(CloseError::TaskEnded),
                 None => {}
             }
-            if tokio::time::timeout_at(deadline, changed).await.is_err() {
+            let told_and_changed = async {
+                // Within the listener there is nobody to tell.
+                drop(self.tell_listener().await);
+                changed.await;
+            };
+            if tokio::time::timeout_at(deadline, told_and_changed).await.is_err() {
                 self.handle.leaving.abort.notify_one();
                 return Err(CloseError::DeadlinePassed(timeout));
             }
@@ -324,8 +409,11 @@ impl Consumer {
 }
 
 impl Handle {
-    fn leave(&self) {
-        self.signals.set_closing();
+    /// Partitions are given up at once, or when the listener has been told.
+    fn leave(&self, at_once: bool) {
+        if at_once {
+            self.signals.give_up_at_once();
+        }
         let revoke_done = self.signals.take_revoke_pending();
         self.driven.change(|machine, now| {
             machine.close(now);
@@ -342,7 +430,7 @@ impl Drop for Handle {
             return;
         }
         tracing::debug!("a consumer was dropped without close; it leaves its group in the background");
-        self.leave();
+        self.leave(true);
         self.leaving.abandon.notify_one();
     }
 }

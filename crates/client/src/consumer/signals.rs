@@ -6,10 +6,11 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use milena_cluster::TopicPartition;
 use milena_consumer_group::{ChosenProtocol, CommitError, CommitId, ConsumerError, Event, QueryId};
 use tokio::sync::{Notify, oneshot};
 
-use super::Committed;
+use super::{Committed, rebalance::Change};
 
 /// Errors nobody has polled for; the oldest are the interesting ones.
 const MAX_ERRORS: usize = 64;
@@ -28,8 +29,14 @@ struct State {
     commits: BTreeMap<CommitId, oneshot::Sender<Result<(), CommitError>>>,
     queries: BTreeMap<QueryId, oneshot::Sender<Result<Committed, CommitError>>>,
     protocol: Option<ChosenProtocol>,
+    /// Partitions are to be given up, and no listener is told of it.
     revoke_pending: bool,
-    closing: bool,
+    /// Partitions that are asked back are given up without asking anybody.
+    gives_up_at_once: bool,
+    /// Whether a listener is to be told.
+    has_listener: bool,
+    /// What the listener is to be told.
+    changes: VecDeque<Change>,
     end: Option<End>,
 }
 
@@ -43,6 +50,11 @@ pub(super) enum End {
 }
 
 impl Signals {
+    pub(super) fn new(has_listener: bool) -> Self {
+        let state = State { has_listener, ..State::default() };
+        Self { state: Mutex::new(state), changed: Notify::new() }
+    }
+
     /// Locked to look or to change, never across an await.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -52,20 +64,24 @@ impl Signals {
     pub(super) fn hear(&self, event: Event, revoke_done: impl FnOnce()) -> ControlFlow<()> {
         let mut state = self.state();
         match event {
-            Event::Fetched | Event::Assigned(_) | Event::Revoked(_) => {}
+            Event::Fetched => {}
+            Event::Assigned(partitions) => state.tell(Change::Assigned(partitions)),
+            Event::Revoked(partitions) => state.is_given_up(&partitions),
             Event::Joined(protocol) => state.protocol = Some(protocol),
             Event::RevokePending(partitions) => {
                 tracing::debug!(?partitions, "partitions are to be given up");
-                state.revoke_pending = true;
-                if state.closing {
-                    state.revoke_pending = false;
+                if state.gives_up_at_once {
                     drop(state);
                     revoke_done();
+                } else {
+                    state.revoke_pending = !state.has_listener;
+                    state.tell(Change::Revoking(partitions));
                 }
             }
             Event::Lost(partitions) => {
                 tracing::warn!(?partitions, "partitions were lost to other members");
                 state.revoke_pending = false;
+                state.is_lost(partitions);
             }
             Event::Committed { id, result } => {
                 let waiter = state.commits.remove(&id);
@@ -135,17 +151,64 @@ impl Signals {
         self.state().protocol
     }
 
-    /// True once after partitions were asked back.
+    /// True once after partitions were asked back, unless a listener is to be told first.
     pub(super) fn take_revoke_pending(&self) -> bool {
         std::mem::take(&mut self.state().revoke_pending)
     }
 
-    /// Partitions that are asked back from here on are given up at once.
-    pub(super) fn set_closing(&self) {
-        self.state().closing = true;
+    /// The next thing to tell the listener.
+    pub(super) fn next_change(&self) -> Option<Change> {
+        self.state().changes.pop_front()
+    }
+
+    /// Nobody is there to be asked any more when partitions are to be given up.
+    pub(super) fn give_up_at_once(&self) {
+        let mut state = self.state();
+        state.gives_up_at_once = true;
+        let is_pending = state.changes.iter().any(|change| matches!(change, Change::Revoking(_)));
+        state.revoke_pending |= is_pending;
+        state.changes.clear();
     }
 
     pub(super) fn end(&self) -> Option<End> {
         self.state().end
+    }
+}
+
+/// What the listener is to be told. It is told as late as the next poll: what has become void by then is left out, which
+/// also bounds how much there is to tell.
+impl State {
+    fn tell(&mut self, change: Change) {
+        if self.has_listener {
+            self.changes.push_back(change);
+        }
+    }
+
+    /// The group has stopped waiting: there is nothing left to be done before.
+    fn is_given_up(&mut self, partitions: &[TopicPartition]) {
+        let late = |change: &Change| matches!(change, Change::Revoking(revoking) if revoking == partitions);
+        if let Some(index) = self.changes.iter().position(late) {
+            self.changes.remove(index);
+            self.is_lost(partitions.to_vec());
+        }
+    }
+
+    /// What the listener has not heard of does not go for it either.
+    fn is_lost(&mut self, mut partitions: Vec<TopicPartition>) {
+        self.changes.retain_mut(|change| match change {
+            Change::Assigned(assigned) => {
+                let unheard = std::mem::take(assigned);
+                let (gone, kept): (Vec<_>, Vec<_>) =
+                    unheard.into_iter().partition(|partition| partitions.contains(partition));
+                partitions.retain(|partition| !gone.contains(partition));
+                *assigned = kept;
+                !assigned.is_empty()
+            }
+            Change::Revoking(_) => false,
+            Change::Lost(_) => true,
+        });
+        if !partitions.is_empty() {
+            self.tell(Change::Lost(partitions));
+        }
     }
 }

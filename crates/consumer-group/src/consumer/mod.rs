@@ -20,7 +20,7 @@ use crate::{
     AutoOffsetReset, ConfigError, ConsumerConfig, ConsumerError, Event, GroupProtocol, Position,
     cursors::{CursorState, Cursors, EARLIEST, LATEST},
     fetcher::Fetcher,
-    membership::{Change, ChosenProtocol, Identity, Membership},
+    membership::{Change, ChosenProtocol, Identity, Interest, Membership},
     offsets::{Commits, CommittedOffsets, Lookup, Queries, Validation},
     planted_bug::PlantedBug,
     shared::{Answer, Shared},
@@ -66,7 +66,7 @@ enum Lifecycle {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Source {
     Nowhere,
-    Group(BTreeSet<ByteString>),
+    Group(Interest),
     /// A group that is being left: its member commits until the end.
     LeftGroup,
     ByHand,
@@ -200,12 +200,12 @@ impl Consumer {
         let may_fall_back = self.shared.config.group_protocol == GroupProtocol::Auto
             && self.membership.protocol() == ChosenProtocol::Consumer;
         match &self.source {
-            Source::Group(topics) if may_fall_back => {
-                let topics = topics.clone();
+            Source::Group(interest) if may_fall_back => {
+                let interest = interest.clone();
                 // A coordinator can move to an older broker: what the member owned there is another's by now.
                 self.lose_all();
                 self.membership.fall_back(&mut self.shared);
-                self.membership.subscribe(now, &mut self.shared, topics);
+                self.membership.subscribe(now, &mut self.shared, interest);
             }
             _ => self.shared.fail(ConsumerError::Unsupported { doing: "joining the group", cause }),
         }
@@ -262,8 +262,8 @@ impl Consumer {
     /// Keeps metadata of what is read, or is to be read, and of nothing else.
     fn want_topics(&mut self, now: Instant) {
         let mut wanted: BTreeSet<ByteString> = self.membership.topics_to_know().into_iter().collect();
-        if let Source::Group(topics) = &self.source {
-            wanted.extend(topics.iter().cloned());
+        if let Source::Group(interest) = &self.source {
+            wanted.extend(interest.topics.iter().cloned());
         }
         for partition in self.cursors.partitions() {
             if !wanted.contains(&partition.topic) {

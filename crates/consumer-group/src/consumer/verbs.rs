@@ -13,6 +13,7 @@ use crate::{
     CommitError, CommitId, CommitMode, Event, GroupMembership, NotAssigned, OffsetAndMetadata,
     PartitionRecords, Position, QueryId, SeekTo, SubscribeError,
     cursors::{CursorState, EARLIEST, LATEST},
+    membership::Interest,
     planted_bug::PlantedBug,
 };
 
@@ -27,6 +28,21 @@ impl Consumer {
         now: Instant,
         topics: impl IntoIterator<Item = ByteString>,
     ) -> Result<(), SubscribeError> {
+        self.subscribe_to(now, Interest { topics: topics.into_iter().collect(), pattern: None })
+    }
+
+    /// Reads every topic whose whole name matches `pattern`, those that are made later included, together with the other
+    /// members of the group. The group's coordinator does the matching, in the syntax of RE2; only KIP-848 has that. A later
+    /// subscription replaces this one.
+    ///
+    /// # Errors
+    /// As [`subscribe`](Self::subscribe). What the coordinator finds wrong with the pattern comes as
+    /// [`Event::Failed`].
+    pub fn subscribe_pattern(&mut self, now: Instant, pattern: ByteString) -> Result<(), SubscribeError> {
+        self.subscribe_to(now, Interest { topics: BTreeSet::new(), pattern: Some(pattern) })
+    }
+
+    fn subscribe_to(&mut self, now: Instant, interest: Interest) -> Result<(), SubscribeError> {
         self.check_running()?;
         if self.shared.config.group_id.is_none() {
             return Err(SubscribeError::NoGroup);
@@ -34,10 +50,9 @@ impl Consumer {
         if self.source == Source::ByHand {
             return Err(SubscribeError::Assigned);
         }
-        let topics: BTreeSet<ByteString> = topics.into_iter().collect();
-        self.source = Source::Group(topics.clone());
+        self.source = Source::Group(interest.clone());
         self.application_is_busy(now);
-        self.membership.subscribe(now, &mut self.shared, topics);
+        self.membership.subscribe(now, &mut self.shared, interest);
         self.wants_changed = true;
         self.settle(now);
         Ok(())
@@ -261,7 +276,7 @@ impl Consumer {
     #[must_use]
     pub fn subscription(&self) -> Vec<ByteString> {
         match &self.source {
-            Source::Group(topics) => topics.iter().cloned().collect(),
+            Source::Group(interest) => interest.topics.iter().cloned().collect(),
             Source::Nowhere | Source::LeftGroup | Source::ByHand => Vec::new(),
         }
     }

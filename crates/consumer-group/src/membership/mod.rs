@@ -44,6 +44,14 @@ pub struct GroupMembership {
     pub group_instance_id: Option<ByteString>,
 }
 
+/// What a member wants to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Interest {
+    pub(crate) topics: BTreeSet<ByteString>,
+    /// Topics of which the whole name matches, which the coordinator finds (RE2 syntax, KIP-848).
+    pub(crate) pattern: Option<ByteString>,
+}
+
 /// Who a member is to its coordinator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
@@ -74,7 +82,7 @@ pub(crate) enum Change {
 #[derive(Debug)]
 pub(crate) enum Membership {
     Classic(ClassicMember),
-    Consumer(ConsumerMember),
+    Consumer(Box<ConsumerMember>),
 }
 
 macro_rules! either {
@@ -91,7 +99,9 @@ impl Membership {
     pub(crate) fn new(shared: &mut Shared) -> Self {
         match shared.config.group_protocol {
             GroupProtocol::Classic => Self::Classic(ClassicMember::new(shared)),
-            GroupProtocol::Auto | GroupProtocol::Consumer => Self::Consumer(ConsumerMember::new(shared)),
+            GroupProtocol::Auto | GroupProtocol::Consumer => {
+                Self::Consumer(Box::new(ConsumerMember::new(shared)))
+            }
         }
     }
 
@@ -108,8 +118,8 @@ impl Membership {
     }
 
     /// Joins, or tells the group what the member reads from here on.
-    pub(crate) fn subscribe(&mut self, now: Instant, shared: &mut Shared, topics: BTreeSet<ByteString>) {
-        either!(self, member => member.subscribe(now, shared, topics));
+    pub(crate) fn subscribe(&mut self, now: Instant, shared: &mut Shared, interest: Interest) {
+        either!(self, member => member.subscribe(now, shared, interest));
     }
 
     /// Gives everything up, then leaves. Ends with [`Change::Left`].

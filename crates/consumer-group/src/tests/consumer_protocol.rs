@@ -540,3 +540,80 @@ fn without_auto_a_broker_that_does_not_do_it_stops_the_consumer() {
     let [Event::Failed(error)] = &script.news()[..] else { panic!() };
     assert_eq!(error.to_string(), "joining the group: the broker does not support it (connection reset)");
 }
+
+fn subscribed_by_pattern() -> Script {
+    let mut script = Script::new(config());
+    script.consumer.subscribe_pattern(script.now(), "let.*".into()).unwrap();
+    script
+}
+
+/// KIP-848: the coordinator matches the pattern, and tells topics that the member knows nothing of by their ids. It is
+/// trusted in that (N6).
+#[test]
+fn a_pattern_is_for_the_coordinator_to_match() {
+    let mut script = subscribed_by_pattern();
+    let outgoing = script.next(ApiKey::ConsumerGroupHeartbeat);
+    assert_eq!(outgoing.min_version, 1);
+    let Request::ConsumerGroupHeartbeat(first) = outgoing.request else { unreachable!() };
+    assert_eq!(
+        (first.subscribed_topic_regex, first.subscribed_topic_names),
+        (Some("let.*".into()), Some(vec![]))
+    );
+    script.answer(outgoing.id, answer(1, Some(&[0, 1])));
+    // The metadata of the topic has been asked for by its id.
+    assert_eq!(script.news(), [Event::Assigned(all(&[0, 1]))]);
+    let (_, request) = asked_for!(script, ConsumerGroupHeartbeat);
+    assert_eq!((owned(&request), request.subscribed_topic_regex), (Some(vec![0, 1]), None));
+}
+
+/// A topic whose id nobody knows yet is asked about again, and is not said to be owned meanwhile.
+#[test]
+fn a_topic_that_no_broker_knows_yet_is_waited_for() {
+    let mut script = subscribed_by_pattern();
+    let letters_topic = script.cluster.topics.remove("letters").unwrap();
+    script.consumer_beat(answer(1, Some(&[0])));
+    assert_eq!(script.news(), []);
+    let (id, request) = asked_for!(script, ConsumerGroupHeartbeat);
+    assert_eq!(owned(&request), Some(vec![]));
+    script.answer(id, answer(1, None));
+    script.cluster.topics.insert("letters".into(), letters_topic);
+    script.pass_until(3_000);
+    assert_eq!(script.news(), [Event::Assigned(all(&[0]))]);
+}
+
+#[test]
+fn a_pattern_is_taken_back_by_a_list() {
+    let mut script = subscribed_by_pattern();
+    script.consumer_beat(answer(1, None));
+    script.subscribe();
+    let (_, request) = script.heartbeat();
+    assert_eq!(request.subscribed_topic_regex, Some("".into()));
+    assert_eq!(request.subscribed_topic_names, Some(vec!["letters".into()]));
+}
+
+/// The classic protocol has no patterns, whether it was chosen or is all that there is.
+#[test]
+fn without_the_consumer_protocol_a_pattern_is_an_error() {
+    let unsupported = |script: &mut Script| {
+        let [Event::Failed(error @ ConsumerError::Unsupported { .. })] = &script.news()[..] else { panic!() };
+        assert!(error.is_fatal());
+        error.to_string()
+    };
+    let mut script = Script::new(ConsumerConfig { group_protocol: GroupProtocol::Classic, ..in_group() });
+    script.consumer.subscribe_pattern(script.now(), "let.*".into()).unwrap();
+    assert!(unsupported(&mut script).contains("KIP-848"));
+
+    let mut script = Script::new(ConsumerConfig { group_protocol: GroupProtocol::Auto, ..in_group() });
+    script.consumer.subscribe_pattern(script.now(), "let.*".into()).unwrap();
+    let (id, _) = asked_for!(script, ConsumerGroupHeartbeat);
+    script.fail(id, FailureKind::Unsupported);
+    assert!(unsupported(&mut script).contains("KIP-848"));
+}
+
+#[test]
+fn a_pattern_that_the_coordinator_does_not_understand_stops_the_consumer() {
+    let mut script = subscribed_by_pattern();
+    script.consumer_beat(refusal(ErrorCode::INVALID_REGULAR_EXPRESSION));
+    let [Event::Failed(error)] = &script.news()[..] else { panic!() };
+    assert!(error.to_string().contains("INVALID_REGULAR_EXPRESSION"), "{error}");
+}

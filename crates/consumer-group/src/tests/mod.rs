@@ -161,7 +161,10 @@ impl Script {
             let answer = match &outgoing.request {
                 _ if !self.cluster.is_up => Err(Failure::new(FailureKind::NotSent, "refused")),
                 Request::Metadata(request) => {
-                    let names = request.topics.iter().flatten().filter_map(|topic| topic.name.clone());
+                    let asked = request.topics.iter().flatten();
+                    let names = asked.filter_map(|topic| {
+                        topic.name.clone().or_else(|| self.cluster.name_of(topic.topic_id))
+                    });
                     Ok(self.cluster.metadata(names.collect()))
                 }
                 Request::FindCoordinator(_) => Ok(self.cluster.coordinator()),
@@ -270,6 +273,10 @@ impl Script {
 }
 
 impl Cluster {
+    fn name_of(&self, topic_id: Uuid) -> Option<ByteString> {
+        self.topics.iter().find(|(_, (id, _))| *id == topic_id).map(|(name, _)| name.clone())
+    }
+
     fn metadata(&self, names: Vec<ByteString>) -> Response {
         let topic = |name: ByteString| match self.topics.get(&name) {
             Some((topic_id, leaders)) => MetadataResponseTopic {

@@ -22,7 +22,7 @@ use milena_protocol::{
 };
 
 use super::{
-    Change, Identity,
+    Change, Identity, Interest,
     leaving::{Afterwards, Leaving},
     ownership::Ownership,
 };
@@ -106,8 +106,13 @@ impl ClassicMember {
         }
     }
 
-    pub(super) fn subscribe(&mut self, now: Instant, shared: &mut Shared, topics: BTreeSet<ByteString>) {
-        self.topics = topics;
+    pub(super) fn subscribe(&mut self, now: Instant, shared: &mut Shared, interest: Interest) {
+        if interest.pattern.is_some() {
+            let cause = "a pattern needs the consumer protocol (KIP-848)".into();
+            self.ownership.changes.push_back(Change::Unsupported(cause));
+            return;
+        }
+        self.topics = interest.topics;
         match &mut self.state {
             State::Out | State::Silent => self.state = State::Joining(None),
             State::Leaving(leaving) => leaving.then = Afterwards::Join,

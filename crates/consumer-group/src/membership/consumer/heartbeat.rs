@@ -23,6 +23,8 @@ use crate::{
     shared::{Answer, Asked, Shared},
 };
 
+/// The version in which a pattern can be said.
+const FIRST_WITH_PATTERNS: i16 = 1;
 /// The epoch that asks to join.
 const JOIN: i32 = 0;
 /// The epoch that says goodbye.
@@ -48,7 +50,7 @@ impl ConsumerMember {
         {
             return None;
         }
-        let said = Said { at: now, topics: self.topics.clone(), owned: self.ownership.owned().clone() };
+        let said = Said { at: now, interest: self.interest.clone(), owned: self.ownership.owned().clone() };
         let confirmed = self.heartbeats.confirmed.as_ref().filter(|_| epoch != JOIN);
         let full = confirmed.is_none();
         let changed =
@@ -56,7 +58,13 @@ impl ConsumerMember {
         let acknowledge = self.heartbeats.acknowledge && !self.ownership.is_revoking();
         let owned = changed(|known, said| known.owned == said.owned) || acknowledge;
         let owned = owned.then(|| self.wire_owned());
-        let topics = changed(|known, said| known.topics == said.topics);
+        let topics = changed(|known, said| known.interest.topics == said.interest.topics);
+        let pattern = match confirmed {
+            Some(known) if known.interest.pattern == said.interest.pattern => None,
+            // An empty one takes it back.
+            Some(_) => Some(self.interest.pattern.clone().unwrap_or_default()),
+            None => self.interest.pattern.clone(),
+        };
         let config = &shared.config;
         let request = ConsumerGroupHeartbeatRequest {
             group_id: shared.group(),
@@ -65,12 +73,16 @@ impl ConsumerMember {
             instance_id: config.group_instance_id.clone().filter(|_| full),
             rack_id: config.client_rack.clone().filter(|_| full),
             rebalance_timeout_ms: if full { millis(config.rebalance_timeout) } else { -1 },
-            subscribed_topic_names: topics.then(|| self.topics.iter().cloned().collect()),
+            subscribed_topic_names: topics.then(|| self.interest.topics.iter().cloned().collect()),
+            subscribed_topic_regex: pattern,
             server_assignor: config.server_assignor.clone().filter(|_| full),
             topic_partitions: owned,
             ..Default::default()
         };
-        let (outgoing, broker) = shared.ask_coordinator(request)?;
+        let (mut outgoing, broker) = shared.ask_coordinator(request)?;
+        if said.interest.pattern.is_some() {
+            outgoing.min_version = FIRST_WITH_PATTERNS;
+        }
         self.heartbeats.asked = Some(Asked { id: outgoing.id, broker, with: said });
         self.heartbeats.acknowledge &= !acknowledge;
         Some(outgoing)
@@ -168,7 +180,7 @@ impl ConsumerMember {
         }
         self.heartbeats.next = now + self.heartbeats.interval;
         // The subscription or what is owned may have changed while the heartbeat was under way.
-        if said.topics != self.topics || said.owned != *self.ownership.owned() {
+        if said.interest != self.interest || said.owned != *self.ownership.owned() {
             self.heartbeats.next = now;
         }
         self.heartbeats.confirmed = Some(said);

@@ -22,7 +22,7 @@ use milena_cluster::{Deadline, TopicPartition, Verdict};
 use milena_protocol::wire::{ByteString, Uuid};
 
 use super::{
-    Change, Identity,
+    Change, Identity, Interest,
     leaving::{Afterwards, Leaving},
     ownership::Ownership,
 };
@@ -40,7 +40,7 @@ const FIRST_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) struct ConsumerMember {
     member_id: ByteString,
-    topics: BTreeSet<ByteString>,
+    interest: Interest,
     state: State,
     ownership: Ownership,
     /// What the broker wants the member to own, by topic id.
@@ -95,7 +95,7 @@ struct Heartbeats {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Said {
     at: Instant,
-    topics: BTreeSet<ByteString>,
+    interest: Interest,
     owned: BTreeSet<TopicPartition>,
 }
 
@@ -103,7 +103,7 @@ impl ConsumerMember {
     pub(super) fn new(shared: &mut Shared) -> Self {
         Self {
             member_id: random_id(shared),
-            topics: BTreeSet::new(),
+            interest: Interest::default(),
             state: State::Out,
             ownership: Ownership::default(),
             target: None,
@@ -120,8 +120,8 @@ impl ConsumerMember {
         }
     }
 
-    pub(super) fn subscribe(&mut self, now: Instant, _: &mut Shared, topics: BTreeSet<ByteString>) {
-        self.topics = topics;
+    pub(super) fn subscribe(&mut self, now: Instant, _: &mut Shared, interest: Interest) {
+        self.interest = interest;
         match &mut self.state {
             State::Out | State::Silent => self.join(now),
             State::Leaving(leaving) => leaving.then = Afterwards::Join,
@@ -240,6 +240,7 @@ impl ConsumerMember {
     /// throw the member out that has the old one.
     fn left(&mut self, now: Instant, shared: &mut Shared, then: Afterwards) {
         self.member_id = random_id(shared);
+        shared.metadata.want_ids(BTreeSet::new());
         self.heartbeats.asked = None;
         self.heartbeats.confirmed = None;
         self.heartbeats.retry.succeeded();
@@ -274,10 +275,10 @@ impl ConsumerMember {
         let owned: BTreeSet<_> = self.ownership.owned().iter().map(|partition| &partition.topic).collect();
         self.topic_ids.retain(|topic, _| owned.contains(topic));
         let mut wanted = BTreeSet::new();
-        let mut unknown = false;
+        let mut unknown = BTreeSet::new();
         for (id, partitions) in target {
             let Some(name) = metadata.topic_name(*id) else {
-                unknown = true;
+                unknown.insert(*id);
                 continue;
             };
             // A topic that was made anew has the old one's name and is another (M2).
@@ -287,9 +288,10 @@ impl ConsumerMember {
             }
             wanted.extend(partitions.iter().map(|index| TopicPartition::new(name.clone(), *index)));
         }
-        if unknown {
+        if !unknown.is_empty() {
             shared.refresh_metadata(now);
         }
+        shared.metadata.want_ids(unknown);
         let surplus: BTreeSet<_> = self.ownership.owned().difference(&wanted).cloned().collect();
         if !surplus.is_empty() {
             self.ownership.revoke(surplus, shared.revoke_deadline(now));
