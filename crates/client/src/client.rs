@@ -100,12 +100,12 @@ impl Client {
 
     /// A consumer of this group, to be set up and built.
     pub fn consumer(&self, group: impl Into<ByteString>) -> ConsumerBuilder {
-        ConsumerBuilder::new(self.network.clone(), Some(group.into()), self.member_seed())
+        ConsumerBuilder::new(self.network.clone(), Some(group.into()), self.member_seed(), self.clock.clone())
     }
 
     /// A consumer without a group, to be set up and built: it reads the partitions it is told to and commits nothing.
     pub fn consumer_without_group(&self) -> ConsumerBuilder {
-        ConsumerBuilder::new(self.network.clone(), None, self.member_seed())
+        ConsumerBuilder::new(self.network.clone(), None, self.member_seed(), self.clock.clone())
     }
 
     /// Members of one group must not draw the same ids.
@@ -207,8 +207,8 @@ impl ClientBuilder {
         self
     }
 
-    /// What time it is for records without a timestamp: milliseconds since 1970. The system's clock if nothing is said; a
-    /// simulation has its own. It is asked for every such record.
+    /// What time it is for records without a timestamp, and for a consumer that starts so far back: milliseconds since 1970.
+    /// The system's clock if nothing is said; a simulation has its own. It is asked for every such record.
     #[must_use]
     pub fn wall_clock(mut self, clock: impl Fn() -> i64 + Send + Sync + 'static) -> Self {
         self.clock = WallClock::Given(Arc::new(clock));

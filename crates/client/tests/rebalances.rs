@@ -72,10 +72,13 @@ async fn poll_until(consumer: &Consumer, is_done: impl Fn() -> bool) -> usize {
     count
 }
 
+/// What happened to which partitions.
+type Told = Vec<(&'static str, BTreeSet<i32>)>;
+
 /// Writes down what it is told, and does what it was made to.
 #[derive(Clone, Default)]
 struct Notes {
-    told: Arc<Mutex<Vec<(&'static str, BTreeSet<i32>)>>>,
+    told: Arc<Mutex<Told>>,
     commits: bool,
     seeks: Option<i64>,
     /// What a revocation waits for.
@@ -88,7 +91,7 @@ impl Notes {
         self.told.lock().unwrap().push((what, partitions));
     }
 
-    fn told(&self) -> Vec<(&'static str, BTreeSet<i32>)> {
+    fn told(&self) -> Told {
         self.told.lock().unwrap().clone()
     }
 

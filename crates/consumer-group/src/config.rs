@@ -60,6 +60,8 @@ pub struct ConsumerConfig {
     pub commit_timeout: Duration,
     /// After how long what is known of the cluster is asked for again (`metadata.max.age.ms`).
     pub metadata_max_age: Duration,
+    /// The wall clock when the consumer is made, in milliseconds since 1970. [`AutoOffsetReset::ByDuration`] reckons from it.
+    pub started_at_ms: i64,
     /// Where randomness starts: member id and jitter. Two members with one seed would have one id.
     pub seed: u64,
 }
@@ -84,6 +86,9 @@ pub enum AutoOffsetReset {
     /// At the next record to be written. What was written before is never read.
     #[default]
     Latest,
+    /// At the first record that is not older than this, by the wall clock; at the next to be written when all are older
+    /// (KIP-1106).
+    ByDuration(Duration),
     /// Nowhere: it is an error.
     None,
 }
@@ -132,6 +137,7 @@ impl Default for ConsumerConfig {
             request_timeout: Duration::from_secs(30),
             commit_timeout: Duration::from_secs(60),
             metadata_max_age: Duration::from_secs(300),
+            started_at_ms: 0,
             seed: 0,
         }
     }

@@ -1,6 +1,10 @@
 //! What every part of the consumer needs: the configuration, what is known of the cluster, and a way to speak.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use milena_cluster::{
     Backoff, BrokerId, CoordinatorKind, CoordinatorTracker, Failure, Metadata, MetadataConfig,
@@ -8,7 +12,12 @@ use milena_cluster::{
 };
 use milena_protocol::{messages::Request, wire::ByteString};
 
-use crate::{ConsumerConfig, ConsumerError, Event, planted_bug::Planted, retry::Retry};
+use crate::{
+    AutoOffsetReset, ConsumerConfig, ConsumerError, Event,
+    cursors::{CursorState, EARLIEST, LATEST},
+    planted_bug::Planted,
+    retry::Retry,
+};
 
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -67,6 +76,22 @@ impl Shared {
         self.coordinator.as_ref().and_then(CoordinatorTracker::broker)
     }
 
+    /// Where `auto_offset_reset` has reading start; `None` when the application must say.
+    pub(crate) fn reset(&self, now: Instant) -> Option<CursorState> {
+        let timestamp = match self.config.auto_offset_reset {
+            AutoOffsetReset::Earliest => EARLIEST,
+            AutoOffsetReset::Latest => LATEST,
+            AutoOffsetReset::ByDuration(age) => self.wall_ms(now).saturating_sub(ms(age)).max(0),
+            AutoOffsetReset::None => return None,
+        };
+        Some(CursorState::Unresolved(timestamp))
+    }
+
+    /// What the wall clock should say. A suspend may make it late, so that too much is read, not too little.
+    fn wall_ms(&self, now: Instant) -> i64 {
+        self.config.started_at_ms.saturating_add(ms(now.saturating_duration_since(self.started)))
+    }
+
     /// A request for the coordinator, once it is known.
     pub(crate) fn ask_coordinator(&mut self, request: impl Into<Request>) -> Option<(Outgoing, BrokerId)> {
         let broker = self.coordinator()?;
@@ -101,6 +126,10 @@ impl Shared {
         let backoff: Backoff = self.config.retry_backoff;
         retry.failed(now, backoff, &mut self.random);
     }
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// The answer to a request.

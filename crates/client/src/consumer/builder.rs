@@ -11,7 +11,8 @@ use milena_consumer_group::{
 use milena_protocol::wire::ByteString;
 
 use super::{Consumer, Habits, Listener, RebalanceListener};
-use crate::BuildError;
+use crate::{BuildError, record::WallClock};
+use milena_producer::Clock;
 
 /// Settings of a [`Consumer`]. The defaults are Kafka's; each setting says what it costs to turn.
 #[derive(Clone, Debug)]
@@ -19,6 +20,7 @@ use crate::BuildError;
 pub struct ConsumerBuilder {
     network: Network,
     config: ConsumerConfig,
+    clock: WallClock,
     source: Source,
     habits: Habits,
 }
@@ -32,10 +34,10 @@ enum Source {
 }
 
 impl ConsumerBuilder {
-    pub(crate) fn new(network: Network, group: Option<ByteString>, seed: u64) -> Self {
+    pub(crate) fn new(network: Network, group: Option<ByteString>, seed: u64, clock: WallClock) -> Self {
         let config = ConsumerConfig { group_id: group, seed, ..ConsumerConfig::default() };
         let habits = Habits { max_poll_records: 500, ..Habits::default() };
-        Self { network, config, source: Source::Nothing, habits }
+        Self { network, config, clock, source: Source::Nothing, habits }
     }
 
     /// Reads these topics, sharing their partitions with the other members of the group.
@@ -168,7 +170,8 @@ impl ConsumerBuilder {
         if self.habits.auto_commit.is_some() && self.config.group_id.is_none() {
             return Err(SubscribeError::NoGroup.into());
         }
-        let mut machine = Machine::new(now, self.config)?;
+        let config = ConsumerConfig { started_at_ms: self.clock.wall_ms(), ..self.config };
+        let mut machine = Machine::new(now, config)?;
         match self.source {
             Source::Nothing => {}
             Source::Topics(topics) => machine.subscribe(now, topics)?,

@@ -17,8 +17,8 @@ use milena_protocol::{ApiKey, messages::Response, wire::ByteString};
 #[cfg(feature = "planted-bugs")]
 use crate::planted_bug::Planted;
 use crate::{
-    AutoOffsetReset, ConfigError, ConsumerConfig, ConsumerError, Event, GroupProtocol, Position,
-    cursors::{CursorState, Cursors, EARLIEST, LATEST},
+    ConfigError, ConsumerConfig, ConsumerError, Event, GroupProtocol, Position,
+    cursors::{CursorState, Cursors},
     fetcher::Fetcher,
     membership::{Change, ChosenProtocol, Identity, Interest, Membership},
     offsets::{Commits, CommittedOffsets, Lookup, Queries, Validation},
@@ -161,7 +161,7 @@ impl Consumer {
             }
             Change::Assigned(partitions) => {
                 for partition in &partitions {
-                    self.start(partition.clone(), None);
+                    self.start(now, partition.clone(), None);
                 }
                 self.shared.events.push_back(Event::Assigned(partitions));
             }
@@ -219,28 +219,24 @@ impl Consumer {
     }
 
     /// Begins to read a partition.
-    fn start(&mut self, partition: TopicPartition, from: Option<Position>) {
+    fn start(&mut self, now: Instant, partition: TopicPartition, from: Option<Position>) {
         let topic_id = self.shared.metadata.metadata().topic_id(&partition.topic);
         let state = match from {
             Some(position) => CursorState::Ready(position),
-            None => self.start_state(&partition),
+            None => self.start_state(now, &partition),
         };
         self.cursors.insert(partition, state, topic_id);
     }
 
-    fn start_state(&mut self, partition: &TopicPartition) -> CursorState {
+    fn start_state(&mut self, now: Instant, partition: &TopicPartition) -> CursorState {
         if self.shared.config.group_id.is_some() {
             return CursorState::Uncommitted;
         }
-        match self.shared.config.auto_offset_reset {
-            AutoOffsetReset::Earliest => CursorState::Unresolved(EARLIEST),
-            AutoOffsetReset::Latest => CursorState::Unresolved(LATEST),
-            AutoOffsetReset::None => {
-                self.shared.fail(ConsumerError::NoOffset { partition: partition.clone() });
-                let nowhere = Position { offset: -1, leader_epoch: None };
-                CursorState::Halted(nowhere, "there is no group, no offset and no reset policy")
-            }
-        }
+        self.shared.reset(now).unwrap_or_else(|| {
+            self.shared.fail(ConsumerError::NoOffset { partition: partition.clone() });
+            let nowhere = Position { offset: -1, leader_epoch: None };
+            CursorState::Halted(nowhere, "there is no group, no offset and no reset policy")
+        })
     }
 
     /// A member that stops without having left sends no heartbeat any more: what it owns will be another's.
@@ -299,7 +295,7 @@ impl Consumer {
         // A topic of the same name is another topic: nothing that is known of the old one holds (M2).
         for partition in made_anew {
             self.fetcher.discard(&partition);
-            let state = self.start_state(&partition);
+            let state = self.start_state(now, &partition);
             self.cursors.restart(&partition, state);
         }
         for (topic, code) in &metadata.topic_errors {

@@ -81,7 +81,7 @@ impl Consumer {
         for (partition, from) in partitions {
             if from.is_some() || self.cursors.get(&partition).is_none() {
                 self.fetcher.discard(&partition);
-                self.start(partition, from);
+                self.start(now, partition, from);
             }
         }
         self.wants_changed = true;

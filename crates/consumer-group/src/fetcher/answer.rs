@@ -11,8 +11,8 @@ use milena_protocol::{
 
 use super::{Fetcher, Question, Wanted, isolation::Isolation};
 use crate::{
-    AutoOffsetReset, ConsumerError, Event, IsolationLevel, Position,
-    cursors::{Cursor, CursorState, Cursors, EARLIEST, LATEST},
+    ConsumerError, Event, IsolationLevel, Position,
+    cursors::{Cursor, CursorState, Cursors},
     planted_bug::PlantedBug,
     shared::{Answer, Asked, Shared},
 };
@@ -228,7 +228,7 @@ impl Fetcher {
             // A follower may lag behind; the leader knows (F7).
             _ if was_follower => {}
             Verdict::OffsetOutOfRange if self.buffer.next(partition).is_none() => {
-                return out_of_range(shared, cursor, partition, wanted.offset);
+                return out_of_range(now, shared, cursor, partition, wanted.offset);
             }
             Verdict::RefreshMetadata => {
                 shared.refresh_metadata(now);
@@ -290,11 +290,16 @@ fn halt(cursor: &mut Cursor, why: &'static str) {
 }
 
 /// The log has nothing at the position: retention was quicker, or the log was cut off (F7).
-fn out_of_range(shared: &mut Shared, cursor: &mut Cursor, partition: &TopicPartition, offset: i64) {
-    match shared.config.auto_offset_reset {
-        AutoOffsetReset::Earliest => cursor.state = CursorState::Unresolved(EARLIEST),
-        AutoOffsetReset::Latest => cursor.state = CursorState::Unresolved(LATEST),
-        AutoOffsetReset::None => {
+fn out_of_range(
+    now: Instant,
+    shared: &mut Shared,
+    cursor: &mut Cursor,
+    partition: &TopicPartition,
+    offset: i64,
+) {
+    match shared.reset(now) {
+        Some(state) => cursor.state = state,
+        None => {
             halt(cursor, "its position is not in the log and there is no reset policy");
             let partition = partition.clone();
             shared.fail(ConsumerError::OffsetOutOfRange { partition, offset });

@@ -81,7 +81,7 @@ pub(crate) enum Change {
 /// Membership in a group, by either protocol.
 #[derive(Debug)]
 pub(crate) enum Membership {
-    Classic(ClassicMember),
+    Classic(Box<ClassicMember>),
     Consumer(Box<ConsumerMember>),
 }
 
@@ -98,7 +98,7 @@ impl Membership {
     /// Not in the group yet.
     pub(crate) fn new(shared: &mut Shared) -> Self {
         match shared.config.group_protocol {
-            GroupProtocol::Classic => Self::Classic(ClassicMember::new(shared)),
+            GroupProtocol::Classic => Self::Classic(Box::new(ClassicMember::new(shared))),
             GroupProtocol::Auto | GroupProtocol::Consumer => {
                 Self::Consumer(Box::new(ConsumerMember::new(shared)))
             }
@@ -107,7 +107,7 @@ impl Membership {
 
     /// Takes the classic protocol after all.
     pub(crate) fn fall_back(&mut self, shared: &mut Shared) {
-        *self = Self::Classic(ClassicMember::new(shared));
+        *self = Self::Classic(Box::new(ClassicMember::new(shared)));
     }
 
     pub(crate) fn protocol(&self) -> ChosenProtocol {

@@ -18,8 +18,8 @@ use milena_protocol::{
 };
 
 use crate::{
-    AutoOffsetReset, ConsumerError, IsolationLevel, Position,
-    cursors::{Cursor, CursorState, Cursors, EARLIEST, LATEST},
+    ConsumerError, IsolationLevel, Position,
+    cursors::{Cursor, CursorState, Cursors},
     membership::{Identity, Membership},
     retry::Retry,
     shared::{Answer, Asked, Shared},
@@ -152,7 +152,7 @@ impl CommittedOffsets {
                     cursor.retry.succeeded();
                     cursor.state = match found.and_then(position) {
                         Some(position) => CursorState::Ready(position),
-                        None => without_offset(shared, partition),
+                        None => without_offset(now, shared, partition),
                     };
                     continue;
                 }
@@ -197,17 +197,13 @@ pub(super) fn refused_member(
 }
 
 /// What a consumer does where the group has no offset.
-fn without_offset(shared: &mut Shared, partition: &TopicPartition) -> CursorState {
-    match shared.config.auto_offset_reset {
-        AutoOffsetReset::Earliest => CursorState::Unresolved(EARLIEST),
-        AutoOffsetReset::Latest => CursorState::Unresolved(LATEST),
-        AutoOffsetReset::None => {
-            let error = ConsumerError::NoOffset { partition: partition.clone() };
-            shared.fail(error);
-            let nowhere = Position { offset: -1, leader_epoch: None };
-            CursorState::Halted(nowhere, "there is no committed offset and no reset policy")
-        }
-    }
+fn without_offset(now: Instant, shared: &mut Shared, partition: &TopicPartition) -> CursorState {
+    shared.reset(now).unwrap_or_else(|| {
+        let error = ConsumerError::NoOffset { partition: partition.clone() };
+        shared.fail(error);
+        let nowhere = Position { offset: -1, leader_epoch: None };
+        CursorState::Halted(nowhere, "there is no committed offset and no reset policy")
+    })
 }
 
 /// The member's part of a request; nothing for a consumer that assigns by itself, or a classic member.

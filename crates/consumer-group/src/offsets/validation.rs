@@ -22,8 +22,8 @@ use milena_protocol::{
 };
 
 use crate::{
-    AutoOffsetReset, ConsumerError, Position,
-    cursors::{Cursor, CursorState, Cursors, EARLIEST, LATEST},
+    ConsumerError, Position,
+    cursors::{Cursor, CursorState, Cursors},
     fetcher::Fetcher,
     shared::{Answer, Asked, Shared},
 };
@@ -140,7 +140,7 @@ impl Validation {
                         // Of what is here, some is not in the log any more: the position itself is asked about next.
                         fetcher.discard(partition);
                     } else {
-                        cut_off(shared, cursor, partition, question, answer);
+                        cut_off(now, shared, cursor, partition, question, answer);
                     }
                     continue;
                 }
@@ -182,6 +182,7 @@ fn question(
 /// The position is behind the end of what the log has of its epoch. Reading goes on at that end, or where
 /// `auto_offset_reset` says if the leader does not know the epoch; without a policy the application must say.
 fn cut_off(
+    now: Instant,
     shared: &mut Shared,
     cursor: &mut Cursor,
     partition: &TopicPartition,
@@ -192,8 +193,8 @@ fn cut_off(
     let leader_epoch = (answer.leader_epoch >= 0).then_some(answer.leader_epoch);
     let end = (answer.end_offset >= 0 && leader_epoch.is_some()).then_some(answer.end_offset);
     tracing::warn!(%partition, offset = position.offset, ?end, "the log was cut off before the position");
-    cursor.state = match (shared.config.auto_offset_reset, end) {
-        (AutoOffsetReset::None, _) => {
+    cursor.state = match (shared.reset(now), end) {
+        (None, _) => {
             let (partition, offset) = (partition.clone(), position.offset);
             shared.fail(ConsumerError::LogTruncated { partition, offset, end });
             CursorState::Halted(
@@ -205,8 +206,7 @@ fn cut_off(
             cursor.checked = Some(question.leader_epoch);
             CursorState::Ready(Position { offset, leader_epoch })
         }
-        (AutoOffsetReset::Earliest, None) => CursorState::Unresolved(EARLIEST),
-        (AutoOffsetReset::Latest, None) => CursorState::Unresolved(LATEST),
+        (Some(state), None) => state,
     };
 }
 

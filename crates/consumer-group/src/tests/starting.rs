@@ -168,3 +168,35 @@ fn an_assignment_keeps_what_it_has_in_common_with_the_one_before() {
     let refused = script.consumer.seek(script.now(), &letters(0), SeekTo::End).unwrap_err();
     assert_eq!(refused.to_string(), "letters-0 is not assigned to this consumer");
 }
+
+/// KIP-1106: so far back from the wall clock, as it is when the offset is missed.
+#[test]
+fn a_reset_by_duration_asks_for_the_time_so_long_ago() {
+    let age = Duration::from_secs(3_600);
+    let mut script = Script::new(ConsumerConfig {
+        auto_offset_reset: AutoOffsetReset::ByDuration(age),
+        started_at_ms: 10_000_000,
+        ..in_group()
+    });
+    script.pass_until(500);
+    assign_without_positions(&mut script, 1);
+    script.committed(&[(0, -1)]);
+    let (id, request) = asked_for!(script, ListOffsets);
+    assert_eq!(request.topics[0].partitions[0].timestamp, 10_000_500 - 3_600_000);
+    // All records are older: the next to be written.
+    script.answer(id, listed(&[(0, -1)]));
+    let (id, request) = asked_for!(script, ListOffsets);
+    assert_eq!(request.topics[0].partitions[0].timestamp, -1);
+    script.answer(id, listed(&[(0, 17)]));
+    assert_eq!(fetch_offset(&mut script), 17);
+}
+
+#[test]
+fn a_duration_longer_than_since_1970_starts_then() {
+    let reset = AutoOffsetReset::ByDuration(Duration::MAX);
+    let config = ConsumerConfig { auto_offset_reset: reset, started_at_ms: 10, ..ConsumerConfig::default() };
+    let mut script = Script::new(config);
+    assign_without_positions(&mut script, 1);
+    let (_, request) = asked_for!(script, ListOffsets);
+    assert_eq!(request.topics[0].partitions[0].timestamp, 0);
+}
