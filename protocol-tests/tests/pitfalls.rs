@@ -11,9 +11,6 @@ use std::{
 /// Chapters of the table and how many rows each has: producers, transactions, fetching, groups, the new group protocol.
 const ROWS: [(char, u32); 5] = [('P', 19), ('T', 17), ('F', 14), ('G', 11), ('N', 8)];
 
-/// What is not there yet: fetch sessions (KIP-227).
-const NOT_YET: [&str; 1] = ["F10"];
-
 #[test]
 fn every_row_of_the_table_of_pitfalls_is_named_by_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
@@ -24,7 +21,7 @@ fn every_row_of_the_table_of_pitfalls_is_named_by_a_test() {
         files.iter().flat_map(|file| rows_of(&fs::read_to_string(file).unwrap())).collect();
     let all = ROWS.iter().flat_map(|(chapter, count)| (1..=*count).map(move |row| format!("{chapter}{row}")));
     let missing: Vec<String> = all.filter(|row| !named.contains(row)).collect();
-    assert_eq!(missing, NOT_YET, "rows that no test is described as being of");
+    assert!(missing.is_empty(), "rows that no test is described as being of: {missing:?}");
 }
 
 /// Source files, but for what Cargo has built.

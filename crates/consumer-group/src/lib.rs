@@ -12,7 +12,7 @@
 //! - `fetcher`: asks leaders for batches, keeps them, and hands out their records.
 //!
 //! # Deliberately absent
-//! Fetch sessions (KIP-227): every fetch names its partitions. The check for a truncated log by leader epoch (KIP-320):
+//! The check for a truncated log by leader epoch (KIP-320):
 //! after an unclean election a position past the log's end shows as out of range. Subscriptions by regular expression.
 
 mod assignors;

@@ -144,6 +144,7 @@ impl Consumer {
         if self.lifecycle == Lifecycle::Closing
             && self.commits.is_idle()
             && !self.membership.needs_coordinator()
+            && self.fetcher.is_closed()
         {
             self.stop();
             self.shared.events.push_back(Event::Closed);
@@ -401,8 +402,11 @@ impl Machine for Consumer {
             .or_else(|| self.queries.poll_request(now, shared, identity.as_ref()))
             .or_else(|| self.lookup.poll_request(now, shared, cursors))
             .or_else(|| self.validation.poll_request(now, shared, cursors, &self.fetcher));
-        if request.is_some() || self.lifecycle == Lifecycle::Closing {
+        if request.is_some() {
             return request;
+        }
+        if self.lifecycle == Lifecycle::Closing {
+            return self.fetcher.poll_close(shared);
         }
         self.fetcher.poll_request(now, shared, cursors)
     }

@@ -122,6 +122,7 @@ impl Consumer {
         match self.lifecycle {
             Lifecycle::Running => {
                 self.lifecycle = Lifecycle::Closing;
+                self.fetcher.close(now);
                 self.membership.leave(now, &mut self.shared);
                 self.settle(now);
             }

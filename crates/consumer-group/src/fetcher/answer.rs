@@ -26,6 +26,10 @@ impl Fetcher {
         id: RequestId,
         answer: &Answer,
     ) -> bool {
+        if let Some(place) = self.ending.iter().position(|ending| *ending == id) {
+            self.ending.swap_remove(place);
+            return true;
+        }
         let Some(broker) = self.asked.iter().find(|(_, asked)| asked.id == id).map(|(broker, _)| *broker)
         else {
             return false;
@@ -39,13 +43,29 @@ impl Fetcher {
             Ok(Response::Fetch(response)) if ErrorCode(response.error_code).is_none() => {
                 self.troubled.remove(&broker);
                 self.answers = self.answers.wrapping_add(1);
-                self.apply(now, shared, cursors, &asked, response);
+                let is_whole = self.apply(now, shared, cursors, &asked, response);
+                let Question { partitions, is_full, by_id, .. } = asked.with;
+                let session = self.sessions.entry(broker).or_default();
+                session.confirm(response.session_id, is_whole, is_full, by_id, partitions);
+            }
+            // The broker has forgotten the session, or has another idea of it: it is told everything, at once.
+            Ok(Response::Fetch(response)) if !asked.with.is_full && is_of_session(response.error_code) => {
+                self.sessions.entry(broker).or_default().fail(Some(ErrorCode(response.error_code)));
+            }
+            // The broker has become older than its session.
+            Err(failure) if failure.kind == FailureKind::Unsupported && !asked.with.is_full => {
+                self.sessions.remove(&broker);
             }
             Err(failure) if failure.kind == FailureKind::Unsupported => {
                 let (doing, cause) = ("fetching", failure.cause.clone());
                 shared.fail(ConsumerError::Unsupported { doing, cause });
             }
             _ => {
+                let code = match answer {
+                    Ok(Response::Fetch(response)) => Some(ErrorCode(response.error_code)),
+                    _ => None,
+                };
+                self.sessions.entry(broker).or_default().fail(code);
                 shared.failed(now, self.troubled.entry(broker).or_default());
                 shared.refresh_metadata(now);
                 for partition in asked.with.partitions.keys() {
@@ -58,6 +78,7 @@ impl Fetcher {
         true
     }
 
+    /// True when the answer told of what it should: everything asked in full, and nothing else in any case.
     fn apply(
         &mut self,
         now: Instant,
@@ -65,7 +86,8 @@ impl Fetcher {
         cursors: &mut Cursors,
         asked: &Asked<Question>,
         response: &FetchResponse,
-    ) {
+    ) -> bool {
+        let mut is_whole = true;
         let mut seen = BTreeSet::new();
         let mut fetched = false;
         let mut topics = response.responses.walk();
@@ -75,11 +97,17 @@ impl Fetcher {
             } else {
                 asked.with.topics.get(&topic.topic_id)
             };
-            let Some(name) = name else { continue };
+            let Some(name) = name else {
+                is_whole = false;
+                continue;
+            };
             let mut partitions = topic.partitions.walk();
             while let Some(data) = partitions.lend_next() {
                 let partition = TopicPartition::new(name.clone(), data.partition_index);
-                let Some(wanted) = asked.with.partitions.get(&partition) else { continue };
+                let Some(wanted) = asked.with.partitions.get(&partition) else {
+                    is_whole = false;
+                    continue;
+                };
                 if seen.insert(partition.clone()) {
                     fetched |=
                         self.apply_partition(now, shared, cursors, asked.broker, &partition, *wanted, data);
@@ -89,6 +117,7 @@ impl Fetcher {
         if fetched {
             shared.events.push_back(Event::Fetched);
         }
+        is_whole && (!asked.with.is_full || seen.len() == asked.with.partitions.len())
     }
 
     /// True when there is something to take.
@@ -280,6 +309,15 @@ impl Fetcher {
             shared.fail(ConsumerError::Corrupt { partition, offset, error });
         }
     }
+}
+
+fn is_of_session(code: i16) -> bool {
+    matches!(
+        ErrorCode(code),
+        ErrorCode::FETCH_SESSION_ID_NOT_FOUND
+            | ErrorCode::INVALID_FETCH_SESSION_EPOCH
+            | ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR
+    )
 }
 
 /// Stops a partition where it is.

@@ -3,10 +3,7 @@
 use std::{collections::BTreeMap, time::Instant};
 
 use milena_cluster::{BrokerId, Metadata, Outgoing, Target, TopicPartition};
-use milena_protocol::messages::{
-    FetchRequest,
-    fetch::{FetchPartition, FetchTopic},
-};
+use milena_protocol::messages::FetchRequest;
 
 use super::{Fetcher, Obstacle, Question, Wanted};
 use crate::{
@@ -58,7 +55,7 @@ impl Fetcher {
                 continue;
             }
             let candidates = std::mem::take(candidates);
-            return Some(self.ask(shared, &metadata, *broker, candidates, room));
+            return Some(self.ask(shared, *broker, candidates, room));
         }
         None
     }
@@ -122,62 +119,50 @@ impl Fetcher {
         if self.buffer.bytes(partition) >= usize::try_from(max_bytes).unwrap_or(usize::MAX) {
             return Err(Obstacle::Full);
         }
-        Ok(Wanted { version: cursor.version, offset, leader_epoch: known.leader_epoch, max_bytes })
+        let topic_id = metadata.topic_id(&partition.topic);
+        Ok(Wanted { version: cursor.version, topic_id, offset, leader_epoch: known.leader_epoch, max_bytes })
     }
 
     fn ask(
         &mut self,
         shared: &mut Shared,
-        metadata: &Metadata,
         broker: BrokerId,
         candidates: Candidates,
         room: usize,
     ) -> Outgoing {
-        let mut partitions = candidates.partitions;
-        // Who waits longest is served first.
-        partitions.sort_by_key(|(_, _, served)| *served);
-        let mut topics: Vec<FetchTopic> = Vec::new();
-        let mut question = Question { topics: BTreeMap::new(), partitions: BTreeMap::new() };
-        let mut all_known = true;
-        for (partition, wanted, _) in partitions {
-            let topic_id = metadata.topic_id(&partition.topic);
-            all_known &= !topic_id.is_zero();
-            let asked = FetchPartition {
-                partition: partition.partition,
-                current_leader_epoch: wanted.leader_epoch,
-                fetch_offset: wanted.offset,
-                partition_max_bytes: wanted.max_bytes,
-                ..Default::default()
-            };
-            // Neighbours of one topic share an entry; the order is what counts.
-            match topics.last_mut() {
-                Some(last) if last.topic == partition.topic => last.partitions.push(asked),
-                _ => topics.push(FetchTopic {
-                    topic: partition.topic.clone(),
-                    topic_id,
-                    partitions: vec![asked],
-                    ..Default::default()
-                }),
-            }
-            question.topics.insert(topic_id, partition.topic.clone());
-            question.partitions.insert(partition, wanted);
-        }
+        let mut waiting = candidates.partitions;
+        // Who waits longest is served first. Inside a session the broker keeps the same order by itself.
+        waiting.sort_by_key(|(_, _, served)| *served);
+        let waiting: Vec<_> = waiting.into_iter().map(|(partition, wanted, _)| (partition, wanted)).collect();
+        let by_id = waiting.iter().all(|(_, wanted)| !wanted.topic_id.is_zero());
+        let session = self.sessions.entry(broker).or_default();
+        let part = session.ask(&waiting, by_id);
+        let question = Question {
+            topics: waiting
+                .iter()
+                .map(|(partition, wanted)| (wanted.topic_id, partition.topic.clone()))
+                .collect(),
+            partitions: waiting.into_iter().collect(),
+            is_full: part.is_full(),
+            by_id,
+        };
         let config = &shared.config;
         let request = FetchRequest {
             max_wait_ms: millis(config.fetch_max_wait),
             min_bytes: config.fetch_min_bytes,
             max_bytes: config.fetch_max_bytes.min(i32::try_from(room).unwrap_or(i32::MAX)),
             isolation_level: config.isolation_level.wire(),
-            session_id: 0,
-            session_epoch: -1,
-            topics,
+            session_id: part.id,
+            session_epoch: part.epoch,
+            topics: part.topics,
+            forgotten_topics_data: part.forgotten,
             rack_id: config.client_rack.clone().unwrap_or_default(),
             ..Default::default()
         };
         let timeout = config.request_timeout.saturating_add(config.fetch_max_wait);
         let id = shared.ids.allocate();
         let mut outgoing = Outgoing::new(id, Target::Broker(broker), request, timeout);
-        if !all_known {
+        if !by_id {
             outgoing.max_version = LAST_BY_NAME;
         }
         self.asked.insert(broker, Asked { id, broker, with: question });

@@ -4,21 +4,25 @@
 //! is asked when every partition it is to serve has room: a fetch that left one out could wait for the others while the
 //! application has long emptied it. Each broker may fill an equal share of the memory, whatever the others hold.
 //!
-//! Every fetch names its partitions in full; there are no sessions (KIP-227): session id 0, epoch -1. The partition that
-//! waits longest for data is named first, because brokers fill their answer in that order.
+//! A broker that gives a session (KIP-227) is told only what changes. The partition that waits longest for data is named
+//! first, because brokers fill their answer in that order; within a session they keep it.
 //!
 //! # References
-//! KIP-74 (limits), KIP-98 (transactions), KIP-392 (preferred replica), KIP-951 (new leader in the answer).
+//! KIP-74 (limits), KIP-98 (transactions), KIP-227 (sessions), KIP-392 (preferred replica), KIP-951 (new leader in the answer).
 
 mod answer;
 mod ask;
 mod buffer;
 mod isolation;
 mod records;
+mod session;
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
-use milena_cluster::{BrokerId, Deadline, TopicPartition};
+use milena_cluster::{BrokerId, Deadline, Outgoing, RequestId, TopicPartition};
 use milena_protocol::{
     records::ReadOptions,
     wire::{ByteString, Uuid},
@@ -32,14 +36,22 @@ use crate::{
     shared::{Asked, Shared},
 };
 
-use self::buffer::Buffer;
+use self::{buffer::Buffer, session::Session};
 
 pub use self::records::{PartitionRecords, RecordIter};
+
+/// How long closing waits for brokers to say that their sessions are ended. One that a fetch waits at for records says so
+/// later, and ends it all the same.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Default)]
 pub(crate) struct Fetcher {
     buffer: Buffer,
     asked: BTreeMap<BrokerId, Asked<Question>>,
+    sessions: BTreeMap<BrokerId, Session>,
+    /// Requests that end sessions, and the time after which nobody waits for their answers.
+    ending: Vec<RequestId>,
+    end_by: Option<Instant>,
     /// Brokers that could not be reached.
     troubled: BTreeMap<BrokerId, Retry>,
     /// Answers so far.
@@ -51,12 +63,17 @@ pub(crate) struct Fetcher {
 struct Question {
     topics: BTreeMap<Uuid, ByteString>,
     partitions: BTreeMap<TopicPartition, Wanted>,
+    /// It named every partition, rather than what has changed in a session.
+    is_full: bool,
+    /// It named topics by their ids.
+    by_id: bool,
 }
 
 /// What a fetch asked of one partition: an answer counts only while all of it still holds (F11).
 #[derive(Clone, Copy, Debug)]
 struct Wanted {
     version: u64,
+    topic_id: Uuid,
     offset: i64,
     leader_epoch: i32,
     max_bytes: i32,
@@ -113,15 +130,46 @@ impl Fetcher {
         self.buffer.clear();
     }
 
+    /// From here on sessions are ended, and nothing is fetched.
+    pub(crate) fn close(&mut self, now: Instant) {
+        self.end_by = Some(now + PATIENCE);
+    }
+
+    /// The next request that ends a session.
+    pub(crate) fn poll_close(&mut self, shared: &mut Shared) -> Option<Outgoing> {
+        while let Some((broker, session)) = self.sessions.pop_first() {
+            if let Some((id, outgoing)) = session.close(broker, &mut shared.ids, &shared.config) {
+                self.ending.push(id);
+                return Some(outgoing);
+            }
+        }
+        None
+    }
+
+    /// True when no broker keeps a session that it could still be told to end.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.ending.is_empty() && self.sessions.values().all(|session| matches!(session, Session::None))
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         for retry in self.troubled.values_mut() {
             retry.wake(now);
+        }
+        if self.end_by.is_some_and(|end_by| end_by <= now) {
+            self.end_by = None;
+            self.sessions.clear();
+            self.ending.clear();
         }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
         let next = self.troubled.values().filter_map(Retry::until).min();
-        next.map(|at| Deadline::new(at, "fetch from a broker again"))
+        Deadline::earliest([
+            next.map(|at| Deadline::new(at, "fetch from a broker again")),
+            self.end_by
+                .filter(|_| !self.is_closed())
+                .map(|at| Deadline::new(at, "give up ending fetch sessions")),
+        ])
     }
 
     /// Why a partition is not being asked for; `Ok` with the bytes here when it is about to be.

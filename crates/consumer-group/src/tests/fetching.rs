@@ -33,7 +33,7 @@ fn records_are_fetched_and_the_position_moves_when_they_are_taken() {
     let mut script = Script::reading(config(), &[10]);
     let (id, request) = script.fetch_of(1);
     assert_eq!(asked(&request), [(0, 10)]);
-    assert_eq!((request.session_id, request.session_epoch), (0, -1));
+    assert_eq!((request.session_id, request.session_epoch), (0, 0));
     assert_eq!(request.topics[0].topic_id, LETTERS);
     assert_eq!(request.topics[0].partitions[0].current_leader_epoch, 5);
     script.answer(id, fetched([data(0, &[at(10, 3, batch(None, 4))])]));

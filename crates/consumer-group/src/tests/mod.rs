@@ -11,6 +11,7 @@ mod consumer_protocol;
 mod fetching;
 mod group_simulation;
 mod lifecycle;
+mod sessions;
 mod simulation;
 mod starting;
 mod truncation;
