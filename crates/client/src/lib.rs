@@ -27,8 +27,9 @@ pub use admin::{
 };
 pub use client::{Client, ClientBuilder};
 pub use consumer::{
-    Committed, ConsumedRecord, Consumer, ConsumerBuilder, RebalanceContext, RebalanceListener, RecordRef,
-    RecordStream, Records,
+    Committed, ConsumedRecord, Consumer, ConsumerBuilder, DeserializeError, FromBytes, InvalidBytes,
+    RebalanceContext, RebalanceListener, RecordPart, RecordRef, RecordStream, Records, TypedConsumer,
+    TypedRecord, TypedRecords,
 };
 pub use deliveries::{Deliveries, EnqueueAllError, NotEnqueued};
 pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, SendError};

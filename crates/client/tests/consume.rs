@@ -60,6 +60,53 @@ async fn read(consumer: &Consumer, count: usize) -> Vec<u32> {
     numbers
 }
 
+/// Types are made of keys and values, and one that is not what it should be is named, without the others being lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_and_values_have_types() {
+    let (broker, client) = start(1).await;
+    let producer = client.producer().build().unwrap();
+    let total = |name: &str, value: Option<&[u8]>| {
+        let record = Record::new("letters").key(name.to_owned());
+        value.map_or(record.clone(), |value| record.value(value.to_vec()))
+    };
+    let records = [
+        total("a", Some(&7i64.to_be_bytes())),
+        total("b", Some(b"seven")),
+        total("c", None),
+        total("d", Some(&(-1i64).to_be_bytes())),
+    ];
+    for record in records {
+        producer.send(record).await.unwrap();
+    }
+    producer.close(SOON).await.unwrap();
+    let consumer = client
+        .consumer_without_group()
+        .assign([TopicPartition::new("letters", 0)])
+        .auto_offset_reset(AutoOffsetReset::Earliest)
+        .build_typed::<String, Option<i64>>()
+        .unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 4 {
+        let records = consumer.poll(SOON).await.unwrap().unwrap();
+        seen.extend(records.iter().map(|record| match record {
+            Ok(record) => format!("{} {} {:?}", record.offset(), record.key, record.value),
+            Err(error) => error.to_string(),
+        }));
+    }
+    assert_eq!(
+        seen,
+        [
+            "0 a Some(7)",
+            "the value of the record at offset 1 of letters-0: it has 5 bytes and not 8",
+            "2 c None",
+            "3 d Some(-1)"
+        ]
+    );
+    assert_eq!(consumer.position(&TopicPartition::new("letters", 0)).unwrap().offset, 4);
+    consumer.close(SOON).await.unwrap();
+    broker.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_goes_on_where_it_has_committed() {
     for (protocol, chosen) in PROTOCOLS {

@@ -10,7 +10,7 @@ use milena_consumer_group::{
 };
 use milena_protocol::wire::ByteString;
 
-use super::{Consumer, Habits, Listener, RebalanceListener};
+use super::{Consumer, Habits, Listener, RebalanceListener, TypedConsumer};
 use crate::{BuildError, record::WallClock};
 use milena_producer::Clock;
 
@@ -179,5 +179,27 @@ impl ConsumerBuilder {
             Source::Partitions(partitions) => machine.assign(now, partitions)?,
         }
         Ok(Consumer::start(machine, self.network, self.habits))
+    }
+
+    /// As [`build`](Self::build), of a consumer whose keys and values are of these types.
+    ///
+    /// ```no_run
+    /// # async fn read(client: milena::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let consumer = client.consumer("books").subscribe(["totals"]).build_typed::<String, Option<i64>>()?;
+    /// while let Some(records) = consumer.poll(std::time::Duration::from_secs(1)).await? {
+    ///     for record in records.iter() {
+    ///         let record = record?;
+    ///         println!("{} at offset {}: {:?}", record.key, record.offset(), record.value);
+    ///     }
+    ///     consumer.commit().await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_typed<K, V>(self) -> Result<TypedConsumer<K, V>, BuildError> {
+        Ok(TypedConsumer::new(self.build()?))
     }
 }
