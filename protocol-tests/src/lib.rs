@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod external;
 pub mod fuzz;
 pub mod golden;
+pub mod group_ledger;
 pub mod java;
 pub mod ledger;
 pub mod nemesis;
