@@ -155,7 +155,8 @@ pub(crate) struct Arguments {
 enum InputFormat {
     /// A value, or a key and a value
     Plain,
-    /// An object with `key`, `value`, `headers`, `partition` and `timestamp`; `key_base64` and `value_base64` for bytes
+    /// An object with `key`, `value`, `headers`, `partition` and `timestamp`; `key_base64` and `value_base64` for bytes;
+    /// `topic` and `offset`, which `milena consume --json` adds, are passed over
     Json,
 }
 
