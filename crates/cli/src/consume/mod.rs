@@ -67,7 +67,7 @@ With --group it is stored, where the group has committed; beginning and end then
 --json prints an object a record: topic, partition, offset, timestamp, key, value and, if there are any, headers as a list of name
 and value. What is not UTF-8 is in key_base64, value_base64 or name_base64. A null is null, and a timestamp that there is none of.
 
-Of `kcat -C` the options -b -t -p -o -e -c -f -D -K -Z -G and -q are the same.
+Of `kcat -C` the options -b -t -p -o -e -c -f -D -K -Z -G and -q are the same; but -Z marks null alone, and not what is empty.
 
 With --group what is written is committed after that, so that each record is written at least once. With --exit a member ends when it
 has partitions and has read each of them to where it ended when the command began.

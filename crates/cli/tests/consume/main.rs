@@ -149,9 +149,9 @@ async fn transaction<const N: usize>(broker: &EmbeddedBroker, values: [&str; N],
         transaction.send(value(text)).await.unwrap();
     }
     if commit {
-        transaction.commit().await.unwrap()
+        transaction.commit().await.unwrap();
     } else {
-        transaction.abort().await.unwrap()
+        transaction.abort().await.unwrap();
     }
     decided(broker).await;
     producer.close(PATIENCE).await.unwrap();
