@@ -3,11 +3,12 @@
 //! - [`start`] and [`plan`]: where reading starts and ends in each partition;
 //! - [`group`]: what a group has committed;
 //! - [`reader`]: the loop from the consumer to the output;
-//! - [`output`], [`format`] and [`json`]: how records are written.
+//! - [`output`], [`format`] and [`json`]: how records are written, and [`listener`]: to whom.
 
 mod format;
 mod group;
 mod json;
+mod listener;
 mod output;
 mod plan;
 mod reader;
@@ -37,6 +38,7 @@ use crate::{
     stop::Stop,
 };
 use format::Format;
+use listener::Listener;
 use output::{Output, Style};
 use plan::Survey;
 use reader::{Commits, Ended, Reader};
@@ -301,6 +303,7 @@ impl Arguments {
         Reader {
             consumer,
             output: Output::new(self.style()),
+            listener: Listener::new(),
             stop,
             progress: Progress::new(!is_shown, "written"),
             ends,

@@ -16,6 +16,7 @@ use milena::{CloseError, CommitError, Consumer, PartitionRecords, Records, SeekT
 use crate::{progress::Progress, stop::Stop};
 
 use super::{
+    listener::Listener,
     output::{self, Output},
     say,
     shown::shown,
@@ -58,6 +59,7 @@ impl Default for Life {
 pub(super) struct Reader {
     pub(super) consumer: Consumer,
     pub(super) output: Output,
+    pub(super) listener: Listener,
     pub(super) stop: Stop,
     pub(super) progress: Progress,
     /// The first offsets that are not read any more; none when reading goes on and on.
@@ -100,6 +102,7 @@ impl Reader {
             let polled = tokio::select! {
                 biased;
                 () = self.stop.more_than(0) => continue,
+                () = self.listener.gone() => return Ok(Ended::ReaderGone),
                 polled = self.consumer.poll(PATIENCE) => polled?,
             };
             let records = polled.ok_or_else(|| anyhow!("the consumer was closed"))?;

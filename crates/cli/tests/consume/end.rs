@@ -95,7 +95,19 @@ async fn a_count_is_of_all_partitions() {
     assert_eq!(lines(&broker, &["orders", "-c", "1000", "-e"]).await.len(), 400);
 }
 
-/// As `| head -2` does: no error, and an end at the next record.
+/// As `| head -1` does, also when no record follows that would tell.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_goes_is_noticed_when_nothing_comes() {
+    let broker = written(0..3).await;
+    let mut running = Running::start(&broker, &["orders"]);
+    for _ in 0..3 {
+        running.line().await.unwrap();
+    }
+    assert_eq!(running.end_unread().await, (Some(0), String::new()));
+}
+
+/// As `| head -1` does, while there is more.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_has_seen_enough_ends_it_quietly() {
     let broker = orders(1).await;
@@ -103,7 +115,7 @@ async fn a_reader_that_has_seen_enough_ends_it_quietly() {
     for arguments in [&["orders"][..], &["orders", "--json"], &["orders", "-e"]] {
         let mut running = Running::start(&broker, arguments);
         running.line().await.unwrap();
-        assert_eq!(running.end().await, (Some(0), String::new()), "{arguments:?}");
+        assert_eq!(running.end_unread().await, (Some(0), String::new()), "{arguments:?}");
     }
 }
 

@@ -99,8 +99,15 @@ impl Running {
         assert!(Command::new("kill").args([name, &id]).status().await.unwrap().success());
     }
 
-    /// How it ends, and what it has said.
-    async fn end(self) -> (Option<i32>, String) {
+    /// How it ends, and what it has said, when what it prints is read.
+    #[cfg(unix)]
+    async fn end(mut self) -> (Option<i32>, String) {
+        while self.line().await.is_some() {}
+        self.end_unread().await
+    }
+
+    /// How it ends, and what it has said, when nothing of what it prints is read any more.
+    async fn end_unread(self) -> (Option<i32>, String) {
         drop(self.lines);
         let output =
             timeout(PATIENCE, self.child.wait_with_output()).await.expect("it does not end").unwrap();
