@@ -117,8 +117,11 @@ impl Reader {
 
     /// True when every partition that is read here stands at its end.
     fn are_ends_reached(&self) -> bool {
+        if self.ends.is_none() {
+            return false;
+        }
         let assigned = self.consumer.assignment();
-        self.ends.is_some() && !assigned.is_empty() && assigned.iter().all(|it| self.is_at_end(it))
+        !assigned.is_empty() && assigned.iter().all(|it| self.is_at_end(it))
     }
 
     fn is_at_end(&self, partition: &TopicPartition) -> bool {
@@ -225,17 +228,23 @@ impl Reader {
     /// Commits what is written, leaves the group and ends.
     pub(super) async fn close(self, timeout: Duration) -> anyhow::Result<()> {
         self.progress.finish();
-        self.output.abandon();
         let begun = Instant::now();
-        let committed = match self.commits.is_some_and(|commits| commits.is_behind) {
-            true => tokio::time::timeout(timeout, self.consumer.commit()).await,
-            false => Ok(Ok(())),
+        let committed = match &self.commits {
+            None => Ok(()),
+            Some(commits) => self.commit_last(commits.is_behind, timeout).await,
         };
         let closed = self.consumer.close(timeout.saturating_sub(begun.elapsed())).await;
         if let Err(error @ CloseError::DeadlinePassed(_)) = closed {
             say(&error.to_string());
         }
-        match committed {
+        self.output.abandon();
+        committed
+    }
+
+    /// Commits where reading goes on, also where nothing was written: whoever has started at an end goes on there.
+    async fn commit_last(&self, is_behind: bool, timeout: Duration) -> anyhow::Result<()> {
+        match tokio::time::timeout(timeout, self.consumer.commit()).await {
+            _ if !is_behind => Ok(()),
             Ok(committed) => committed.context("committing what was written"),
             Err(_) => Err(anyhow!("whether what was written is committed is not known: nobody has answered")),
         }

@@ -66,8 +66,16 @@ async fn a_group_without_a_commit_is_told_of() {
              try: --from beginning or --from end says where to start where nothing is committed\n"
         );
     }
+}
+
+/// What is written between two runs is not missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_starts_at_the_end_goes_on_there() {
+    let broker = written(0..5).await;
     assert!(lines(&broker, &with(&["--from", "end"])).await.is_empty());
-    assert_eq!(committed(&broker, 0), None, "nothing was written");
+    assert_eq!(committed(&broker, 0), Some(5));
+    write(&broker, [value("5")]).await;
+    assert_eq!(lines(&broker, &with(&["--from", "end"])).await, ["5"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
