@@ -35,7 +35,7 @@ impl Listener {
                 guard.clear_ready();
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -51,6 +51,6 @@ impl Listener {
     }
 
     pub(super) async fn gone(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
