@@ -297,6 +297,7 @@ mod tests {
         for (text, goal) in cases {
             assert_eq!(text.parse(), Ok(goal), "{text}");
         }
+        assert!(matches!("15m".parse(), Ok(Goal::Time(ms)) if ms > 1_700_000_000_000));
         for text in ["", "soon", "-", "@", "99999999999999999999", "2026-13-01T00:00:00Z"] {
             assert!(text.parse::<Goal>().is_err(), "{text}");
         }

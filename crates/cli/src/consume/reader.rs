@@ -225,16 +225,15 @@ impl Reader {
         Ok(())
     }
 
-    /// Commits what is written, leaves the group and ends.
+    /// Commits what is written, leaves the group and ends. Each of the two may take half of the time.
     pub(super) async fn close(self, timeout: Duration) -> anyhow::Result<()> {
         self.progress.finish();
-        let begun = Instant::now();
+        let half = timeout / 2;
         let committed = match &self.commits {
             None => Ok(()),
-            Some(commits) => self.commit_last(commits.is_behind, timeout).await,
+            Some(commits) => self.commit_last(commits.is_behind, half).await,
         };
-        let closed = self.consumer.close(timeout.saturating_sub(begun.elapsed())).await;
-        if let Err(error @ CloseError::DeadlinePassed(_)) = closed {
+        if let Err(error @ CloseError::DeadlinePassed(_)) = self.consumer.close(half).await {
             say(&error.to_string());
         }
         self.output.abandon();

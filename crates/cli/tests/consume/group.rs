@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use milena::Record;
-use milena_embedded_broker::EmbeddedBroker;
+use milena_embedded_broker::{EmbeddedBroker, core::BrokerId};
 
 use super::{Running, consume, lines, orders, refused, text, transaction, value, write, written};
 
@@ -131,17 +131,38 @@ async fn an_interrupt_commits_what_is_written_and_leaves_the_group() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_written_is_committed_soon() {
     let broker = written(0..3).await;
-    let mut running = Running::start(&broker, &["orders", "-G", "readers", "--from", "beginning"]);
+    drop(committed_and_running(&broker).await);
+}
+
+/// A member that has written and committed three records, and goes on.
+async fn committed_and_running(broker: &EmbeddedBroker) -> Running {
+    let mut running = Running::start(broker, &["orders", "-G", "readers", "--from", "beginning"]);
     for _ in 0..3 {
         running.line().await.unwrap();
     }
     tokio::time::timeout(Duration::from_secs(20), async {
-        while committed(&broker, 0) != Some(3) {
+        while committed(broker, 0) != Some(3) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })
     .await
     .unwrap();
+    running
+}
+
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_hangs_does_not_hold_an_interrupt_up() {
+    let broker = written(0..3).await;
+    let running = committed_and_running(&broker).await;
+    // So that the last outcome was waited for.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    broker.pause_broker(BrokerId(1));
+    let begun = std::time::Instant::now();
+    running.signal("-TERM").await;
+    let said = "milena: the group was not left within 5s; it notices by the session timeout\n";
+    assert_eq!(running.end().await, (Some(0), said.into()));
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
 }
 
 /// Nobody has read what a pipe refused: it is not committed.
