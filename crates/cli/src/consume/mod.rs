@@ -67,7 +67,8 @@ With --group it is stored, where the group has committed; beginning and end then
   and the escapes \\n \\r \\t \\0 \\\\ and \\xNN. The length of null is -1. Nothing is added: a line ends where \\n says so.
 
 --json prints an object a record: topic, partition, offset, timestamp, key, value and, if there are any, headers as a list of name
-and value. What is not UTF-8 is in key_base64, value_base64 or name_base64. A null is null, and a timestamp that there is none of.
+and value. What is not UTF-8 is in key_base64, value_base64 or name_base64, the last of which `milena produce` can't send. A null is null,
+and so is a timestamp that there is none of.
 
 Of `kcat -C` the options -b -t -p -o -e -c -f -D -K -Z -G and -q are the same; but -Z marks null alone, and not what is empty.
 
