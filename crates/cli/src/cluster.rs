@@ -32,7 +32,11 @@ impl Cluster {
     }
 
     pub(crate) async fn admin(&self) -> anyhow::Result<Admin> {
-        Ok(self.connect().await?.admin().timeout(Duration::from_secs(self.timeout)))
+        Ok(self.connect().await?.admin().timeout(self.timeout()))
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_secs(self.timeout)
     }
 }
 

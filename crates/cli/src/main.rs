@@ -13,13 +13,16 @@ mod cluster;
 mod compression;
 mod conformance;
 mod connect;
+mod consume;
 mod decode;
 mod demo;
+mod escaped;
 mod groups;
 mod lag;
 mod offsets;
 mod output;
 mod produce;
+mod progress;
 mod stop;
 mod table;
 mod timestamp;
@@ -44,6 +47,8 @@ enum Command {
     Broker(broker::Arguments),
     /// Runs scripts of requests against a cluster and shows where it answers otherwise than Kafka
     Conformance(conformance::Arguments),
+    /// Prints the records of topics
+    Consume(Box<consume::Arguments>),
     /// Shows what is in a frame, a message or a record batch, as JSON
     Decode(decode::Arguments),
     /// Runs an order service and three consumer groups, and checks what they saw
@@ -69,6 +74,7 @@ async fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Broker(arguments) => broker::run(arguments).await,
         Command::Conformance(arguments) => conformance::run(arguments).await,
+        Command::Consume(arguments) => consume::run(*arguments).await,
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Groups(arguments) => groups::run(arguments).await,

@@ -28,8 +28,8 @@ Examples:
   # The last hundred of partition 3 again
   milena offsets reset -b localhost:9092 inventory --topic orders:3 --to -100
 
---to takes: earliest, latest; an offset; +N or -N, from what was committed; a time as above, or @ and milliseconds since 1970: the
-first record that is not older, or the end. What is outside a partition is moved to its nearest end.
+--to takes: earliest, latest; an offset; +N or -N, from what was committed; a time as above, @ and milliseconds since 1970, or how
+long ago (90s, 15m, 2h, 7d): the first record that is not older, or the end. What is outside a partition is moved to its nearest end.
 
 The group must have no members while its offsets change. Ends with 0 when all is set; with 1 when a partition is not; with 2
 when nothing was done.";
@@ -113,8 +113,8 @@ impl FromStr for Goal {
             [first, ..] if first.is_ascii_digit() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
                 number(text).map(Self::Offset)
             }
-            _ => timestamp::parse(text).map(Self::Time).map_err(|_| {
-                format!("`{text}` is none of earliest, latest, an offset, +N, -N, @MS and a time like 2026-11-27T09:30:00Z")
+            _ => timestamp::parse_or_ago(text).map(Self::Time).map_err(|_| {
+                format!("`{text}` is none of earliest, latest, an offset, +N, -N, @MS, 15m (ago) and a time like 2026-11-27T09:30:00Z")
             }),
         }
     }
@@ -297,6 +297,7 @@ mod tests {
         for (text, goal) in cases {
             assert_eq!(text.parse(), Ok(goal), "{text}");
         }
+        assert!(matches!("15m".parse(), Ok(Goal::Time(ms)) if ms > 1_700_000_000_000));
         for text in ["", "soon", "-", "@", "99999999999999999999", "2026-13-01T00:00:00Z"] {
             assert!(text.parse::<Goal>().is_err(), "{text}");
         }

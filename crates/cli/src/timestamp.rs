@@ -1,4 +1,6 @@
-//! A time as it is written on the command line: milliseconds since 1970, or RFC 3339.
+//! A time as it is written on the command line: milliseconds since 1970, RFC 3339, or how long ago.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970.
 pub(crate) fn parse(text: &str) -> Result<i64, String> {
@@ -6,6 +8,34 @@ pub(crate) fn parse(text: &str) -> Result<i64, String> {
         || format!("`{text}` is neither milliseconds since 1970 nor a time like 2026-11-27T09:30:00Z");
     let ms = if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().ok() } else { rfc3339(text) };
     ms.filter(|ms| *ms >= 0).ok_or_else(complaint)
+}
+
+/// As [`parse`], or how long ago: `90s`, `15m`, `2h`, `7d`.
+pub(crate) fn parse_or_ago(text: &str) -> Result<i64, String> {
+    match ago(text) {
+        Some(ms) => Ok(now_ms().saturating_sub(ms).max(0)),
+        None => parse(text),
+    }
+}
+
+/// Milliseconds since 1970, at this moment.
+pub(crate) fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Milliseconds.
+fn ago(text: &str) -> Option<i64> {
+    let end = text.find(|char: char| !char.is_ascii_digit())?;
+    let (digits, unit) = text.split_at_checked(end)?;
+    let ms = match unit {
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    digits.parse::<i64>().ok()?.checked_mul(ms)
 }
 
 /// RFC 3339, section 5.6. Fractions of a millisecond are cut off; a leap second is the first of the next minute.
@@ -99,6 +129,21 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(ms), "{text}");
         }
+    }
+
+    #[test]
+    fn how_long_ago_has_a_unit() {
+        let cases = [("90s", 90_000), ("15m", 900_000), ("2h", 7_200_000), ("7d", 604_800_000), ("0s", 0)];
+        for (text, ms) in cases {
+            assert_eq!(ago(text), Some(ms), "{text}");
+        }
+        for text in ["", "5", "s", "-5m", "5 m", "5M", "5ms", "1h30m", "99999999999999999999s"] {
+            assert_eq!(ago(text), None, "{text}");
+        }
+        assert_eq!(parse_or_ago("1970-01-01T00:00:01Z"), Ok(1000));
+        let hour_ago = parse_or_ago("1h").unwrap();
+        assert!((now_ms() - 3_600_000 - hour_ago).abs() < 60_000, "{hour_ago}");
+        assert_eq!(parse_or_ago("9999999999s"), Ok(0));
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::{collections::VecDeque, time::Instant};
 
 use milena::{Certainty, Delivery, ProduceError, RecordMetadata};
 
+use crate::progress::Progress;
+
 use super::{
     input::Place,
-    progress::Progress,
     report::{End, Failed, Reporter, Tally, TransactionEnd},
 };
 
@@ -116,7 +117,7 @@ impl Books {
                     let count = self.tally.sent.as_mut().unwrap_or(&mut self.tally.acknowledged);
                     *count = count.saturating_add(1);
                 }
-                self.progress.settled();
+                self.progress.add(1);
                 self.reporter.settled(&place, timestamp, &at, self.tally.sent.is_none());
             }
             Err(error) => {

@@ -4,7 +4,8 @@
 //! {"key": "k", "value_base64": "/wA=", "headers": {"a": "b"}, "partition": 2, "timestamp": "2026-11-27T09:30:00Z"}
 //! ```
 //!
-//! A key, value or header that is no string is sent as the JSON it is, byte by byte; null is null.
+//! A key, value or header that is no string is sent as the JSON it is, byte by byte; null is null. Where a record was read,
+//! `topic` and `offset`, as `milena consume --json` says it, is passed over: the command names the topic.
 
 use std::fmt;
 
@@ -16,7 +17,7 @@ use base64::{
 use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, SeqAccess, Visitor},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
@@ -53,6 +54,10 @@ struct Fields<'a> {
     partition: Option<i32>,
     #[serde(borrow)]
     timestamp: Option<&'a RawValue>,
+    #[serde(rename = "topic", default)]
+    _topic: IgnoredAny,
+    #[serde(rename = "offset", default)]
+    _offset: IgnoredAny,
 }
 
 #[derive(Default)]
@@ -200,6 +205,18 @@ mod tests {
             br#"{"headers":[{"name":"a"},{"name":"a","value_base64":"AA=="},{"name":"b","value":"c"}]}"#;
         let headers = [header("a", None), header("a", Some(b"\0")), header("b", Some(b"c"))];
         assert_eq!(parse(list).unwrap().headers, headers);
+    }
+
+    #[test]
+    fn where_a_record_was_read_is_passed_over() {
+        let text = br#"{"topic":"orders","partition":1,"offset":7,"timestamp":null,"key":null,"value":""}"#;
+        let expected = JsonRecord {
+            key: Some(None),
+            value: Some(Bytes::new()),
+            partition: Some(1),
+            ..JsonRecord::default()
+        };
+        assert_eq!(parse(text), Ok(expected));
     }
 
     #[test]

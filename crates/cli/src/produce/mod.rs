@@ -3,7 +3,7 @@
 //! - [`splitter`] and [`input`]: records out of a stream of bytes;
 //! - [`shape`], [`json_record`] and [`record`]: what is sent for each;
 //! - [`pump`] and [`transactions`]: the loop from the input to the producer;
-//! - [`books`], [`report`] and [`progress`]: what became of every record;
+//! - [`books`] and [`report`]: what became of every record;
 //! - [`topic`]: whether there is anybody to take the records.
 
 mod books;
@@ -11,7 +11,6 @@ mod dry_run;
 mod input;
 mod json_record;
 mod options;
-mod progress;
 mod pump;
 mod record;
 mod report;
@@ -25,11 +24,13 @@ use std::{io::IsTerminal, path::PathBuf, process::ExitCode, time::Duration};
 use clap::ValueEnum;
 use milena::{Acks, Client, Codec, ProducerBuilder};
 
-use crate::{advised::advised, compression, connect::connect, stop::Stop, timestamp};
+use crate::{
+    advised::advised, compression, connect::connect, escaped::Escaped, progress::Progress, stop::Stop,
+    timestamp,
+};
 use books::Books;
 use input::{Cut, Input};
-use options::{Bytesize, Escaped, Header, Needed};
-use progress::Progress;
+use options::{Bytesize, Header, Needed};
 use pump::{GRACE, Pace, Pump};
 use report::{End, Reporter, Style};
 use shape::{Format, Plain, Shape};
@@ -154,7 +155,8 @@ pub(crate) struct Arguments {
 enum InputFormat {
     /// A value, or a key and a value
     Plain,
-    /// An object with `key`, `value`, `headers`, `partition` and `timestamp`; `key_base64` and `value_base64` for bytes
+    /// An object with `key`, `value`, `headers`, `partition` and `timestamp`; `key_base64` and `value_base64` for bytes;
+    /// `topic` and `offset`, which `milena consume --json` adds, are passed over
     Json,
 }
 
@@ -302,7 +304,8 @@ impl Arguments {
         // Somebody who types sees what they type.
         let is_typed = self.files.is_empty() && std::io::stdin().is_terminal();
         let are_acknowledged = self.acks != Needed::Nobody;
-        let progress = Progress::new(self.json || self.quiet || is_typed, are_acknowledged);
+        let word = if are_acknowledged { "acknowledged" } else { "sent" };
+        let progress = Progress::new(self.json || self.quiet || is_typed, word);
         Ok(Pump {
             topic: self.topic.clone(),
             input: self.open()?,

@@ -3,16 +3,13 @@
 //! Nothing here grows with the input: the input is read ahead by a few stretches, the producer's memory is bounded and
 //! [`Accept::accept`] waits for it, and of the records on their way the [`Books`] hold a fixed number.
 
-use std::{
-    pin::pin,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
 use milena::{Certainty, CloseError, Delivery, Producer, Record, SendError, Transaction};
 use tokio::time::Instant;
 
-use crate::stop::Stop;
+use crate::{stop::Stop, timestamp::now_ms};
 
 use super::{
     books::Books,
@@ -236,11 +233,6 @@ impl Pump {
         self.books.settle_known();
         closed
     }
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

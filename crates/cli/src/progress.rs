@@ -1,22 +1,22 @@
-//! A count while records are sent, on a terminal only.
+//! A count while records are sent or read, on a terminal only.
 
 use std::{fmt, io::IsTerminal, time::Duration};
 
 use indicatif::{HumanCount, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-/// How many records are acknowledged, or sent where nobody acknowledges.
+/// How many records there were so far.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
-    /// Draws on the terminal behind standard error. It draws nothing when that is none, or `quiet`.
-    pub(super) fn new(quiet: bool, are_acknowledged: bool) -> Self {
+    /// Draws on the terminal behind standard error, with a word for what was done to the records. It draws nothing when that
+    /// is none, or `quiet`.
+    pub(crate) fn new(quiet: bool, word: &str) -> Self {
         let visible = !quiet && std::io::stderr().is_terminal();
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
-        let word = if are_acknowledged { "acknowledged" } else { "sent" };
         if let Ok(style) =
             ProgressStyle::with_template(&format!("{{spinner}} {{human_pos}} records {word}, {{rate}}"))
         {
@@ -31,16 +31,16 @@ impl Progress {
         Self { bar }
     }
 
-    pub(super) fn settled(&self) {
-        self.bar.inc(1);
+    pub(crate) fn add(&self, records: u64) {
+        self.bar.inc(records);
     }
 
     /// Does what writes lines, without the count in their way.
-    pub(super) fn pause(&self, write: impl FnOnce()) {
+    pub(crate) fn pause(&self, write: impl FnOnce()) {
         self.bar.suspend(write);
     }
 
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }
