@@ -16,6 +16,7 @@ pub mod refusal;
 pub mod scenarios;
 pub mod schema;
 pub mod sim;
+pub mod stage;
 pub mod subject;
 pub mod tls;
 pub mod transaction_ledger;

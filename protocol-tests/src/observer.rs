@@ -13,7 +13,10 @@ use milena_connection::{Address, ConnectionConfig, Network};
 use milena_protocol::{
     ErrorCode, RequestMessage,
     messages::{
-        FindCoordinatorRequest, ListOffsetsRequest, MetadataRequest,
+        AlterPartitionReassignmentsRequest, ElectLeadersRequest, FindCoordinatorRequest,
+        InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+        alter_partition_reassignments::{ReassignablePartition, ReassignableTopic},
+        elect_leaders::TopicPartitions,
         list_offsets::{ListOffsetsPartition, ListOffsetsTopic},
         metadata::MetadataRequestTopic,
     },
@@ -109,6 +112,41 @@ impl Observer {
         self.insist(&of.to_string(), ask).await
     }
 
+    /// Makes another broker that has the partition its leader, as an operator would, and waits until it is.
+    ///
+    /// # Panics
+    /// When that takes longer than [`PATIENCE`].
+    pub async fn lead(&self, partition: &TopicPartition, leader: i32, others: &[i32]) {
+        // The replicas stay what they are; the first one of them is preferred.
+        let replicas: Vec<i32> = std::iter::once(leader).chain(others.iter().copied()).collect();
+        self.insist("an election", async || {
+            let reassigned = ReassignablePartition {
+                partition_index: partition.partition,
+                replicas: Some(replicas.clone().into()),
+                ..Default::default()
+            };
+            let topic = ReassignableTopic {
+                name: partition.topic.clone(),
+                partitions: vec![reassigned],
+                ..Default::default()
+            };
+            let request = AlterPartitionReassignmentsRequest { topics: vec![topic], ..Default::default() };
+            refuse(self.ask(Target::AnyBroker, request).await?.error_code)?;
+            let elected = TopicPartitions {
+                topic: partition.topic.clone(),
+                partitions: [partition.partition].into(),
+                ..Default::default()
+            };
+            let request = ElectLeadersRequest { topic_partitions: Some(vec![elected]), ..Default::default() };
+            refuse(self.ask(Target::AnyBroker, request).await?.error_code)?;
+            match self.leader(partition).await == leader {
+                true => Ok(()),
+                false => Err(not_yet("another leader")),
+            }
+        })
+        .await;
+    }
+
     /// The broker that coordinates the transactions of this id.
     ///
     /// # Panics
@@ -126,6 +164,32 @@ impl Observer {
             Ok(found.node_id)
         };
         self.insist(transactional_id, ask).await
+    }
+
+    /// Asks for one epoch of a transactional id after the other, as a producer that begins anew does, until its producer has
+    /// the epoch `last`. Returns the id and the epoch.
+    ///
+    /// # Panics
+    /// When one is refused for [`PATIENCE`].
+    pub async fn renew_until(&self, transactional_id: &str, last: i16) -> (i64, i16) {
+        let coordinator = BrokerId(self.coordinator(transactional_id).await);
+        let (mut producer_id, mut producer_epoch) = (-1, -1);
+        while producer_epoch < last {
+            let ask = async || {
+                let request = InitProducerIdRequest {
+                    transactional_id: Some(transactional_id.into()),
+                    transaction_timeout_ms: 60_000,
+                    producer_id,
+                    producer_epoch,
+                    ..Default::default()
+                };
+                let answer = self.ask(Target::Broker(coordinator), request).await?;
+                refuse(answer.error_code)?;
+                Ok((answer.producer_id, answer.producer_epoch))
+            };
+            (producer_id, producer_epoch) = self.insist("a producer id", ask).await;
+        }
+        (producer_id, producer_epoch)
     }
 
     /// Waits until every partition of the topics has a leader and all of its replicas.

@@ -14,8 +14,8 @@ use std::{
 use bytes::Bytes;
 use milena_protocol::{
     ApiKey,
-    frame::{LENGTH_PREFIX, decode_request, frame_len},
-    messages::Request,
+    frame::{LENGTH_PREFIX, decode_request, decode_response, encode_request, encode_response, frame_len},
+    messages::{Request, Response},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
@@ -24,7 +24,7 @@ use tokio::{
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::watch,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 const LONGEST_FRAME: usize = 100 << 20;
@@ -32,7 +32,7 @@ const LONGEST_FRAME: usize = 100 << 20;
 const LATE: Duration = Duration::from_secs(30);
 
 /// What is done to a request, or to its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Act {
     /// The broker does not get it, and the connection ends.
     CutRequest,
@@ -41,6 +41,11 @@ pub enum Act {
     /// The client's connection ends, and the broker gets the request all the same, at [`Proxy::release`]: as if it had been
     /// on its way for so long.
     StrandRequest,
+    /// The broker gets another request, and the client another answer, than was sent. What the broker says to it comes in
+    /// its turn, as nothing that was made up here would.
+    Change(fn(&mut Request), fn(&mut Response)),
+    /// The broker does it, and the answer waits for [`Proxy::release`], and everything behind it.
+    HoldReply,
     /// The broker does it, and the connection ends before the answer.
     CutReply,
     /// The broker does it, and nothing comes back any more over a connection that stays open.
@@ -82,14 +87,30 @@ struct Rule {
     times: usize,
 }
 
-/// A request that went through, but for those that carry records.
+/// A request that went through, but for those that fetch records.
 #[derive(Clone, Debug)]
 pub struct Asked {
+    /// The port of the broker that it went to.
+    pub broker: u16,
+    /// When it came.
+    pub at: Instant,
     /// Its version.
     pub version: i16,
-    /// The request.
+    /// The request, as the client sent it.
     pub request: Request,
+    /// What the broker has answered so far and when, whether the client has got it or not.
+    pub answer: Option<(Instant, Response)>,
 }
+
+/// What is to be done to a request, and which of those that were noted it is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Judgement {
+    act: Option<Act>,
+    noted: Option<usize>,
+}
+
+/// The requests of a connection that are not answered, by their correlation ids.
+type Replies = Mutex<BTreeMap<i32, (ApiKey, i16, Judgement)>>;
 
 /// How a connection through the proxy ends.
 enum End {
@@ -169,16 +190,15 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a request: its correlation id and what is to be done to it.
-    fn judge(&self, frame: &Bytes) -> Option<(i32, Option<Act>)> {
-        let [key, version, id] = [frame.get(..2)?, frame.get(2..4)?, frame.get(4..8)?];
-        let api = ApiKey::from_code(i16::from_be_bytes(key.try_into().ok()?))?;
-        let version = i16::from_be_bytes(version.try_into().ok()?);
+    /// Notes a request, and says what is to be done to it.
+    fn judge(&self, broker: u16, api: ApiKey, version: i16, frame: &Bytes) -> Judgement {
         let mut state = self.state();
-        if !matches!(api, ApiKey::Produce | ApiKey::Fetch)
+        let mut noted = None;
+        if api != ApiKey::Fetch
             && let Ok(request) = decode_request(frame).map_err(drop).and_then(|seen| seen.body.map_err(drop))
         {
-            state.asked.push(Asked { version, request });
+            noted = Some(state.asked.len());
+            state.asked.push(Asked { broker, at: Instant::now(), version, request, answer: None });
         }
         let rule = state.rules.iter_mut().find(|rule| rule.api == api && rule.times > 0);
         let act = rule.map(|rule| {
@@ -189,8 +209,46 @@ impl Shared {
         if act.is_some() {
             self.met.send_modify(|count| *count += 1);
         }
-        Some((i32::from_be_bytes(id.try_into().ok()?), act))
+        Judgement { act, noted }
     }
+
+    /// Notes what a request was answered.
+    fn note_answer(&self, noted: usize, api: ApiKey, version: i16, frame: &Bytes) {
+        let answer = decode_response(api, version, frame).ok().map(|answer| (Instant::now(), answer));
+        if let Some(asked) = self.state().asked.get_mut(noted) {
+            asked.answer = answer;
+        }
+    }
+}
+
+/// The API, the version and the correlation id of a request.
+fn head(frame: &Bytes) -> Option<(ApiKey, i16, i32)> {
+    let [key, version, id] = [frame.get(..2)?, frame.get(2..4)?, frame.get(4..8)?];
+    let api = ApiKey::from_code(i16::from_be_bytes(key.try_into().ok()?))?;
+    Some((api, i16::from_be_bytes(version.try_into().ok()?), i32::from_be_bytes(id.try_into().ok()?)))
+}
+
+/// The request as `change` leaves it.
+fn changed_request(frame: &Bytes, change: fn(&mut Request)) -> io::Result<Bytes> {
+    let received = decode_request(frame).map_err(io::Error::other)?;
+    let mut request = received.body.map_err(io::Error::other)?;
+    change(&mut request);
+    let header = received.header;
+    let (version, id) = (header.request_api_version, header.correlation_id);
+    let changed = encode_request(&request, version, id, header.client_id).map_err(io::Error::other)?;
+    Ok(changed.to_bytes().slice(LENGTH_PREFIX..))
+}
+
+/// The answer as `change` leaves it.
+fn changed_reply(
+    (api, version, id): (ApiKey, i16, i32),
+    frame: &Bytes,
+    change: fn(&mut Response),
+) -> io::Result<Bytes> {
+    let mut response = decode_response(api, version, frame).map_err(io::Error::other)?;
+    change(&mut response);
+    let changed = encode_response(&response, version, id).map_err(io::Error::other)?;
+    Ok(changed.to_bytes().slice(LENGTH_PREFIX..))
 }
 
 async fn listen(listener: TcpListener, shared: Arc<Shared>, (host, port): (String, u16)) {
@@ -199,14 +257,14 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, (host, port): (Strin
         tokio::spawn(async move {
             // A broker that can't be reached shows as a connection that ends.
             if let Ok(broker) = TcpStream::connect((host.as_str(), port)).await {
-                let _ = connect(client, broker, &shared).await;
+                let _ = connect(client, broker, port, &shared).await;
             }
         });
     }
 }
 
 /// One connection, from its beginning to its end.
-async fn connect(client: TcpStream, broker: TcpStream, shared: &Shared) -> io::Result<()> {
+async fn connect(client: TcpStream, broker: TcpStream, port: u16, shared: &Shared) -> io::Result<()> {
     client.set_nodelay(true)?;
     broker.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
@@ -214,8 +272,8 @@ async fn connect(client: TcpStream, broker: TcpStream, shared: &Shared) -> io::R
     let replies = Mutex::new(BTreeMap::new());
     // Both halves of the client's stream end with this statement.
     let end = tokio::select! {
-        end = upwards(from_client, &mut to_broker, shared, &replies) => end?,
-        end = downwards(&mut from_broker, to_client, &replies) => end?,
+        end = upwards(from_client, &mut to_broker, port, shared, &replies) => end?,
+        end = downwards(&mut from_broker, to_client, shared, &replies) => end?,
     };
     if let End::Stranded(frame, mut released) = end {
         // The sender lives in `shared`.
@@ -231,22 +289,27 @@ async fn connect(client: TcpStream, broker: TcpStream, shared: &Shared) -> io::R
 async fn upwards(
     mut client: OwnedReadHalf,
     broker: &mut OwnedWriteHalf,
+    port: u16,
     shared: &Shared,
-    replies: &Mutex<BTreeMap<i32, Act>>,
+    replies: &Replies,
 ) -> io::Result<End> {
     loop {
-        let frame = read(&mut client).await?;
+        let mut frame = read(&mut client).await?;
         let mut released = shared.released.subscribe();
-        match shared.judge(&frame) {
-            Some((_, Some(Act::CutRequest))) => return Ok(End::Closed),
-            Some((_, Some(Act::StrandRequest))) => return Ok(End::Stranded(frame, released)),
-            Some((_, Some(Act::HoldRequest))) => {
+        let Some((api, version, id)) = head(&frame) else {
+            write(broker, &frame).await?;
+            continue;
+        };
+        let judgement = shared.judge(port, api, version, &frame);
+        replies.lock().unwrap_or_else(PoisonError::into_inner).insert(id, (api, version, judgement));
+        match judgement.act {
+            Some(Act::CutRequest) => return Ok(End::Closed),
+            Some(Act::StrandRequest) => return Ok(End::Stranded(frame, released)),
+            Some(Act::HoldRequest) => {
                 let _ = released.changed().await;
             }
-            Some((id, Some(act))) => {
-                replies.lock().unwrap_or_else(PoisonError::into_inner).insert(id, act);
-            }
-            Some((_, None)) | None => {}
+            Some(Act::Change(change, _)) => frame = changed_request(&frame, change)?,
+            _ => {}
         }
         write(broker, &frame).await?;
     }
@@ -255,18 +318,31 @@ async fn upwards(
 async fn downwards(
     broker: &mut OwnedReadHalf,
     mut client: OwnedWriteHalf,
-    replies: &Mutex<BTreeMap<i32, Act>>,
+    shared: &Shared,
+    replies: &Replies,
 ) -> io::Result<End> {
     loop {
-        let frame = read(broker).await?;
-        let id = frame.get(..4).and_then(|id| id.try_into().ok()).map(i32::from_be_bytes);
-        let act = id.and_then(|id| replies.lock().unwrap_or_else(PoisonError::into_inner).remove(&id));
+        let mut frame = read(broker).await?;
+        let mut released = shared.released.subscribe();
+        let id = frame.get(..4).and_then(|id| id.try_into().ok()).map_or(-1, i32::from_be_bytes);
+        let known = replies.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let Some((api, version, Judgement { act, noted })) = known else {
+            write(&mut client, &frame).await?;
+            continue;
+        };
+        if let Some(noted) = noted {
+            shared.note_answer(noted, api, version, &frame);
+        }
         match act {
             Some(Act::CutReply) => return Ok(End::Closed),
             Some(Act::MuteReply) => loop {
                 read(broker).await?;
             },
+            Some(Act::HoldReply) => {
+                let _ = released.changed().await;
+            }
             Some(Act::DelayReply(delay)) => sleep(delay).await,
+            Some(Act::Change(_, change)) => frame = changed_reply((api, version, id), &frame, change)?,
             _ => {}
         }
         write(&mut client, &frame).await?;
@@ -352,5 +428,40 @@ mod tests {
         proxy.release();
         proxy.until_late(1).await;
         transaction.commit().await.unwrap();
+    }
+
+    /// The broker is asked for what the client did not ask for and the client told what the broker did not say; what the
+    /// broker said is noted, though it is held back.
+    #[tokio::test]
+    async fn what_is_changed_is_taken_for_what_was_said_and_what_is_held_back_is_noted() {
+        let broker = EmbeddedBroker::builder().topic("t", 1).start().await.unwrap();
+        let proxy = Proxy::default();
+        let mut producer = producer(&proxy, &broker).await;
+        let abort = |request: &mut Request| {
+            let Request::EndTxn(end) = request else { panic!("{request:?}") };
+            end.committed = false;
+        };
+        let another = |response: &mut Response| {
+            let Response::EndTxn(end) = response else { panic!("{response:?}") };
+            end.producer_epoch += 100;
+        };
+        proxy.rule(ApiKey::EndTxn, Act::Change(abort, another), 1);
+        commit(&mut producer).await;
+        let asked = proxy.asked(ApiKey::EndTxn).remove(0);
+        let Request::EndTxn(end) = asked.request else { panic!("{asked:?}") };
+        let Some((_, Response::EndTxn(said))) = asked.answer else { panic!("{:?}", asked.answer) };
+        assert_eq!((end.committed, said.error_code, said.producer_epoch), (true, 0, 1));
+
+        proxy.rule(ApiKey::Produce, Act::HoldReply, 1);
+        let transaction = producer.begin().unwrap();
+        let delivery = transaction.enqueue(Record::new("t").value("of no epoch")).await.unwrap();
+        let is_answered = || proxy.asked(ApiKey::Produce).last().is_some_and(|last| last.answer.is_some());
+        while proxy.asked(ApiKey::Produce).len() < 2 || !is_answered() {
+            sleep(Duration::from_millis(5)).await;
+        }
+        sleep(Duration::from_millis(100)).await;
+        assert_eq!(delivery.result(), None);
+        proxy.release();
+        delivery.await.unwrap_err();
     }
 }

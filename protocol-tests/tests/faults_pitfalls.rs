@@ -8,120 +8,22 @@
     reason = "a test states its expectations by unwrapping"
 )]
 
-use std::{future::Future, time::Duration};
+use std::time::Duration;
 
 use milena::{
-    Certainty, Client, Delivery, FatalCause, IsolationLevel, NewTopic, Record, Remedy, TopicPartition,
-    Transaction, TransactionError, TransactionalProducer, TransactionalProducerBuilder,
+    Certainty, FatalCause, Record, Remedy, TransactionError, TransactionalProducer,
+    TransactionalProducerBuilder,
 };
-use milena_protocol::{ApiKey, messages::Request};
+use milena_protocol::ApiKey;
 use protocol_tests::{
     cluster::{Cluster, VersionOne},
-    observer::{Observer, difference, java_reads, we_read},
-    proxy::{Act, Proxy},
+    proxy::Act,
+    stage::{Stage, within},
 };
 use tokio::time::{sleep, timeout};
 
-const PARTITIONS: i32 = 2;
-const SOON: Duration = Duration::from_secs(120);
-/// For tests in which the coordinator is not heard: longer than one request, and not much longer.
-const END_TIMEOUT: Duration = Duration::from_secs(6);
-
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(SOON, future).await.unwrap_or_else(|_| panic!("it hangs"))
-}
-
-/// A topic, a transactional id, a client that goes through a proxy and one that doesn't.
-struct Stage {
-    bootstrap: String,
-    name: String,
-    direct: Client,
-    proxied: Client,
-    proxy: Proxy,
-}
-
-impl Stage {
-    async fn set(cluster: &Cluster, name: &str) -> Self {
-        let bootstrap = cluster.bootstrap.clone();
-        let proxy = Proxy::default();
-        let through = proxy.clone();
-        let dial = move |host, port| {
-            let through = through.clone();
-            async move { through.dial(host, port).await }
-        };
-        let proxied = within(Client::builder(bootstrap.as_str()).dial_with(dial).connect()).await.unwrap();
-        let direct = within(Client::connect(bootstrap.as_str())).await.unwrap();
-        let name = format!("{name}-{}", std::process::id());
-        within(direct.admin().create_topic(NewTopic::new(name.as_str()).partitions(PARTITIONS)))
-            .await
-            .unwrap();
-        within(Observer::new(&bootstrap).await_whole(std::slice::from_ref(&name))).await;
-        Self { bootstrap, name, direct, proxied, proxy }
-    }
-
-    fn builder(&self, client: &Client) -> TransactionalProducerBuilder {
-        let quick = |builder: milena::ProducerBuilder| builder.request_timeout(Duration::from_secs(4));
-        client.transactional_producer(self.name.clone()).end_timeout(END_TIMEOUT).configure(quick)
-    }
-
-    async fn producer(&self) -> TransactionalProducer {
-        within(self.builder(&self.proxied).build()).await.unwrap()
-    }
-
-    async fn enqueue(&self, transaction: &Transaction<'_>, value: &str) -> Vec<Delivery> {
-        let mut deliveries = Vec::new();
-        for partition in 0..PARTITIONS {
-            let record = Record::new(self.name.as_str()).partition(partition).value(value.to_owned());
-            deliveries.push(within(transaction.enqueue(record)).await.unwrap());
-        }
-        deliveries
-    }
-
-    /// Sends the value to every partition and waits until it is there.
-    async fn write(&self, transaction: &Transaction<'_>, value: &str) {
-        for delivery in self.enqueue(transaction, value).await {
-            within(delivery).await.unwrap();
-        }
-    }
-
-    /// A whole transaction, committed.
-    async fn commit(&self, producer: &mut TransactionalProducer, value: &str) {
-        let transaction = within(async { producer.begin() }).await.unwrap();
-        self.write(&transaction, value).await;
-        within(transaction.commit()).await.unwrap();
-    }
-
-    /// In every partition readers of committed records find these values, in this order, and get to the end.
-    async fn expect(&self, values: &[&str]) {
-        let partitions: Vec<_> =
-            (0..PARTITIONS).map(|number| TopicPartition::new(self.name.as_str(), number)).collect();
-        let ends = Observer::new(&self.bootstrap).await_decided(&partitions).await;
-        let ours = we_read(&self.direct, &ends, IsolationLevel::ReadCommitted).await;
-        for (partition, log) in &ours {
-            let found: Vec<_> = log.iter().map(|(_, value)| value.as_str()).collect();
-            assert_eq!(found, values, "{partition}");
-        }
-        let topics = std::slice::from_ref(&self.name);
-        let java = java_reads(&self.bootstrap, topics, IsolationLevel::ReadCommitted).await;
-        assert_eq!(difference(&ours, &java), None);
-    }
-
-    /// The ends that were asked for: whether to commit, by whom, and in which version.
-    fn ends(&self) -> Vec<(bool, (i64, i16), i16)> {
-        let asked = self.proxy.asked(ApiKey::EndTxn).into_iter();
-        let end = asked.filter_map(|asked| match asked.request {
-            Request::EndTxn(end) => {
-                Some((end.committed, (end.producer_id, end.producer_epoch), asked.version))
-            }
-            _ => None,
-        });
-        end.collect()
-    }
-
-    async fn strike(self) {
-        within(self.direct.admin().delete_topic(self.name.as_str())).await.unwrap();
-    }
-}
+/// For what takes tens of thousands of requests.
+const MINUTES: Duration = Duration::from_secs(600);
 
 /// T4: the answer to a commit is lost, once by the end of its connection and once in silence. The same is asked again, of the
 /// same epoch, and done once.
@@ -151,12 +53,14 @@ async fn a_lost_answer(cluster: &Cluster, name: &str, version_of_end: i16) {
     stage.strike().await;
 }
 
+/// T4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the cluster, and minutes"]
 async fn an_end_whose_answer_is_lost_is_asked_for_again() {
     a_lost_answer(&Cluster::from_env().unwrap(), "lost-answer", 5).await;
 }
 
+/// T4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the cluster, and minutes"]
 async fn an_end_whose_answer_is_lost_is_asked_for_again_in_version_1() {
@@ -211,12 +115,14 @@ async fn an_unknown_commit(cluster: &Cluster, name: &str) {
     stage.strike().await;
 }
 
+/// T4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the cluster, and minutes"]
 async fn a_commit_of_unknown_outcome_is_committed_again_or_left_behind() {
     an_unknown_commit(&Cluster::from_env().unwrap(), "unknown").await;
 }
 
+/// T4.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the cluster, and minutes"]
 async fn a_commit_of_unknown_outcome_is_committed_again_or_left_behind_in_version_1() {
@@ -244,6 +150,7 @@ fn patient(stage: &Stage) -> TransactionalProducerBuilder {
     builder.end_timeout(Duration::from_secs(60)).configure(patient)
 }
 
+/// T5.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the cluster, and minutes"]
 async fn a_commit_behind_the_coordinators_abort_ends_the_transaction_and_the_producer_goes_on() {
@@ -258,7 +165,7 @@ async fn a_commit_behind_the_coordinators_abort_ends_the_transaction_and_the_pro
     stage.strike().await;
 }
 
-/// Before version 2 the coordinator that aborts fences the producer as well, for all it can tell.
+/// T5: before version 2 the coordinator that aborts fences the producer as well, for all it can tell.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the cluster, and minutes"]
 async fn a_commit_behind_the_coordinators_abort_is_the_producers_end_in_version_1() {
@@ -326,12 +233,14 @@ async fn aborted_with_records_on_their_way(cluster: &Cluster, name: &str) {
     stage.strike().await;
 }
 
+/// T9.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the cluster, and minutes"]
 async fn records_that_come_behind_their_abort_are_not_seen_and_hold_nobody_up() {
     aborted_with_records_on_their_way(&Cluster::from_env().unwrap(), "late-records").await;
 }
 
+/// T9.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the cluster, and minutes"]
 async fn records_that_come_behind_their_abort_are_not_seen_and_hold_nobody_up_in_version_1() {
@@ -396,5 +305,33 @@ async fn a_producer_that_was_taken_over_is_told_so() {
     }
     stage.commit(&mut newer, "of the newer again").await;
     stage.expect(&["of the older", "of the newer", "of the newer again"]).await;
+    stage.strike().await;
+}
+
+/// P6: a producer comes to the last epoch of its id. What it does in that is committed, and the next transaction is of
+/// another id, whose epochs and numbers begin at zero.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster, and minutes"]
+async fn behind_the_last_epoch_of_an_id_the_producer_goes_on_under_another() {
+    /// The largest number is not used for records.
+    const LAST: i16 = i16::MAX - 1;
+    let stage = Stage::set(&Cluster::from_env().unwrap(), "last-epoch").await;
+    let (id, epoch) = timeout(MINUTES, stage.observer().renew_until(&stage.name, LAST - 3)).await.unwrap();
+    assert_eq!(epoch, LAST - 3);
+    let mut producer = stage.producer().await;
+    let mut expected = Some((id, LAST - 2));
+    let values = ["last but two", "last but one", "last", "first", "second"];
+    for (value, epoch) in values.into_iter().zip([LAST - 2, LAST - 1, LAST, 0, 1]) {
+        let before = stage.sent().len();
+        stage.commit(&mut producer, value).await;
+        for sent in stage.sent().split_off(before) {
+            assert_eq!((Some(sent.producer), sent.base_sequence), (expected, 0), "{value}");
+            assert_eq!((sent.producer.0 == id, sent.producer.1), (epoch > 1, epoch), "{value}");
+        }
+        expected = Some(stage.next_producer());
+    }
+    // It was not asked for: the ends were answered with it.
+    assert_eq!(stage.proxy.asked(ApiKey::InitProducerId).len(), 1);
+    stage.expect(&values).await;
     stage.strike().await;
 }

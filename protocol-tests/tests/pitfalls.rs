@@ -1,4 +1,5 @@
-//! Every corner case that is known to break clients has a test: each row of the table is named in the description of one.
+//! Every corner case that is known to break clients has a test: each row of the table is named in the description of one,
+//! and those that have to be seen on real brokers in that of one that runs on the cluster.
 
 #![allow(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
 
@@ -11,17 +12,41 @@ use std::{
 /// Chapters of the table and how many rows each has: producers, transactions, fetching, groups, the new group protocol.
 const ROWS: [(char, u32); 5] = [('P', 19), ('T', 17), ('F', 14), ('G', 11), ('N', 8)];
 
+/// The rows of the first two chapters that are tested on the real cluster, too.
+const ON_THE_CLUSTER: [&str; 17] = [
+    "P1", "P2", "P3", "P6", "P9", "P10", "P12", "P13", "T1", "T3", "T4", "T5", "T7", "T9", "T13", "T14",
+    "T15",
+];
+
 #[test]
 fn every_row_of_the_table_of_pitfalls_is_named_by_a_test() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut files = Vec::new();
     collect(&root.join("crates"), &mut files);
     collect(&root.join("protocol-tests/tests"), &mut files);
-    let named: BTreeSet<String> =
-        files.iter().flat_map(|file| rows_of(&fs::read_to_string(file).unwrap())).collect();
+    let named = named_in(&files);
     let all = ROWS.iter().flat_map(|(chapter, count)| (1..=*count).map(move |row| format!("{chapter}{row}")));
     let missing: Vec<String> = all.filter(|row| !named.contains(row)).collect();
     assert!(missing.is_empty(), "rows that no test is described as being of: {missing:?}");
+}
+
+#[test]
+fn rows_that_real_brokers_have_to_show_are_named_by_a_test_on_the_cluster() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut files = Vec::new();
+    collect(&tests, &mut files);
+    let needs_the_cluster = |file: &Path| {
+        let place = file.strip_prefix(&tests).unwrap().to_str().unwrap();
+        place.starts_with("cluster_") || place.starts_with("faults_")
+    };
+    files.retain(|file| needs_the_cluster(file));
+    let named = named_in(&files);
+    let missing: Vec<_> = ON_THE_CLUSTER.into_iter().filter(|row| !named.contains(*row)).collect();
+    assert_eq!(missing, [] as [&str; 0], "rows that no test on the cluster is described as being of");
+}
+
+fn named_in(files: &[PathBuf]) -> BTreeSet<String> {
+    files.iter().flat_map(|file| rows_of(&fs::read_to_string(file).unwrap())).collect()
 }
 
 /// Source files, but for what Cargo has built.

@@ -174,6 +174,52 @@ async fn many_that_are_enqueued_and_dropped_write_their_beginning() {
     broker.shutdown().await;
 }
 
+/// The same for those whose acknowledgements are waited for, with one among them that fails for itself. The producer goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_that_are_sent_and_dropped_write_their_beginning() {
+    const EACH: usize = 1_500;
+    const TOO_LARGE: usize = 900;
+    let record = |number: usize| match number % EACH {
+        TOO_LARGE => numbered(number).key("x".repeat(4_000)),
+        _ => numbered(number),
+    };
+    let (broker, client) = start(1).await;
+    let mut ends = Vec::new();
+    let mut complete = false;
+    for polls in 0..MANY {
+        let builder = client.producer().buffer_memory(8 * 1024).batch_size(1024).max_request_size(2_000);
+        let producer = builder.build().unwrap();
+        let (begin, last) = (polls * EACH, (polls + 1) * EACH - 1);
+        let done = drop_after(polls, producer.send_all((begin..last).map(record))).await;
+        producer.send(numbered(last)).await.unwrap();
+        producer.close(SOON).await.unwrap();
+        ends.push(0);
+        if let Some(results) = done {
+            let failed: Vec<_> = (0..).zip(&results).filter(|(_, result)| result.is_err()).collect();
+            assert!(matches!(failed[..], [(TOO_LARGE, _)]), "{failed:?}");
+            assert_eq!(results.len(), EACH - 1);
+            ends[polls] = EACH - 1;
+            complete = true;
+            break;
+        }
+    }
+    assert!(complete);
+    let mut counts = written(&client, MANY * EACH).await;
+    assert!(counts.values().all(|count| *count == 1));
+    for polls in 0..ends.len() {
+        assert_eq!(counts.remove(&((polls + 1) * EACH - 1)), Some(1), "the producer goes on");
+    }
+    for number in counts.keys() {
+        ends[number / EACH] = ends[number / EACH].max(number % EACH + 1);
+    }
+    let kept = ends.iter().map(|end| end - usize::from(*end > TOO_LARGE));
+    assert_eq!(counts.len(), kept.sum::<usize>(), "each wrote a beginning without a gap");
+    assert!(ends.iter().any(|end| (1..EACH - 1).contains(end)), "never dropped in the middle: {ends:?}");
+    let acknowledging = ends.iter().filter(|end| **end == EACH - 1).count();
+    assert!(acknowledging > 1, "never dropped while it waited for the last: {ends:?}");
+    broker.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flush_or_close_that_is_dropped_goes_on() {
     let (broker, client) = start(1).await;

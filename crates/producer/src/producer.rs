@@ -11,7 +11,10 @@ use std::{
 use milena_cluster::{
     BrokerId, Deadline, Failure, Machine, MetadataTracker, Outgoing, RequestId, RequestIds, TopicPartition,
 };
-use milena_protocol::{messages::Response, wire::ByteString};
+use milena_protocol::{
+    messages::Response,
+    wire::{ByteString, Uuid},
+};
 
 use crate::{
     Certainty, InvalidConfig, ProduceError, ProduceFailure, ProducerConfig, ProducerStats, SettledBatch,
@@ -79,7 +82,8 @@ pub struct Producer {
 #[derive(Debug)]
 struct InFlight {
     leader: BrokerId,
-    partitions: Vec<TopicPartition>,
+    /// With the ids that their topics had.
+    partitions: Vec<(TopicPartition, Uuid)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use milena_protocol::{
         produce::{PartitionProduceData, TopicProduceData},
     },
     records::Compression,
-    wire::ByteString,
+    wire::{ByteString, Uuid},
 };
 
 use crate::{Acks, partition_queue::Answer};
@@ -68,14 +68,19 @@ pub(crate) fn build(
 }
 
 /// What the response of broker `from` says of each partition. New leaders it names are taken note of (KIP-951).
+///
+/// `sent`: what the request was for. A topic may have gone out of sight since, and only its id is in the response.
 pub(crate) fn answers(
     response: &ProduceResponse,
     from: BrokerId,
+    sent: &[(TopicPartition, Uuid)],
     metadata: &mut MetadataTracker,
 ) -> BTreeMap<TopicPartition, Answer> {
     let mut answers = BTreeMap::new();
     for topic in &response.responses {
-        let Some(name) = metadata.metadata().resolve(topic.topic_id, &topic.name) else { continue };
+        let known = metadata.metadata().resolve(topic.topic_id, &topic.name);
+        let remembered = || sent.iter().find(|(_, id)| *id == topic.topic_id);
+        let Some(name) = known.or_else(|| Some(remembered()?.0.topic.clone())) else { continue };
         for answer in &topic.partition_responses {
             let partition = TopicPartition::new(name.clone(), answer.index);
             if let Some(leader) = BrokerId::from_wire(answer.current_leader.leader_id) {

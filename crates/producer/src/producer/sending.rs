@@ -76,10 +76,12 @@ impl Producer {
             if batches.is_empty() {
                 continue;
             }
-            let partitions: Vec<_> = batches.iter().map(|batch| batch.partition.clone()).collect();
+            let with_id =
+                |batch: &BatchToSend| (batch.partition.clone(), metadata.topic_id(&batch.partition.topic));
+            let partitions: Vec<_> = batches.iter().map(with_id).collect();
             // The batches of a request agree in this.
-            let min_version = partitions.first().map_or(0, |first| self.min_version(first));
-            self.turn = partitions.last().cloned();
+            let min_version = partitions.first().map_or(0, |(first, _)| self.min_version(first));
+            self.turn = partitions.last().map(|(last, _)| last.clone());
             self.in_flight.insert(request, InFlight { leader, partitions });
             self.accumulator.count(|done| done.requests_sent = done.requests_sent.saturating_add(1));
             let bytes: usize = batches.iter().map(|batch| batch.bytes.len()).sum();
@@ -217,15 +219,18 @@ impl Producer {
     pub(super) fn handle_produce(&mut self, now: Instant, id: RequestId, result: &Result<Response, Failure>) {
         let Some(InFlight { leader, partitions }) = self.in_flight.remove(&id) else { return };
         let mut answers = match result {
-            Ok(Response::Produce(response)) => request::answers(response, leader, &mut self.metadata),
+            Ok(Response::Produce(response)) => {
+                request::answers(response, leader, &partitions, &mut self.metadata)
+            }
             _ => BTreeMap::new(),
         };
         let mut refresh = result.is_err();
         if answers.is_empty() {
             self.accumulator.count(|done| done.requests_failed = done.requests_failed.saturating_add(1));
         }
-        for partition in partitions {
+        for (partition, topic_id) in partitions {
             let Some(queue) = self.queues.get_mut(&partition) else { continue };
+            queue.meet_topic(topic_id);
             let mut pace = Pace { backoff: self.config.retry_backoff, random: &mut self.random };
             let accumulator = &self.accumulator;
             let aftermath = match (answers.remove(&partition), result) {
@@ -258,8 +263,9 @@ impl Producer {
         let Some(InFlight { leader, partitions }) = self.in_flight.remove(&id) else { return };
         self.unanswered.written(leader, id);
         let answer = request::taken_for_granted();
-        for partition in partitions {
+        for (partition, topic_id) in partitions {
             let Some(queue) = self.queues.get_mut(&partition) else { continue };
+            queue.meet_topic(topic_id);
             let mut pace = Pace { backoff: self.config.retry_backoff, random: &mut self.random };
             queue.handle_answer(now, id, &answer, &mut pace, &self.accumulator);
         }

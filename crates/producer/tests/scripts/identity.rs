@@ -1,7 +1,7 @@
 //! Producer ids: when one is asked for, and what becomes of the batches under the old one.
 
 use milena_cluster::FailureKind;
-use milena_producer::{Certainty, ProduceFailure};
+use milena_producer::{Certainty, ProduceFailure, ProducerConfig};
 use milena_protocol::{ErrorCode, wire::Uuid};
 
 use crate::script::{Said, Script, TOPIC, config};
@@ -135,6 +135,43 @@ fn a_topic_out_of_sight_for_a_while_keeps_its_numbers() {
     // Two in flight: the broker still knows the producer.
     let _deliveries = [script.enqueue(0, "next"), script.enqueue(0, "after")];
     assert_eq!([0; 2].map(|_| script.next_request().unwrap().batches[0].base_sequence), [2, 3]);
+}
+
+/// P9: an answer has the id of its topic and no name. What it says counts, though the topic is out of sight by then or there
+/// is another one of the same name: else what was acknowledged would be sent again.
+#[test]
+fn an_answer_counts_though_its_topic_is_out_of_sight_by_then() {
+    for (exists, newer_id) in [(false, 7), (true, 8)] {
+        for idempotence in [true, false] {
+            let mut script = Script::new(ProducerConfig { idempotence, ..config() }, 2);
+            script.settle(0, 0);
+            script.settle(1, 0);
+            let delivery = script.enqueue(0, "record");
+            let request = script.only_request();
+            let _other = script.enqueue(1, "brings metadata");
+            let other = script.only_request();
+            (script.topic_exists, script.topic_id) = (exists, Uuid::from_bytes([newer_id; 16]));
+            script.fail(&other, FailureKind::NotSent);
+            // Behind it, and so it waits.
+            let next = script.enqueue(0, "next");
+            script.topic_id = Uuid::from_bytes([7; 16]);
+            script.answer(&request, &[Said::written(1)]);
+            assert_eq!(delivery.result().unwrap().unwrap().offset, Some(1));
+            script.topic_exists = true;
+            script.topic_id = Uuid::from_bytes([newer_id; 16]);
+            script.wait(5_000);
+            let requests = std::iter::from_fn(|| script.next_request());
+            let sent: Vec<_> = requests.flat_map(|request| request.batches).collect();
+            let of_first = sent.iter().filter(|batch| batch.partition == 0);
+            let numbers: Vec<_> = of_first.map(|batch| batch.base_sequence).collect();
+            assert_eq!(numbers, [if idempotence { 2 } else { -1 }], "{sent:?}");
+            let _behind = script.enqueue(0, "behind");
+            // Another topic has nothing of the producer yet.
+            let goes_alone = idempotence && exists;
+            assert_eq!(script.next_request().is_none(), goes_alone);
+            assert!(next.result().is_none());
+        }
+    }
 }
 
 /// P9: the brokers of another topic of the same name know nothing of the producer.
