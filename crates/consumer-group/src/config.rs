@@ -173,6 +173,11 @@ impl ConsumerConfig {
                 "means nothing without a group",
             ),
             ("assignors", self.assignors.is_empty(), "has none"),
+            (
+                "assignors",
+                self.assignors.iter().any(|assignor| assignor.name().is_empty()),
+                "has one without a name",
+            ),
             ("fetch_min_bytes", self.fetch_min_bytes < 0, "is negative"),
             ("fetch_max_bytes", self.fetch_max_bytes < 1, "lets nothing through"),
             ("max_partition_fetch_bytes", self.max_partition_fetch_bytes < 1, "lets nothing through"),

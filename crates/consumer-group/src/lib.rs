@@ -30,7 +30,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
-pub use assignors::Assignor;
+pub use assignors::{Assign, Assignments, Assignor, GroupMember, GroupMembers, PartitionCounts};
 pub use config::{AutoOffsetReset, ConfigError, ConsumerConfig, GroupProtocol, IsolationLevel};
 pub use consumer::Consumer;
 pub use cursors::{Position, SeekTo};

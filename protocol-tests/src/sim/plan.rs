@@ -108,9 +108,10 @@ impl Plan {
             .collect();
         storms.sort_unstable();
         let members = random.usize(1..=3);
-        let assignors = match random.u8(..3) {
+        let assignors = match random.u8(..4) {
             0 => vec![Assignor::Range],
             1 => vec![Assignor::RoundRobin, Assignor::Range],
+            2 => vec![Assignor::Sticky],
             _ => vec![Assignor::CooperativeSticky],
         };
         // KIP-848 asks for topics by their ids.

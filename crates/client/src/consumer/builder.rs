@@ -5,7 +5,7 @@ use std::time::Duration;
 use milena_cluster::TopicPartition;
 use milena_connection::Network;
 use milena_consumer_group::{
-    AutoOffsetReset, Consumer as Machine, ConsumerConfig, GroupProtocol, IsolationLevel, Position,
+    Assignor, AutoOffsetReset, Consumer as Machine, ConsumerConfig, GroupProtocol, IsolationLevel, Position,
     SubscribeError,
 };
 use milena_protocol::wire::ByteString;
@@ -92,6 +92,29 @@ impl ConsumerBuilder {
         self
     }
 
+    /// How the leader of a classic group shares partitions out, the preferred way first
+    /// (`partition.assignment.strategy`). All members must have one in common. Members keep what does not move while the group
+    /// rebalances only if every one of these is cooperative; by default they are range and cooperative-sticky, from which a
+    /// group can be changed to the latter alone.
+    pub fn assignors(mut self, assignors: impl IntoIterator<Item = Assignor>) -> Self {
+        self.config.assignors = assignors.into_iter().collect();
+        self
+    }
+
+    /// How the cluster shares partitions out under KIP-848 (`group.remote.assignor`): `uniform` or `range`, as far as it
+    /// has no others. By default it chooses.
+    pub fn server_assignor(mut self, name: impl Into<ByteString>) -> Self {
+        self.config.server_assignor = Some(name.into());
+        self
+    }
+
+    /// Where the consumer is (`client.rack`). A cluster that is set up for it has partitions read from a replica in the same
+    /// rack (KIP-392): cheaper, and a little later.
+    pub fn client_rack(mut self, rack: impl Into<ByteString>) -> Self {
+        self.config.client_rack = Some(rack.into());
+        self
+    }
+
     /// Makes the member static (KIP-345): a restart within the session timeout moves no partition. A member that is
     /// gone for good keeps its partitions idle for that long.
     pub fn group_instance_id(mut self, id: impl Into<ByteString>) -> Self {
@@ -146,6 +169,18 @@ impl ConsumerBuilder {
     /// The most bytes of one partition in an answer, 1 MiB by default. A larger batch comes all the same.
     pub fn max_partition_fetch_bytes(mut self, bytes: i32) -> Self {
         self.config.max_partition_fetch_bytes = bytes;
+        self
+    }
+
+    /// The most bytes of an answer, 50 MiB by default. A larger first batch comes all the same.
+    pub fn fetch_max_bytes(mut self, bytes: i32) -> Self {
+        self.config.fetch_max_bytes = bytes;
+        self
+    }
+
+    /// Whether the CRC of each batch is checked; it is by default. Without it damage on the way goes unnoticed.
+    pub fn check_crcs(mut self, check: bool) -> Self {
+        self.config.check_crcs = check;
         self
     }
 

@@ -11,9 +11,14 @@ use std::collections::BTreeMap;
 use milena_cluster::TopicPartition;
 use milena_protocol::wire::ByteString;
 
-use super::{Assignments, Members, PartitionCounts, count, nothing, topics};
+use super::{Assignments, GroupMembers, PartitionCounts, count, nothing, topics};
 
-pub(super) fn assign(members: &Members, partitions: &PartitionCounts) -> Assignments {
+pub(super) fn assign(members: &GroupMembers, partitions: &PartitionCounts) -> Assignments {
+    in_two_rounds(settle(members, partitions), members, partitions)
+}
+
+/// Even, keeping of what members own as much as that allows.
+pub(super) fn settle(members: &GroupMembers, partitions: &PartitionCounts) -> Assignments {
     let claims = claims(members, partitions);
     let mut sharing = Sharing::new(members);
     for (partition, owner) in &claims {
@@ -30,14 +35,24 @@ pub(super) fn assign(members: &Members, partitions: &PartitionCounts) -> Assignm
         }
     }
     sharing.level();
-
     let mut assignments = nothing(members);
     for (partition, owner) in sharing.owners {
-        // The old owner has to let go first.
-        let moves = claims.get(&partition).is_some_and(|claimed| *claimed != owner);
-        if !moves && let Some(assigned) = assignments.get_mut(owner) {
+        if let Some(assigned) = assignments.get_mut(owner) {
             assigned.insert(partition);
         }
+    }
+    assignments
+}
+
+/// Takes out what another member owns yet: it has to let go first.
+pub(super) fn in_two_rounds(
+    mut assignments: Assignments,
+    members: &GroupMembers,
+    partitions: &PartitionCounts,
+) -> Assignments {
+    let claims = claims(members, partitions);
+    for (member, assigned) in &mut assignments {
+        assigned.retain(|partition| claims.get(partition).is_none_or(|owner| *owner == member));
     }
     assignments
 }
@@ -45,7 +60,7 @@ pub(super) fn assign(members: &Members, partitions: &PartitionCounts) -> Assignm
 /// Who owns what, as far as it can be true: the partition exists, the member still reads it, and nobody says otherwise
 /// in the same generation or a later one.
 fn claims<'a>(
-    members: &'a Members,
+    members: &'a GroupMembers,
     partitions: &PartitionCounts,
 ) -> BTreeMap<TopicPartition, &'a ByteString> {
     // By partition: the latest generation in which it is claimed, and by whom, if only one does.
@@ -72,13 +87,13 @@ fn claims<'a>(
 
 /// An assignment in the making.
 struct Sharing<'a> {
-    members: &'a Members,
+    members: &'a GroupMembers,
     owners: BTreeMap<TopicPartition, &'a ByteString>,
     load: BTreeMap<&'a ByteString, usize>,
 }
 
 impl<'a> Sharing<'a> {
-    fn new(members: &'a Members) -> Self {
+    fn new(members: &'a GroupMembers) -> Self {
         let load = members.keys().map(|member| (member, 0)).collect();
         Self { members, owners: BTreeMap::new(), load }
     }

@@ -2,9 +2,9 @@
 
 use milena_cluster::TopicPartition;
 
-use super::{Assignments, Members, PartitionCounts, count, in_order, nothing, topics};
+use super::{Assignments, GroupMembers, PartitionCounts, count, in_order, nothing, topics};
 
-pub(super) fn assign(members: &Members, partitions: &PartitionCounts) -> Assignments {
+pub(super) fn assign(members: &GroupMembers, partitions: &PartitionCounts) -> Assignments {
     let mut assignments = nothing(members);
     let ordered = in_order(members);
     let mut turn = 0;

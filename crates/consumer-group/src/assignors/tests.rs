@@ -4,13 +4,14 @@ use proptest::prelude::*;
 
 use super::*;
 
-const ALL: [Assignor; 3] = [Assignor::Range, Assignor::RoundRobin, Assignor::CooperativeSticky];
+const ALL: [Assignor; 4] =
+    [Assignor::Range, Assignor::RoundRobin, Assignor::Sticky, Assignor::CooperativeSticky];
 
-fn member(topics: &[&str]) -> Subscription {
-    Subscription { topics: topics.iter().map(|topic| (*topic).into()).collect(), ..Default::default() }
+fn member(topics: &[&str]) -> GroupMember {
+    GroupMember { topics: topics.iter().map(|topic| (*topic).into()).collect(), ..Default::default() }
 }
 
-fn members(of: &[(&str, &[&str])]) -> Members {
+fn members(of: &[(&str, &[&str])]) -> GroupMembers {
     of.iter().map(|(id, topics)| ((*id).into(), member(topics))).collect()
 }
 
@@ -52,7 +53,7 @@ fn static_members_keep_their_place_when_their_member_id_changes() {
     assert_eq!(with("z", "b"), 2);
 }
 
-fn claim(members: &mut Members, member: &str, generation: i32, indexes: std::ops::Range<i32>) {
+fn claim(members: &mut GroupMembers, member: &str, generation: i32, indexes: std::ops::Range<i32>) {
     let subscription = members.get_mut(member).unwrap();
     subscription.generation = generation;
     subscription.owned = indexes.map(|index| TopicPartition::new("t", index)).collect();
@@ -72,6 +73,59 @@ fn cooperative_sticky_moves_little_and_in_two_rounds() {
     assert_eq!(show(&second), "a: t-2 t-3; b: t-0 t-1");
 }
 
+/// What a member owned before it gave everything up comes back to it, and what moves does so in one round.
+#[test]
+fn sticky_gives_back_what_was_owned() {
+    let mut members = members(&[("a", &["t"]), ("b", &["t"]), ("c", &["t"])]);
+    let owned = |indexes: &[i32]| indexes.iter().map(|index| TopicPartition::new("t", *index)).collect();
+    members.get_mut("b").unwrap().user_data = sticky::user_data(&owned(&[0, 1, 2]), 5);
+    members.get_mut("c").unwrap().user_data = sticky::user_data(&owned(&[3, 4, 5]), 5);
+    let assigned = Assignor::Sticky.assign(&members, &counts(&[("t", 6)]));
+    assert_eq!(show(&assigned), "a: t-0 t-3; b: t-1 t-2; c: t-4 t-5");
+    // What cannot be read says nothing.
+    members.get_mut("b").unwrap().user_data = Bytes::from_static(b"nonsense");
+    check(&members, &counts(&[("t", 6)]), &Assignor::Sticky.assign(&members, &counts(&[("t", 6)])), true);
+}
+
+/// Gives everything to everybody, and more than there is.
+#[derive(Debug)]
+struct Greedy {
+    is_cooperative: bool,
+}
+
+impl Assign for Greedy {
+    fn name(&self) -> &str {
+        "greedy"
+    }
+
+    fn assign(&self, members: &GroupMembers, partitions: &PartitionCounts) -> Assignments {
+        let all: BTreeSet<_> = partitions
+            .iter()
+            .flat_map(|(topic, count)| (-1..=*count).map(|index| TopicPartition::new(topic.clone(), index)))
+            .chain([TopicPartition::new("nowhere", 0)])
+            .collect();
+        let nobody = ByteString::from_static("nobody");
+        members.keys().chain([&nobody]).map(|member| (member.clone(), all.clone())).collect()
+    }
+
+    fn is_cooperative(&self) -> bool {
+        self.is_cooperative
+    }
+}
+
+/// However wrong a custom assignor is, no partition has two owners, and none that another owns yet is given away.
+#[test]
+fn a_custom_assignor_is_held_to_what_can_be() {
+    let mut members = members(&[("a", &["t"]), ("b", &["t", "u"])]);
+    let counts = counts(&[("t", 2), ("u", 1)]);
+    let eager = Assignor::Custom(Arc::new(Greedy { is_cooperative: false }));
+    assert_eq!(show(&eager.assign(&members, &counts)), "a: t-0 t-1; b: u-0");
+    assert_eq!((eager.name(), eager.is_cooperative()), ("greedy", false));
+    claim(&mut members, "b", 3, 0..1);
+    let cooperative = Assignor::Custom(Arc::new(Greedy { is_cooperative: true }));
+    assert_eq!(show(&cooperative.assign(&members, &counts)), "a: t-1; b: u-0");
+}
+
 /// G6: a claim from an earlier generation is stale (KIP-792).
 #[test]
 fn cooperative_sticky_believes_the_latest_claim() {
@@ -84,7 +138,7 @@ fn cooperative_sticky_believes_the_latest_claim() {
 
 type Generated = (String, (BTreeSet<usize>, BTreeSet<(usize, i32)>, i32, Option<i32>));
 
-fn groups() -> impl Strategy<Value = (Members, PartitionCounts)> {
+fn groups() -> impl Strategy<Value = (GroupMembers, PartitionCounts)> {
     let topics = ["t", "u", "v"];
     let one = (
         proptest::collection::btree_set(0..3usize, 0..=3),
@@ -95,7 +149,7 @@ fn groups() -> impl Strategy<Value = (Members, PartitionCounts)> {
     let members = proptest::collection::btree_map("[a-z]{3}", one, 1..6);
     let members = members.prop_map(move |members| {
         let member = |(id, (reads, owned, generation, instance)): Generated| {
-            let subscription = Subscription {
+            let subscription = GroupMember {
                 topics: reads.into_iter().map(|topic| topics[topic].into()).collect(),
                 owned: owned
                     .into_iter()
@@ -103,10 +157,11 @@ fn groups() -> impl Strategy<Value = (Members, PartitionCounts)> {
                     .collect(),
                 generation,
                 instance_id: instance.map(|instance| format!("{id}-{instance}").into()),
+                ..Default::default()
             };
             (id.into(), subscription)
         };
-        members.into_iter().map(member).collect::<Members>()
+        members.into_iter().map(member).collect::<GroupMembers>()
     });
     let counts = proptest::collection::btree_map(0..3usize, 0..9, 0..=3).prop_map(move |counts| {
         counts.into_iter().map(|(topic, count)| (topics[topic].into(), count)).collect()
@@ -115,7 +170,7 @@ fn groups() -> impl Strategy<Value = (Members, PartitionCounts)> {
 }
 
 /// Every partition that somebody reads, and who has it.
-fn check(members: &Members, counts: &PartitionCounts, assigned: &Assignments, all: bool) {
+fn check(members: &GroupMembers, counts: &PartitionCounts, assigned: &Assignments, all: bool) {
     assert_eq!(assigned.keys().collect::<Vec<_>>(), members.keys().collect::<Vec<_>>());
     let mut seen = BTreeSet::new();
     for (member, partitions) in assigned {
@@ -135,7 +190,7 @@ fn check(members: &Members, counts: &PartitionCounts, assigned: &Assignments, al
 proptest! {
     #[test]
     fn every_partition_goes_to_exactly_one_member_that_reads_it((members, counts) in groups()) {
-        for assignor in [Assignor::Range, Assignor::RoundRobin] {
+        for assignor in [Assignor::Range, Assignor::RoundRobin, Assignor::Sticky] {
             check(&members, &counts, &assignor.assign(&members, &counts), true);
         }
     }
@@ -173,7 +228,7 @@ proptest! {
     #[test]
     fn sticky_is_even_where_all_read_the_same(count in 0..40, held in 0..40, others in 1..6usize) {
         let ids: Vec<String> = (0..=others).map(|other| format!("m{other}")).collect();
-        let mut members: Members = ids.iter().map(|id| (id.as_str().into(), member(&["t"]))).collect();
+        let mut members: GroupMembers = ids.iter().map(|id| (id.as_str().into(), member(&["t"]))).collect();
         claim(&mut members, "m0", 1, 0..held);
         let counts = counts(&[("t", count)]);
         let mut last = Assignments::new();

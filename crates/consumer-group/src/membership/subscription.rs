@@ -16,7 +16,7 @@ use milena_protocol::{
     wire::{ByteString, Decode, Encode, Packed, Reader, Writer},
 };
 
-use crate::assignors::Subscription;
+use crate::assignors::GroupMember;
 
 /// The newest version of either message that is known.
 const NEWEST: i16 = 3;
@@ -27,6 +27,7 @@ pub(super) fn encode_subscription(
     owned: &BTreeSet<TopicPartition>,
     generation: i32,
     rack: Option<&ByteString>,
+    user_data: Option<Bytes>,
 ) -> Bytes {
     let owned_partitions = by_topic(owned).into_iter().map(|(topic, partitions)| {
         consumer_protocol_subscription::TopicPartition { topic, partitions: Packed::from(partitions) }
@@ -36,22 +37,24 @@ pub(super) fn encode_subscription(
         owned_partitions: owned_partitions.collect(),
         generation_id: generation,
         rack_id: rack.cloned(),
-        ..Default::default()
+        user_data,
     };
     encode(&message)
 }
 
 /// What a member says of itself; nothing where it can't be read.
-pub(super) fn decode_subscription(bytes: &Bytes) -> Subscription {
-    let Ok(message) = decode::<ConsumerProtocolSubscription>(bytes) else { return Subscription::default() };
+pub(super) fn decode_subscription(bytes: &Bytes) -> GroupMember {
+    let Ok(message) = decode::<ConsumerProtocolSubscription>(bytes) else { return GroupMember::default() };
     let owned = message.owned_partitions.iter().flat_map(|topic| {
         topic.partitions.iter().map(|index| TopicPartition::new(topic.topic.clone(), index))
     });
-    Subscription {
+    GroupMember {
         topics: message.topics.iter().cloned().collect(),
         owned: owned.collect(),
         generation: message.generation_id,
         instance_id: None,
+        rack: message.rack_id.clone(),
+        user_data: message.user_data.clone().unwrap_or_default(),
     }
 }
 
@@ -114,12 +117,14 @@ mod tests {
     #[test]
     fn what_is_said_is_understood() {
         let topics = BTreeSet::from(["letters".into(), "replies".into()]);
-        let bytes = encode_subscription(&topics, &partitions(&[0, 2]), 7, Some(&"r1".into()));
+        let bytes =
+            encode_subscription(&topics, &partitions(&[0, 2]), 7, Some(&"r1".into()), Some("mine".into()));
         assert_eq!(&bytes[..2], [0, 3]);
         let subscription = decode_subscription(&bytes);
         assert_eq!(subscription.topics, topics);
         assert_eq!(subscription.owned, partitions(&[0, 2]));
         assert_eq!(subscription.generation, 7);
+        assert_eq!((subscription.rack, &*subscription.user_data), (Some("r1".into()), b"mine".as_slice()));
         let assignment = encode_assignment(&partitions(&[1, 5]));
         assert_eq!(decode_assignment(&assignment), Ok(partitions(&[1, 5])));
         assert_eq!(decode_assignment(&Bytes::new()), Ok(partitions(&[])));
@@ -132,7 +137,7 @@ mod tests {
         old.extend([0xff; 4]);
         assert_eq!(decode_subscription(&old.into()).topics, BTreeSet::from(["t".into()]));
         let topics = BTreeSet::from(["letters".into()]);
-        let mut future = encode_subscription(&topics, &partitions(&[]), 1, None).to_vec();
+        let mut future = encode_subscription(&topics, &partitions(&[]), 1, None, None).to_vec();
         future[1] = 9;
         future.extend([1, 2, 3]);
         assert_eq!(decode_subscription(&future.into()).topics, topics);
@@ -142,7 +147,7 @@ mod tests {
     #[test]
     fn every_cut_of_a_subscription_is_survived() {
         let topics = BTreeSet::from(["letters".into()]);
-        let bytes = encode_subscription(&topics, &partitions(&[0, 2]), 7, None);
+        let bytes = encode_subscription(&topics, &partitions(&[0, 2]), 7, None, None);
         for end in 0..bytes.len() {
             let cut = decode_subscription(&bytes.slice(..end));
             assert!(cut.topics.is_empty() && cut.owned.is_empty(), "cut at {end}");

@@ -85,10 +85,10 @@ impl Script {
 
     /// In the group, with these partitions of `letters` at their committed offset 10.
     fn member(config: ConsumerConfig, partitions: &[i32]) -> Self {
-        let protocol = config.assignors[0].name();
+        let protocol = config.assignors[0].name().to_owned();
         let mut script = Self::new(config);
         script.subscribe();
-        script.round(1, protocol, partitions);
+        script.round(1, &protocol, partitions);
         if !partitions.is_empty() {
             let offsets: Vec<_> = partitions.iter().map(|index| (*index, 10)).collect();
             script.committed(&offsets);

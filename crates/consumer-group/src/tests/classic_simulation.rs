@@ -220,7 +220,7 @@ impl Simulation {
         self.started += 1;
         let config = ConsumerConfig {
             group_protocol: GroupProtocol::Classic,
-            assignors: vec![self.assignor],
+            assignors: vec![self.assignor.clone()],
             max_poll_interval: Duration::from_secs(60),
             rebalance_timeout: Duration::from_millis(REBALANCE_MS),
             seed: self.seed * 1_000 + self.started,
@@ -371,9 +371,9 @@ impl Simulation {
 
 #[test]
 fn no_partition_has_two_owners_and_in_the_end_each_has_one() {
-    for assignor in [Assignor::Range, Assignor::CooperativeSticky] {
+    for assignor in [Assignor::Range, Assignor::Sticky, Assignor::CooperativeSticky] {
         for seed in 0..SEEDS {
-            let mut simulation = Simulation::new(seed, assignor);
+            let mut simulation = Simulation::new(seed, assignor.clone());
             for _ in 0..STEPS {
                 simulation.step();
             }

@@ -11,7 +11,9 @@ mod round;
 
 use std::{collections::BTreeSet, time::Instant};
 
-use milena_cluster::{BrokerId, Deadline, FailureKind, Outgoing, RequestId, Verdict, verdict};
+use milena_cluster::{
+    BrokerId, Deadline, FailureKind, Outgoing, RequestId, TopicPartition, Verdict, verdict,
+};
 use milena_protocol::{
     ApiKey, ErrorCode,
     messages::{
@@ -28,7 +30,7 @@ use super::{
 };
 use crate::{
     Assignor, ConsumerError,
-    assignors::{Members, PartitionCounts},
+    assignors::{GroupMembers, PartitionCounts},
     planted_bug::PlantedBug,
     retry::Retry,
     shared::{Answer, Asked, Shared},
@@ -45,6 +47,8 @@ pub(crate) struct ClassicMember {
     topics: BTreeSet<ByteString>,
     state: State,
     ownership: Ownership,
+    /// What was assigned last, and in which generation: a sticky assignor gives it back.
+    previous: (BTreeSet<TopicPartition>, i32),
     /// Partition counts that the leader's assignment rests on. When they change it joins again.
     assigned_by: Option<PartitionCounts>,
     /// When the last sign of life that was answered was sent.
@@ -68,7 +72,7 @@ enum State {
     /// Elected leader; waits to know the partitions.
     Assigning {
         assignor: Assignor,
-        members: Members,
+        members: GroupMembers,
         until: Instant,
     },
     Syncing {
@@ -100,6 +104,7 @@ impl ClassicMember {
             topics: BTreeSet::new(),
             state: State::Out,
             ownership: Ownership::default(),
+            previous: (BTreeSet::new(), NO_GENERATION),
             assigned_by: None,
             last_success: shared.started,
             retry: Retry::default(),
@@ -131,7 +136,7 @@ impl ClassicMember {
             State::Stable { heartbeats, .. } | State::Departing(heartbeats) => heartbeats,
             _ => Heartbeats { next: now, asked: None },
         };
-        let cooperative = shared.config.assignors.iter().all(|assignor| assignor.is_cooperative());
+        let cooperative = shared.config.assignors.iter().all(Assignor::is_cooperative);
         if self.ownership.is_revoking() {
             // What is being given up already comes first.
             self.state = State::Stable { heartbeats, rejoin: true };
@@ -346,9 +351,11 @@ impl ClassicMember {
             }
             State::Syncing { asked, assignor, .. } => {
                 let Some(asked) = asked.take_if(|asked| asked.id == id) else { return false };
-                let assignor = *assignor;
+                let assignor = assignor.clone();
                 match answer {
-                    Ok(Response::SyncGroup(response)) => self.synced(now, shared, &asked, assignor, response),
+                    Ok(Response::SyncGroup(response)) => {
+                        self.synced(now, shared, &asked, &assignor, response);
+                    }
                     _ => {
                         // Whether the others have gone on is not known.
                         self.state = State::Joining(None);

@@ -18,7 +18,7 @@ use milena_protocol::{
 use super::{ClassicMember, Heartbeats, State, fenced_instance, partition_count};
 use crate::{
     Assignor, ConsumerError,
-    assignors::{PartitionCounts, Subscription},
+    assignors::{GroupMember, PartitionCounts},
     config::millis,
     membership::{
         Change,
@@ -38,10 +38,15 @@ impl ClassicMember {
     pub(super) fn join(&mut self, now: Instant, shared: &mut Shared) -> Option<Outgoing> {
         let config = &shared.config;
         let rack = config.client_rack.as_ref();
-        let metadata = encode_subscription(&self.topics, self.ownership.owned(), self.generation, rack);
+        let (owned, generation) = (self.ownership.owned(), self.generation);
+        let (previous, assigned_in) = &self.previous;
+        let metadata = |assignor: &Assignor| {
+            let user_data = assignor.user_data(previous, *assigned_in);
+            encode_subscription(&self.topics, owned, generation, rack, user_data)
+        };
         let protocol = |assignor: &Assignor| JoinGroupRequestProtocol {
             name: assignor.name().into(),
-            metadata: metadata.clone(),
+            metadata: metadata(assignor),
             ..Default::default()
         };
         let request = JoinGroupRequest {
@@ -100,7 +105,7 @@ impl ClassicMember {
         }
         let chosen = response.protocol_name.as_ref();
         let chosen = chosen.and_then(|name| {
-            shared.config.assignors.iter().find(|assignor| assignor.name() == &**name).copied()
+            shared.config.assignors.iter().find(|assignor| assignor.name() == &**name).cloned()
         });
         let Some(assignor) = chosen else {
             let (group, code) = (shared.group(), ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
@@ -118,7 +123,7 @@ impl ClassicMember {
         let members = response.members.iter().map(|member| {
             let subscription = decode_subscription(&member.metadata);
             let instance_id = member.group_instance_id.clone();
-            (member.member_id.clone(), Subscription { instance_id, ..subscription })
+            (member.member_id.clone(), GroupMember { instance_id, ..subscription })
         });
         let members = members.collect();
         self.state = State::Assigning { assignor, members, until: now + LEADER_PATIENCE };
@@ -148,7 +153,7 @@ impl ClassicMember {
             ..Default::default()
         };
         let assignments = assigned.into_iter().map(assignment).collect();
-        let assignor = *assignor;
+        let assignor = assignor.clone();
         self.assigned_by = Some(counts);
         self.state = State::Syncing { assignor, assignments, asked: None };
     }
@@ -158,7 +163,7 @@ impl ClassicMember {
         now: Instant,
         shared: &mut Shared,
         asked: &Asked<Instant>,
-        assignor: Assignor,
+        assignor: &Assignor,
         response: &SyncGroupResponse,
     ) {
         match ErrorCode(response.error_code) {
@@ -175,6 +180,7 @@ impl ClassicMember {
         };
         self.retry.succeeded();
         self.last_success = asked.with;
+        self.previous = (assigned.clone(), self.generation);
         self.ownership.changes.push_back(Change::Joined);
         let surplus: BTreeSet<TopicPartition> =
             self.ownership.owned().difference(&assigned).cloned().collect();
