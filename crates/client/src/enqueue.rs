@@ -132,6 +132,7 @@ impl Producer {
             Ok(result) => result,
             Err(_) => {
                 let last = self.driven().look().topic_failure(record.topic);
+                let (reason, last) = (Box::new(reason), last.map(String::into_boxed_str));
                 Err(SendError::Blocked { waited: self.max_block(), reason, last })
             }
         }

@@ -71,9 +71,9 @@ pub enum SendError {
         /// How long was waited.
         waited: Duration,
         /// What it waited for.
-        reason: EnqueueError,
+        reason: Box<EnqueueError>,
         /// What the client last ran into.
-        last: Option<String>,
+        last: Option<Box<str>>,
     },
     /// It was accepted and is not acknowledged.
     #[error("the record was not acknowledged: {0}")]
@@ -142,5 +142,21 @@ impl AdminError {
     #[must_use]
     pub fn is_uncertain(&self) -> bool {
         matches!(self, Self::Failed { failure, .. } if failure.kind == FailureKind::Unanswered)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use milena_producer::{Delivery, RecordMetadata};
+
+    use super::*;
+
+    /// They are moved for every record, errors or not.
+    #[test]
+    fn the_results_of_a_record_are_small() {
+        let size = size_of::<Result<RecordMetadata, ProduceError>>();
+        assert!(size <= 40, "what becomes of a record: {size} bytes");
+        let size = size_of::<Result<Delivery, SendError>>();
+        assert!(size <= 72, "what becomes of handing it over: {size} bytes");
     }
 }

@@ -52,8 +52,8 @@ pub use milena_consumer_group::{
 pub use milena_producer::{
     Acks, Certainty, ChoosePartition, Delivery, EnqueueError, FatalCause, FatalTransaction, GroupMetadata,
     NewRecord, Partitioner, ProduceError, ProduceFailure, ProducerStats, RecordMetadata, Remedy,
-    SettledBatch, Tally, TransactionError, TransactionFailure, Unplaced, crc32_partition_for_key,
-    partition_for_key,
+    SettledBatch, Tally, TransactionError, TransactionFailure, Unacknowledged, Unplaced,
+    crc32_partition_for_key, partition_for_key,
 };
 pub use milena_protocol::{
     ErrorCode,

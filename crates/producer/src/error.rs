@@ -1,6 +1,6 @@
 //! What can become of a record besides being acknowledged.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use milena_cluster::TopicPartition;
 use milena_protocol::{ErrorCode, wire::ByteString};
@@ -8,12 +8,36 @@ use thiserror::Error;
 
 use crate::TransactionError;
 
-/// A record was accepted and is not acknowledged.
+/// A record was accepted and is not acknowledged: why, as [`Unacknowledged`] tells.
 ///
-/// All records of a batch share one. Cloning is cheap.
+/// All records of a batch share one. Cloning is cheap, and so is handing on the result of each record: it is no larger for
+/// what an error tells.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{partition}: {certainty}: {cause}")]
-pub struct ProduceError {
+#[error("{}: {}: {}", .0.partition, .0.certainty, .0.cause)]
+pub struct ProduceError(Arc<Unacknowledged>);
+
+impl ProduceError {
+    pub(crate) fn new(
+        partition: TopicPartition,
+        certainty: Certainty,
+        base_sequence: Option<i32>,
+        cause: ProduceFailure,
+    ) -> Self {
+        Self(Arc::new(Unacknowledged { partition, certainty, base_sequence, cause }))
+    }
+}
+
+impl Deref for ProduceError {
+    type Target = Unacknowledged;
+
+    fn deref(&self) -> &Unacknowledged {
+        &self.0
+    }
+}
+
+/// Why the records of a batch are not acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unacknowledged {
     /// Where the record was to go.
     pub partition: TopicPartition,
     /// Whether it may be in the log all the same.

@@ -36,7 +36,7 @@ mod unanswered;
 pub use accumulator::{Accumulator, Enqueued, Intake};
 pub use acks::Acks;
 pub use config::{InvalidConfig, ProducerConfig};
-pub use error::{Certainty, EnqueueError, ProduceError, ProduceFailure};
+pub use error::{Certainty, EnqueueError, ProduceError, ProduceFailure, Unacknowledged};
 pub use group_offsets::{GroupMetadata, GroupOffset, OffsetsId};
 pub use new_record::{At, Clock, NewRecord};
 pub use outcome::{Delivery, DeliveryRun, RecordMetadata};

@@ -394,12 +394,9 @@ mod tests {
         quarters[1].complete(written(3));
         parts[2].complete(written(4));
         assert!(all.as_mut().poll(&mut context).is_pending(), "the record at 2 is open");
-        quarters[0].complete(Err(ProduceError {
-            partition: TopicPartition::new("letters", 3),
-            certainty: Certainty::NotWritten,
-            base_sequence: None,
-            cause: ProduceFailure::Closed,
-        }));
+        let partition = TopicPartition::new("letters", 3);
+        let error = ProduceError::new(partition, Certainty::NotWritten, None, ProduceFailure::Closed);
+        quarters[0].complete(Err(error));
         assert!(matches!(all.as_mut().poll(&mut context), Poll::Ready(Err(_))));
         assert_eq!(run.into_iter().filter(|delivery| delivery.result().unwrap().is_ok()).count(), 3);
     }

@@ -426,7 +426,7 @@ impl PartitionQueue {
     fn error(&self, index: usize, certainty: Certainty, cause: ProduceFailure) -> ProduceError {
         let numbered = self.batches.get(index).filter(|_| !self.numbering.is_absent());
         let base_sequence = numbered.map(|batch| batch.base_sequence);
-        ProduceError { partition: self.partition.clone(), certainty, base_sequence, cause }
+        ProduceError::new(self.partition.clone(), certainty, base_sequence, cause)
     }
 
     /// Tells the owners of the records.

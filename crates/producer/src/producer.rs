@@ -339,7 +339,7 @@ impl Producer {
 }
 
 fn not_written(partition: TopicPartition, cause: ProduceFailure) -> ProduceError {
-    ProduceError { partition, certainty: Certainty::NotWritten, base_sequence: None, cause }
+    ProduceError::new(partition, Certainty::NotWritten, None, cause)
 }
 
 impl Machine for Producer {

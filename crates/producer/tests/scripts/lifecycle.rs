@@ -139,7 +139,7 @@ fn close_gives_up_what_is_not_acknowledged_at_its_deadline() {
     assert!(in_flight.result().is_none());
     script.wait(1);
     let error = in_flight.result().unwrap().unwrap_err();
-    assert_eq!((error.certainty, error.cause), (Certainty::MaybeWritten, ProduceFailure::Closed));
+    assert_eq!((error.certainty, error.cause.clone()), (Certainty::MaybeWritten, ProduceFailure::Closed));
     assert!(script.events.contains(&ProducerEvent::Closed));
     assert!(script.events.contains(&ProducerEvent::Flushed(id)));
     assert_eq!(script.producer.accumulator().used(), 0);
@@ -160,6 +160,6 @@ fn close_tells_what_was_never_sent_from_what_may_be_written() {
     script.drain();
     script.wait(1_000);
     let error = never_sent.result().unwrap().unwrap_err();
-    assert_eq!((error.certainty, error.cause), (Certainty::NotWritten, ProduceFailure::Closed));
+    assert_eq!((error.certainty, error.cause.clone()), (Certainty::NotWritten, ProduceFailure::Closed));
     assert!(script.events.contains(&ProducerEvent::Closed));
 }

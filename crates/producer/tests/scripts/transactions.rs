@@ -239,7 +239,10 @@ fn after_a_failed_record_only_an_abort_is_left() {
         txn.script.answer(&request, &[Said::code(ErrorCode::MESSAGE_TOO_LARGE)]);
         assert!(matches!(failed.result().unwrap().unwrap_err().cause, ProduceFailure::TooLarge { .. }));
         let given_up = waiting.result().unwrap().unwrap_err();
-        assert_eq!((given_up.cause, given_up.certainty), (ProduceFailure::Aborted, Certainty::NotWritten));
+        assert_eq!(
+            (given_up.cause.clone(), given_up.certainty),
+            (ProduceFailure::Aborted, Certainty::NotWritten)
+        );
         let error = txn.script.producer.commit(txn.script.now()).unwrap_err();
         assert!(matches!(&error, TransactionError::MustAbort(TransactionFailure::Record(_))), "{error:?}");
         assert_eq!((error.remedy(), error.certainty()), (Remedy::Abort, Certainty::NotWritten));
