@@ -166,6 +166,17 @@ impl ProducerBuilder {
         self
     }
 
+    /// Whether a partition goes on when its broker misses what it had acknowledged
+    /// ([`ProduceFailure::Desynchronized`](crate::ProduceFailure::Desynchronized)). By default it takes no more records: what is
+    /// missing has to be looked into first, and another producer begun. Told to go on, it does so under a new producer id once
+    /// nothing is in flight; what was in flight is told of as possibly written, and what follows may come behind a gap. Java
+    /// goes on.
+    #[must_use]
+    pub fn continue_when_desynchronized(mut self, continues: bool) -> Self {
+        self.config.continue_when_desynchronized = continues;
+        self
+    }
+
     /// How long a broker may take to answer, 30 s by default. Less finds a silent broker sooner; too little takes a
     /// slow one for dead and sends its batches again.
     #[must_use]

@@ -36,6 +36,10 @@ pub struct ProducerConfig {
     /// change the order unless [`max_in_flight`](Self::max_in_flight) is 1. It saves one request, for the id, when the
     /// producer begins.
     pub idempotence: bool,
+    /// Whether a partition goes on, under a new producer id, when its broker misses what it had acknowledged. What was in flight
+    /// is told of as possibly written, and later records may come behind a gap. By default the partition takes no more records:
+    /// what is missing has to be looked into first. Java goes on.
+    pub continue_when_desynchronized: bool,
     /// How the batches are compressed (`compression.type`).
     pub codec: Codec,
     /// Topics whose batches are compressed otherwise.
@@ -85,6 +89,7 @@ impl Default for ProducerConfig {
             max_in_flight: 5,
             acks: Acks::All,
             idempotence: true,
+            continue_when_desynchronized: false,
             codec: Codec::default(),
             topic_codecs: BTreeMap::new(),
             request_timeout: Duration::from_secs(30),

@@ -90,6 +90,8 @@ pub(crate) struct PartitionQueue {
     retry_at: Option<Instant>,
     failures: u32,
     trouble: Trouble,
+    /// Whether it goes on when its broker misses what it had acknowledged.
+    continues: bool,
     last_failure: Option<Arc<str>>,
     /// Where the batch is that was acknowledged last.
     last_offset: Option<i64>,
@@ -121,11 +123,17 @@ impl PartitionQueue {
             retry_at: None,
             failures: 0,
             trouble: Trouble::None,
+            continues: false,
             last_failure: None,
             last_offset: None,
             has_strayed: false,
             failed: None,
         }
+    }
+
+    /// Whether the partition goes on when its broker misses what it had acknowledged.
+    pub(crate) fn continuing(self, continues: bool) -> Self {
+        Self { continues, ..self }
     }
 
     /// The partition is one of the topic with this id. Another topic of the same name has no batch of the producer yet; a

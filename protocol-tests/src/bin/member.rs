@@ -64,6 +64,7 @@ async fn main() -> anyhow::Result<()> {
         .rebalance_listener(Listener(journal.clone()))
         .build()?;
     let mut random = fastrand::Rng::new();
+    let mut is_committed = true;
     loop {
         let called = nanos();
         let records = tokio::select! {
@@ -77,9 +78,11 @@ async fn main() -> anyhow::Result<()> {
                 if !records.is_empty() && random.u8(0..20) == 0 {
                     sleep(Duration::from_millis(random.u64(0..50))).await;
                 }
+                is_committed &= records.is_empty();
                 journal.handled(called, &records);
-                if random.u8(0..4) == 0 {
-                    journal.commit(&consumer).await;
+                // Some time later, and when there is nothing else to do.
+                if random.u8(0..4) == 0 || records.is_empty() && !is_committed {
+                    is_committed = journal.commit(&consumer).await;
                 }
             }
             Ok(None) => bail!("the consumer is closed"),
@@ -140,9 +143,9 @@ impl Journal {
     }
 
     /// Commits what is processed of the partitions that the consumer has.
-    async fn commit(&self, consumer: &Consumer) {
+    async fn commit(&self, consumer: &Consumer) -> bool {
         let offsets = self.to_commit(&consumer.assignment());
-        self.committed(&offsets, consumer.commit_offsets(offsets.clone())).await;
+        self.committed(&offsets, consumer.commit_offsets(offsets.clone())).await
     }
 
     fn to_commit(&self, assignment: &[TopicPartition]) -> Vec<(TopicPartition, milena::Position)> {
@@ -155,15 +158,21 @@ impl Journal {
         &self,
         offsets: &[(TopicPartition, milena::Position)],
         commit: impl Future<Output = Result<(), milena::CommitError>>,
-    ) {
+    ) -> bool {
         let begun = nanos();
         let steps = |step: &dyn Fn(i64) -> Step| -> Vec<_> {
             offsets.iter().map(|(partition, position)| (partition.partition, step(position.offset))).collect()
         };
         self.note(steps(&Step::Committing));
         match commit.await {
-            Ok(()) => self.note(steps(&|offset| Step::Committed { begun, offset })),
-            Err(error) => eprintln!("{error}"),
+            Ok(()) => {
+                self.note(steps(&|offset| Step::Committed { begun, offset }));
+                true
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                false
+            }
         }
     }
 

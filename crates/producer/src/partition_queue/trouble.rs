@@ -64,8 +64,12 @@ impl PartitionQueue {
                 self.give_up(index, ProduceFailure::Desynchronized, accumulator);
                 return false;
             }
-            self.stop(accumulator);
-            return true;
+            let error = self.give_all_up(accumulator);
+            self.trouble = match error.filter(|_| !self.continues) {
+                Some(error) => Trouble::Stopped(Box::new(error)),
+                None => Trouble::Uncertain,
+            };
+            return self.stopped().is_some();
         }
         let unanswered = self.batches.get(index).is_some_and(|batch| batch.doubt == Doubt::Unanswered);
         if index == 0 && unanswered && matches!(self.trouble, Trouble::Uncertain) {
@@ -151,21 +155,19 @@ impl PartitionQueue {
         }
     }
 
-    /// The broker's log and ours disagree: everything is given up, and nothing more is taken. What is in flight stays
-    /// until it lands.
-    fn stop(&mut self, accumulator: &Accumulator) {
+    /// The broker's log and ours disagree: everything that was sent is given up. What is in flight stays until it lands. Returns
+    /// what the first batch is told.
+    fn give_all_up(&mut self, accumulator: &Accumulator) -> Option<ProduceError> {
         let mut first = None;
         for index in 0..self.batches.len() {
             let error = self.error(index, Certainty::MaybeWritten, ProduceFailure::Desynchronized);
             first.get_or_insert_with(|| error.clone());
             self.settle(index, Err(error), accumulator);
         }
-        if let Some(error) = first {
-            self.trouble = Trouble::Stopped(Box::new(error));
-        }
         let landed = |batch: &SentBatch| batch.in_flight.is_none();
         while let Some(index) = self.batches.iter().position(landed) {
             self.drop_batch(index, accumulator);
         }
+        first
     }
 }

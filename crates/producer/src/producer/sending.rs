@@ -166,10 +166,10 @@ impl Producer {
     ) -> Option<Bytes> {
         let numbering = self.numbering()?;
         let (codec, planted) = (self.config.codec_of(&partition.topic), self.planted);
-        let queue = self
-            .queues
-            .entry(partition.clone())
-            .or_insert_with(|| PartitionQueue::new(partition.clone(), numbering, codec, planted));
+        let queue = self.queues.entry(partition.clone()).or_insert_with(|| {
+            let continues = self.config.continue_when_desynchronized;
+            PartitionQueue::new(partition.clone(), numbering, codec, planted).continuing(continues)
+        });
         queue.meet_topic(self.metadata.metadata().topic_id(&partition.topic));
         if queue.has_waiting() {
             let again = queue.resend(now, leader, request)?;

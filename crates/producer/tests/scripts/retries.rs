@@ -1,7 +1,7 @@
 //! Batches that have to be sent again.
 
 use milena_cluster::FailureKind;
-use milena_producer::{Certainty, Delivery, ProduceFailure};
+use milena_producer::{Certainty, Delivery, ProduceFailure, ProducerConfig};
 use milena_protocol::ErrorCode;
 
 use crate::script::{Produced, Said, Script, config, partition};
@@ -212,6 +212,44 @@ fn a_gap_in_front_of_the_first_batch_stops_the_partition_and_no_other() {
     assert_eq!(script.producer.accumulator().used(), 0);
     script.settle(1, 0);
     assert_eq!(script.ids_asked, 1);
+}
+
+/// P3: who asks for it goes on, under another id that nothing old can be mistaken for, once what is in flight has landed. What
+/// was in flight is told of as in doubt, however it lands.
+#[test]
+fn a_partition_goes_on_behind_a_gap_when_it_is_told_to() {
+    for said in [
+        Said::written(9),
+        Said::code(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER),
+        Said::code(ErrorCode::NOT_LEADER_OR_FOLLOWER),
+        Said::code(ErrorCode::INVALID_RECORD),
+    ] {
+        let mut script = Script::new(ProducerConfig { continue_when_desynchronized: true, ..config() }, 1);
+        let (requests, deliveries) = pipeline(&mut script, 3);
+        script.answer(&requests[0], &[Said::code(ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER)]);
+        for delivery in &deliveries {
+            let error = delivery.result().unwrap().unwrap_err();
+            assert_eq!(
+                (&error.cause, error.certainty),
+                (&ProduceFailure::Desynchronized, Certainty::MaybeWritten)
+            );
+        }
+        let newer = script.enqueue(0, "newer");
+        script.wait(1_000);
+        script.no_request();
+        assert_eq!(script.ids_asked, 1, "batches are in flight under the old id");
+        script.answer(&requests[1], &[said]);
+        script.answer(&requests[2], &[said]);
+        script.wait(5_000);
+        let request = script.only_request();
+        assert_eq!(script.ids_asked, 2, "{said:?}");
+        let numbers: Vec<_> =
+            request.batches.iter().map(|batch| (batch.producer_id, batch.base_sequence)).collect();
+        assert_eq!(numbers, [(1001, 0)], "{said:?}");
+        script.answer(&request, &[Said::written(20)]);
+        assert_eq!(newer.result().unwrap().unwrap().offset, Some(20), "{said:?}");
+        assert_eq!(script.producer.accumulator().used(), 0, "{said:?}");
+    }
 }
 
 /// P3.
