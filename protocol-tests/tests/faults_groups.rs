@@ -29,6 +29,7 @@ use protocol_tests::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     process::{Child, Command},
+    task::JoinHandle,
     time::{Instant, sleep, sleep_until, timeout},
 };
 
@@ -42,6 +43,8 @@ const MOST: usize = 7;
 /// When the group gives up a member that is not heard of: a classic one says it, for KIP-848 the brokers of the cluster do.
 const CLASSIC_SESSION: Duration = Duration::from_secs(6);
 const CONSUMER_SESSION: Duration = Duration::from_secs(10);
+/// How long a member that changes the protocol takes to be followed by the next.
+const SLOWLY: Duration = Duration::from_secs(4);
 /// How long the group may take to process what is left.
 const PATIENCE: Duration = Duration::from_secs(180);
 
@@ -62,7 +65,8 @@ struct Faults {
 /// The group's processes, and everything that they have written down.
 struct Group {
     words: Vec<String>,
-    session: Duration,
+    /// The protocol of those that join from here on.
+    classic: bool,
     folder: PathBuf,
     live: Vec<Child>,
     started: usize,
@@ -74,8 +78,13 @@ impl Group {
         let journal = self.folder.join(self.started.to_string());
         self.started += 1;
         let mut command = Command::new(env!("CARGO_BIN_EXE_member"));
-        command.args(&self.words).arg("--journal").arg(journal);
+        command.args(&self.words).arg("--session").arg(self.session().as_millis().to_string());
+        command.args(self.classic.then_some("--classic")).arg("--journal").arg(journal);
         self.live.push(command.stdin(Stdio::null()).kill_on_drop(true).spawn().unwrap());
+    }
+
+    const fn session(&self) -> Duration {
+        if self.classic { CLASSIC_SESSION } else { CONSUMER_SESSION }
     }
 
     fn signal(&self, member: usize, signal: Signal) {
@@ -95,11 +104,11 @@ impl Group {
                 self.add();
             }
             3..5 => {
-                self.freeze(member, self.session.mul_f64(random.f64() / 2.0)).await;
+                self.freeze(member, self.session().mul_f64(random.f64() / 2.0)).await;
                 self.faults.frozen_briefly += 1;
             }
             5..7 => {
-                self.freeze(member, self.session.mul_f64(1.0 + random.f64())).await;
+                self.freeze(member, self.session().mul_f64(1.0 + random.f64())).await;
                 self.faults.frozen_for_long += 1;
             }
             7..9 if self.live.len() > FEWEST => {
@@ -125,6 +134,11 @@ impl Group {
         let mut leaving = self.live.swap_remove(member);
         let status = timeout(PATIENCE, leaving.wait()).await.expect("a farewell hangs").unwrap();
         assert!(status.success(), "{status}");
+    }
+
+    async fn replace_oldest(&mut self) {
+        self.live.rotate_left(1);
+        self.send_away(self.live.len() - 1).await;
     }
 
     fn journals(&self) -> Vec<Journal> {
@@ -163,62 +177,82 @@ async fn write(client: Client, topic: String, records: u64, over: Duration) {
     producer.close(PATIENCE).await.unwrap();
 }
 
-async fn members_come_and_go(classic: bool) {
-    let (records, seconds) = (setting("MILENA_RECORDS", RECORDS), setting("MILENA_SECONDS", SECONDS));
+/// A group, the records it reads, and what it is held to.
+struct Run {
+    client: Client,
+    name: String,
+    group: Group,
+    records: u64,
+    over: Duration,
+    begin: Instant,
+}
+
+impl Run {
+    async fn begin(name: &str, classic: bool, records: u64, over: Duration) -> Self {
+        let cluster = Cluster::from_env().unwrap();
+        let client = Client::connect(cluster.bootstrap.as_str()).await.unwrap();
+        let name = format!("{name}-{}", std::process::id());
+        client.admin().create_topic(NewTopic::new(name.as_str()).partitions(PARTITIONS)).await.unwrap();
+        Observer::new(&cluster.bootstrap).await_whole(std::slice::from_ref(&name)).await;
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
+        fs::create_dir(&folder).unwrap();
+        let words = ["--bootstrap", &cluster.bootstrap, "--group", &name, "--topic", &name];
+        let words = words.map(str::to_owned).into();
+        let mut group =
+            Group { words, classic, folder, live: Vec::new(), started: 0, faults: Faults::default() };
+        (0..MEMBERS).for_each(|_| group.add());
+        Self { client, name, group, records, over, begin: Instant::now() }
+    }
+
+    fn write(&self) -> JoinHandle<()> {
+        tokio::spawn(write(self.client.clone(), self.name.clone(), self.records, self.over))
+    }
+
+    /// The group comes to rest, and everything is held against everything.
+    async fn end(self, what: &str) {
+        let Self { client, name, mut group, records, begin, .. } = self;
+        let partitions = (0..PARTITIONS).map(|number| TopicPartition::new(name.as_str(), number));
+        let wanted = partitions.map(|partition| (partition, OffsetSpec::Latest));
+        let listed = client.admin().list_offsets(wanted, IsolationLevel::ReadUncommitted).await;
+        let ends: BTreeMap<_, _> = listed
+            .into_iter()
+            .map(|(partition, listed)| (partition.partition, listed.unwrap().offset.expect("an end")))
+            .collect();
+        assert_eq!(ends.values().sum::<i64>() as u64, records);
+        // Whoever is left reads to the end and commits it, what a member that was killed had processed and not committed included.
+        let deadline = Instant::now() + PATIENCE;
+        while committed(&client, &name).await != ends && Instant::now() < deadline {
+            sleep(Duration::from_millis(500)).await;
+            group.assert_alive();
+        }
+        while !group.live.is_empty() {
+            group.send_away(0).await;
+        }
+        let (defects, totals) = check(&group.journals(), &ends);
+        report(&group, totals, begin.elapsed());
+        assert_eq!(defects, [], "{what}, journals in {}", group.folder.display());
+        assert_eq!(committed(&client, &name).await, ends);
+        client.admin().delete_topic(name.as_str()).await.unwrap();
+        fs::remove_dir_all(&group.folder).unwrap();
+    }
+}
+
+async fn members_come_and_go(name: &str, classic: bool) {
+    let over = Duration::from_secs(setting("MILENA_SECONDS", SECONDS));
     let seed = setting("MILENA_SEED", fastrand::u64(..));
     println!("seed {seed}");
-    let over = Duration::from_secs(seconds);
-    let cluster = Cluster::from_env().unwrap();
-    let client = Client::connect(cluster.bootstrap.as_str()).await.unwrap();
-    let name = format!("members-{}-{}", if classic { "classic" } else { "consumer" }, std::process::id());
-    client.admin().create_topic(NewTopic::new(name.as_str()).partitions(PARTITIONS)).await.unwrap();
-    Observer::new(&cluster.bootstrap).await_whole(std::slice::from_ref(&name)).await;
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&name);
-    fs::create_dir(&folder).unwrap();
-    let session = if classic { CLASSIC_SESSION } else { CONSUMER_SESSION };
-    let millis = session.as_millis().to_string();
-    let words = ["--bootstrap", &cluster.bootstrap, "--group", &name, "--topic", &name, "--session", &millis];
-    let mut words: Vec<_> = words.map(str::to_owned).into();
-    words.extend(classic.then(|| "--classic".to_owned()));
-    let mut group = Group { words, session, folder, live: Vec::new(), started: 0, faults: Faults::default() };
-    (0..MEMBERS).for_each(|_| group.add());
-
-    let writing = tokio::spawn(write(client.clone(), name.clone(), records, over));
+    let mut run = Run::begin(name, classic, setting("MILENA_RECORDS", RECORDS), over).await;
+    let writing = run.write();
     let mut random = fastrand::Rng::with_seed(seed);
-    let begin = Instant::now();
-    while begin.elapsed() < over {
+    while run.begin.elapsed() < over {
         sleep(Duration::from_millis(random.u64(0..6_000))).await;
-        group.assert_alive();
-        group.strike(&mut random).await;
+        run.group.assert_alive();
+        run.group.strike(&mut random).await;
     }
     writing.await.unwrap();
-
-    let partitions: Vec<_> =
-        (0..PARTITIONS).map(|number| TopicPartition::new(name.as_str(), number)).collect();
-    let wanted = partitions.iter().map(|partition| (partition.clone(), OffsetSpec::Latest));
-    let listed = client.admin().list_offsets(wanted, IsolationLevel::ReadUncommitted).await;
-    let ends: BTreeMap<_, _> = listed
-        .into_iter()
-        .map(|(partition, listed)| (partition.partition, listed.unwrap().offset.expect("an end")))
-        .collect();
-    assert_eq!(ends.values().sum::<i64>() as u64, records);
-    // Whoever is left reads to the end and commits it, what a member that was killed had processed and not committed included.
-    let deadline = Instant::now() + PATIENCE;
-    while committed(&client, &name).await != ends && Instant::now() < deadline {
-        sleep(Duration::from_millis(500)).await;
-        group.assert_alive();
-    }
-    while !group.live.is_empty() {
-        group.send_away(0).await;
-    }
-    let (defects, totals) = check(&group.journals(), &ends);
-    report(&group, totals, begin.elapsed());
-    assert_eq!(defects, [], "seed {seed}, journals in {}", group.folder.display());
-    assert_eq!(committed(&client, &name).await, ends);
-    let Faults { killed, frozen_briefly, frozen_for_long, sent_away, added } = group.faults;
+    let Faults { killed, frozen_briefly, frozen_for_long, sent_away, added } = &run.group.faults;
     assert!(killed + frozen_briefly + frozen_for_long + sent_away + added > 0, "nothing happened");
-    client.admin().delete_topic(name.as_str()).await.unwrap();
-    fs::remove_dir_all(&group.folder).unwrap();
+    run.end(&format!("seed {seed}")).await;
 }
 
 /// What the group has committed, by partition.
@@ -244,11 +278,30 @@ fn report(group: &Group, totals: Totals, took: Duration) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the cluster, and minutes"]
 async fn a_group_of_the_consumer_protocol_keeps_its_promises_while_members_come_and_go() {
-    members_come_and_go(false).await;
+    members_come_and_go("members-consumer", false).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the cluster, and minutes"]
 async fn a_classic_group_keeps_its_promises_while_members_come_and_go() {
-    members_come_and_go(true).await;
+    members_come_and_go("members-classic", true).await;
+}
+
+/// A classic group becomes one of KIP-848 member by member, and a classic one again, while it reads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster, and minutes"]
+async fn a_group_keeps_its_promises_while_its_members_change_the_protocol() {
+    let mut run = Run::begin("members-upgrade", true, 20_000, SLOWLY * 2 * MEMBERS as u32).await;
+    let writing = run.write();
+    for classic in [false, true] {
+        run.group.classic = classic;
+        for _ in 0..MEMBERS {
+            sleep(SLOWLY).await;
+            run.group.assert_alive();
+            run.group.add();
+            run.group.replace_oldest().await;
+        }
+    }
+    writing.await.unwrap();
+    run.end("an upgrade and back").await;
 }

@@ -228,8 +228,13 @@ impl Ledger {
         }
         partition.committed.push((at, offset));
         let from = last.unwrap_or(0).min(offset);
-        for missing in (from..offset).filter(|offset| !partition.handled.contains(offset)) {
-            self.suspicions.push((missing..missing + 1, Breach::CommittedAhead(place, missing, at)));
+        // By runs: what is committed can be as far ahead as a damaged batch says.
+        let mut next = from;
+        for handled in partition.handled.range(from..offset).copied().chain([offset]) {
+            if next < handled {
+                self.suspicions.push((next..handled, Breach::CommittedAhead(place, next, at)));
+            }
+            next = handled.saturating_add(1);
         }
     }
 
