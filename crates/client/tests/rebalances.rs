@@ -207,6 +207,31 @@ async fn a_listener_says_where_reading_starts() {
     }
 }
 
+/// Settings may be used for several members of a group, which are different ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_of_cloned_settings_have_ids_of_their_own() {
+    for protocol in PROTOCOLS {
+        let (broker, client) = start(2).await;
+        let settings = member(&client, protocol);
+        let members = [settings.clone().build().unwrap(), settings.build().unwrap()];
+        let shared = |members: &[Consumer]| members.iter().all(|member| member.assignment().len() == 1);
+        within(async {
+            while !shared(&members) {
+                for member in &members {
+                    let _ = member.poll(BRIEFLY).await.unwrap().unwrap();
+                }
+            }
+        })
+        .await;
+        let ids = members.each_ref().map(|member| member.group_metadata().unwrap().member_id);
+        assert_ne!(ids[0], ids[1], "{protocol:?}");
+        for member in &members {
+            member.close(SOON).await.unwrap();
+        }
+        broker.shutdown().await;
+    }
+}
+
 /// A poll that is dropped while the listener works leaves it working, and the partitions are given up when it is done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_outlives_the_poll_that_called_it() {
