@@ -46,8 +46,26 @@ pub struct Client {
     network: Network,
     seed: u64,
     clock: WallClock,
-    /// How many consumers have been made.
+    member_seeds: MemberSeeds,
+}
+
+/// A seed for each consumer of a client: members of one group must not draw the same ids.
+#[derive(Clone, Debug)]
+pub(crate) struct MemberSeeds {
+    seed: u64,
+    /// How many consumers have been built.
     members: Arc<AtomicU64>,
+}
+
+impl MemberSeeds {
+    fn new(seed: u64) -> Self {
+        Self { seed, members: Arc::default() }
+    }
+
+    pub(crate) fn next(&self) -> u64 {
+        let member = self.members.fetch_add(1, Ordering::Relaxed);
+        self.seed.wrapping_add(member.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    }
 }
 
 /// Settings of a [`Client`].
@@ -100,18 +118,17 @@ impl Client {
 
     /// A consumer of this group, to be set up and built.
     pub fn consumer(&self, group: impl Into<ByteString>) -> ConsumerBuilder {
-        ConsumerBuilder::new(self.network.clone(), Some(group.into()), self.member_seed(), self.clock.clone())
+        ConsumerBuilder::new(
+            self.network.clone(),
+            Some(group.into()),
+            self.member_seeds.clone(),
+            self.clock.clone(),
+        )
     }
 
     /// A consumer without a group, to be set up and built: it reads the partitions it is told to and commits nothing.
     pub fn consumer_without_group(&self) -> ConsumerBuilder {
-        ConsumerBuilder::new(self.network.clone(), None, self.member_seed(), self.clock.clone())
-    }
-
-    /// Members of one group must not draw the same ids.
-    fn member_seed(&self) -> u64 {
-        let member = self.members.fetch_add(1, Ordering::Relaxed);
-        self.seed.wrapping_add(member.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        ConsumerBuilder::new(self.network.clone(), None, self.member_seeds.clone(), self.clock.clone())
     }
 
     /// Topics, groups and their offsets.
@@ -234,6 +251,7 @@ impl ClientBuilder {
             .call(Target::AnyBroker, brokers, self.request_timeout)
             .await
             .map_err(ConnectError::Unreachable)?;
-        Ok(Client { network, seed: self.seed, clock: self.clock, members: Arc::default() })
+        let member_seeds = MemberSeeds::new(self.seed);
+        Ok(Client { network, seed: self.seed, clock: self.clock, member_seeds })
     }
 }

@@ -45,9 +45,9 @@ pub use milena_cluster::{BrokerId, Failure, FailureKind, TopicPartition};
 pub use milena_connection::{DangerousTls, Tls};
 pub use milena_connection::{InvalidToken, Sasl, ScramHash, Secret, Token, TokenProvider, UnsafeLogin};
 pub use milena_consumer_group::{
-    Assign, Assignments, Assignor, AutoOffsetReset, ChosenProtocol, CommitError, ConsumerError, GroupMember,
-    GroupMembers, GroupProtocol, IsolationLevel, NotAssigned, OffsetAndMetadata, PartitionCounts,
-    PartitionRecords, Position, SeekTo, SubscribeError,
+    Assign, Assignments, Assignor, AutoOffsetReset, ChosenProtocol, CommitError, ConsumerError, Fault,
+    GroupMember, GroupMembers, GroupProtocol, IsolationLevel, NotAssigned, OffsetAndMetadata,
+    PartitionCounts, PartitionRecords, Position, SeekTo, SubscribeError,
 };
 pub use milena_producer::{
     Acks, Certainty, ChoosePartition, Delivery, EnqueueError, FatalCause, FatalTransaction, GroupMetadata,

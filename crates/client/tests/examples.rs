@@ -18,6 +18,15 @@ use tokio::process::Command;
 
 /// Each example with the lines that it must print.
 const EXAMPLES: &[(&str, &[&str])] = &[
+    (
+        "at_least_once",
+        &[
+            "an instance died: 700 orders handled so far, ",
+            "42 tries failed; ",
+            "2000 orders handled, 0 lost, ",
+            "an instance was told to end: 2000 orders handled so far, 2000 of them committed",
+        ],
+    ),
     ("batching", &["10000 records, ", "records/s while the batches were full"]),
     (
         "idempotent",
@@ -25,6 +34,20 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "20000 orders acknowledged",
             "6 faults met",
             "read back: 20000 orders, 0 lost, 0 twice, 0 out of their order",
+        ],
+    ),
+    (
+        "parallel_partitions",
+        &["6 of 6 partitions in order, each e-mail once, all committed", "speed-up: up to "],
+    ),
+    (
+        "replay",
+        &[
+            "a new group from the beginning: 600 orders",
+            "a new group from a time: 120 orders",
+            "a new group from an offset: 450 orders",
+            "the dry run: 120 orders would be read again",
+            "the first group after its reset: 120 orders",
         ],
     ),
     (
@@ -38,7 +61,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// They take 2 to 4 s each.
+/// They take up to 4 s each.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[test]

@@ -10,8 +10,8 @@ use std::{
 };
 
 use milena::{
-    AutoOffsetReset, Client, Consumer, ConsumerBuilder, ConsumerError, GroupProtocol, NewTopic, Position,
-    RebalanceContext, RebalanceListener, Record, SeekTo, SubscribeError, TopicPartition,
+    AutoOffsetReset, Client, Consumer, ConsumerBuilder, ConsumerError, Fault, GroupProtocol, NewTopic,
+    Position, RebalanceContext, RebalanceListener, Record, SeekTo, SubscribeError, TopicPartition,
 };
 use milena_embedded_broker::{EmbeddedBroker, core::ClusterConfig};
 use tokio::{sync::Notify, time::timeout};
@@ -172,7 +172,11 @@ async fn what_is_committed_while_partitions_are_revoked_counts() {
         // A close tells what is left, and what is committed then counts as well.
         write(&client, "letters", *notes.owned().first().unwrap(), 5).await;
         let partition = *notes.owned().first().unwrap();
-        assert_eq!(poll_until(&first, || first.lag(&letters(partition)) == Some(0)).await, 5);
+        assert_eq!(
+            poll_until(&first, || first.position(&letters(partition)).is_some_and(|next| next.offset == 55))
+                .await,
+            5
+        );
         within(first.close(SOON)).await.unwrap();
         assert_eq!(notes.owned(), BTreeSet::new());
         assert_eq!(committed(&client, partition).await, Some(55));
@@ -203,6 +207,71 @@ async fn a_listener_says_where_reading_starts() {
         assert_eq!(records.iter().map(|record| record.offset()).collect::<Vec<_>>(), Vec::from_iter(90..100));
         consumer.close(SOON).await.unwrap();
         assert_eq!(notes.told().len(), 2);
+        broker.shutdown().await;
+    }
+}
+
+/// Settings may be used for several members of a group, which are different ones.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_of_cloned_settings_have_ids_of_their_own() {
+    for protocol in PROTOCOLS {
+        let (broker, client) = start(2).await;
+        let settings = member(&client, protocol);
+        let members = [settings.clone().build().unwrap(), settings.build().unwrap()];
+        let shared = |members: &[Consumer]| members.iter().all(|member| member.assignment().len() == 1);
+        within(async {
+            while !shared(&members) {
+                for member in &members {
+                    let _ = member.poll(BRIEFLY).await.unwrap().unwrap();
+                }
+            }
+        })
+        .await;
+        let ids = members.each_ref().map(|member| member.group_metadata().unwrap().member_id);
+        assert_ne!(ids[0], ids[1], "{protocol:?}");
+        for member in &members {
+            member.close(SOON).await.unwrap();
+        }
+        broker.shutdown().await;
+    }
+}
+
+/// Without a reset policy a partition without an offset is an error, unless the listener or a later seek says where to read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seek_makes_up_for_a_missing_offset() {
+    for protocol in PROTOCOLS {
+        let (broker, client) = start(1).await;
+        write(&client, "letters", 0, 100).await;
+        let build =
+            |builder: ConsumerBuilder| builder.auto_offset_reset(AutoOffsetReset::None).build().unwrap();
+        let missing = async |consumer: &Consumer| {
+            while consumer.explain().iter().all(|line| !line.contains("no committed offset")) {
+                tokio::time::sleep(BRIEFLY).await;
+            }
+        };
+        for seeks_late in [false, true] {
+            let notes = Notes { seeks: Some(90).filter(|_| !seeks_late), ..Notes::default() };
+            let consumer = build(member(&client, protocol).rebalance_listener(notes));
+            within(missing(&consumer)).await;
+            if seeks_late {
+                consumer.seek(&letters(0), SeekTo::Offset(90)).unwrap();
+            }
+            let mut read = 0;
+            within(async {
+                while read < 10 {
+                    read += consumer.poll(BRIEFLY).await.unwrap().unwrap().len();
+                }
+            })
+            .await;
+            consumer.close(SOON).await.unwrap();
+        }
+        // Nobody says where.
+        let consumer = build(member(&client, protocol));
+        within(missing(&consumer)).await;
+        let error = within(consumer.poll(SOON)).await.unwrap_err();
+        assert_eq!(error.kind(), &ConsumerError::NoOffset { partition: letters(0) });
+        assert_eq!(error.kind().fault(), Fault::Caller);
+        consumer.close(SOON).await.unwrap();
         broker.shutdown().await;
     }
 }

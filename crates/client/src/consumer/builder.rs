@@ -11,7 +11,7 @@ use milena_consumer_group::{
 use milena_protocol::wire::ByteString;
 
 use super::{Consumer, Habits, Listener, RebalanceListener, TypedConsumer};
-use crate::{BuildError, record::WallClock};
+use crate::{BuildError, client::MemberSeeds, record::WallClock};
 use milena_producer::Clock;
 
 /// Settings of a [`Consumer`]. The defaults are Kafka's; each setting says what it costs to turn.
@@ -20,6 +20,8 @@ use milena_producer::Clock;
 pub struct ConsumerBuilder {
     network: Network,
     config: ConsumerConfig,
+    /// Drawn from by each consumer that is built: a builder that is cloned builds several.
+    seeds: MemberSeeds,
     clock: WallClock,
     source: Source,
     habits: Habits,
@@ -34,10 +36,15 @@ enum Source {
 }
 
 impl ConsumerBuilder {
-    pub(crate) fn new(network: Network, group: Option<ByteString>, seed: u64, clock: WallClock) -> Self {
-        let config = ConsumerConfig { group_id: group, seed, ..ConsumerConfig::default() };
+    pub(crate) fn new(
+        network: Network,
+        group: Option<ByteString>,
+        seeds: MemberSeeds,
+        clock: WallClock,
+    ) -> Self {
+        let config = ConsumerConfig { group_id: group, ..ConsumerConfig::default() };
         let habits = Habits { max_poll_records: 500, ..Habits::default() };
-        Self { network, config, clock, source: Source::Nothing, habits }
+        Self { network, config, seeds, clock, source: Source::Nothing, habits }
     }
 
     /// Reads these topics, sharing their partitions with the other members of the group.
@@ -205,7 +212,8 @@ impl ConsumerBuilder {
         if self.habits.auto_commit.is_some() && self.config.group_id.is_none() {
             return Err(SubscribeError::NoGroup.into());
         }
-        let config = ConsumerConfig { started_at_ms: self.clock.wall_ms(), ..self.config };
+        let (started_at_ms, seed) = (self.clock.wall_ms(), self.seeds.next());
+        let config = ConsumerConfig { started_at_ms, seed, ..self.config };
         let mut machine = Machine::new(now, config)?;
         match self.source {
             Source::Nothing => {}

@@ -13,8 +13,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use milena_cluster::{TopicPartition, later};
 use milena_connection::{Driven, Network, drive, now};
 use milena_consumer_group::{
-    ChosenProtocol, CommitError, CommitMode, Consumer as Machine, GroupMembership, NotAssigned,
-    OffsetAndMetadata, Position, SeekTo, SubscribeError,
+    ChosenProtocol, CommitError, CommitMode, Consumer as Machine, ConsumerError, GroupMembership,
+    NotAssigned, OffsetAndMetadata, Position, SeekTo, SubscribeError,
 };
 use milena_producer::GroupMetadata;
 use milena_protocol::wire::ByteString;
@@ -182,7 +182,7 @@ impl Consumer {
     ///
     /// # Errors
     /// What has stopped the consumer or one of its partitions since the last call, each once. After an error that names
-    /// a partition the others go on.
+    /// a partition the others go on; a [`seek`](Self::seek), also one of the [`RebalanceListener`], makes up for it.
     ///
     /// # Cancellation
     /// Records leave the buffer only with the answer: dropping the future takes nothing.
@@ -198,13 +198,17 @@ impl Consumer {
             tokio::pin!(changed);
             // Registered before looking, so that what happens in between is not missed.
             changed.as_mut().enable();
-            if let Some(error) = self.signals().next_error() {
+            let end = self.signals().end();
+            if end.is_none() {
+                // Before the errors: a listener that seeks says what to do about a partition without an offset.
+                self.tell_listener().await?;
+            }
+            if let Some(error) = self.next_error() {
                 return Err(error.into());
             }
-            if self.signals().end().is_some() {
+            if end.is_some() {
                 return Ok(None);
             }
-            self.tell_listener().await?;
             let revoke_done = self.signals().take_revoke_pending();
             if revoke_done {
                 self.auto_commit_now();
@@ -227,6 +231,14 @@ impl Consumer {
                 return Ok(Some(Records::default()));
             }
         }
+    }
+
+    /// The next error that nobody has done anything about: a partition that was sought to another place goes on.
+    fn next_error(&self) -> Option<ConsumerError> {
+        let goes_on = |error: &ConsumerError| {
+            error.partition().is_some_and(|partition| self.driven().look().goes_on(partition))
+        };
+        std::iter::from_fn(|| self.signals().next_error()).find(|error| !goes_on(error))
     }
 
     /// The records one by one, as a stream.

@@ -282,6 +282,13 @@ impl Consumer {
         }
     }
 
+    /// True when the partition is assigned and does not stand still until a seek, as it does after an error.
+    #[must_use]
+    pub fn goes_on(&self, partition: &TopicPartition) -> bool {
+        let cursor = self.cursors.get(partition);
+        cursor.is_some_and(|cursor| !matches!(cursor.state, CursorState::Halted(..)))
+    }
+
     /// True when the partition is paused.
     #[must_use]
     pub fn is_paused(&self, partition: &TopicPartition) -> bool {
