@@ -1,7 +1,7 @@
 //! What every part of the consumer needs: the configuration, what is known of the cluster, and a way to speak.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -141,4 +141,9 @@ pub(crate) struct Asked<T> {
     pub(crate) id: RequestId,
     pub(crate) broker: BrokerId,
     pub(crate) with: T,
+}
+
+/// Takes out what was asked by this request, of those that wait for one answer a broker.
+pub(crate) fn take_asked<T>(asked: &mut BTreeMap<BrokerId, Asked<T>>, id: RequestId) -> Option<Asked<T>> {
+    asked.extract_if(.., |_, asked| asked.id == id).next().map(|(_, asked)| asked)
 }

@@ -14,7 +14,7 @@ use crate::{
     ConsumerError, Event, IsolationLevel, Position,
     cursors::{Cursor, CursorState, Cursors},
     planted_bug::PlantedBug,
-    shared::{Answer, Asked, Shared},
+    shared::{Answer, Asked, Shared, take_asked},
 };
 
 impl Fetcher {
@@ -30,11 +30,8 @@ impl Fetcher {
             self.ending.swap_remove(place);
             return true;
         }
-        let Some(broker) = self.asked.iter().find(|(_, asked)| asked.id == id).map(|(broker, _)| *broker)
-        else {
-            return false;
-        };
-        let Some(asked) = self.asked.remove(&broker) else { return false };
+        let Some(asked) = take_asked(&mut self.asked, id) else { return false };
+        let broker = asked.broker;
         if answer.is_err() && shared.planted.has(PlantedBug::HangsAfterDisconnect) {
             self.asked.insert(broker, asked);
             return true;
@@ -185,9 +182,7 @@ impl Fetcher {
             if self.buffer.next(partition).is_none() {
                 self.unreadable(shared, cursors, partition, error);
             } else if !got_some && let Some(cursor) = cursors.get_mut(partition) {
-                let mut retry = cursor.retry;
-                shared.failed(now, &mut retry);
-                cursor.retry = retry;
+                shared.failed(now, &mut cursor.retry);
             }
             return got_some;
         }
@@ -285,9 +280,7 @@ impl Fetcher {
             }
             _ => {}
         }
-        let mut retry = cursor.retry;
-        shared.failed(now, &mut retry);
-        cursor.retry = retry;
+        shared.failed(now, &mut cursor.retry);
     }
 
     /// A batch can't be read: it is fetched once more, and if it comes back the same the partition stands still. Records

@@ -168,9 +168,7 @@ impl CommittedOffsets {
                 }
                 verdict => refused_member(now, shared, membership, asked.with.epoch, verdict),
             }
-            let mut retry = cursor.retry;
-            shared.failed(now, &mut retry);
-            cursor.retry = retry;
+            shared.failed(now, &mut cursor.retry);
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     ConsumerError, Position,
     config::millis,
     cursors::{CursorState, Cursors, LATEST},
-    shared::{Answer, Asked, Shared},
+    shared::{Answer, Asked, Shared, take_asked},
 };
 
 #[derive(Debug, Default)]
@@ -93,11 +93,7 @@ impl Lookup {
         id: RequestId,
         answer: &Answer,
     ) -> bool {
-        let Some(broker) = self.asked.iter().find(|(_, asked)| asked.id == id).map(|(broker, _)| *broker)
-        else {
-            return false;
-        };
-        let Some(asked) = self.asked.remove(&broker) else { return false };
+        let Some(asked) = take_asked(&mut self.asked, id) else { return false };
         let mut found = match answer {
             Ok(Response::ListOffsets(response)) => found(response),
             Err(failure) if failure.kind == FailureKind::Unsupported => {
@@ -133,9 +129,7 @@ impl Lookup {
                 (Verdict::RefreshMetadata, _) => shared.refresh_metadata(now),
                 _ => {}
             }
-            let mut retry = cursor.retry;
-            shared.failed(now, &mut retry);
-            cursor.retry = retry;
+            shared.failed(now, &mut cursor.retry);
         }
         true
     }

@@ -25,7 +25,7 @@ use crate::{
     ConsumerError, Position,
     cursors::{Cursor, CursorState, Cursors},
     fetcher::Fetcher,
-    shared::{Answer, Asked, Shared},
+    shared::{Answer, Asked, Shared, take_asked},
 };
 
 /// The oldest version that a consumer needs no permission on the cluster for.
@@ -102,11 +102,7 @@ impl Validation {
         id: RequestId,
         answer: &Answer,
     ) -> bool {
-        let Some(broker) = self.asked.iter().find(|(_, asked)| asked.id == id).map(|(broker, _)| *broker)
-        else {
-            return false;
-        };
-        let Some(asked) = self.asked.remove(&broker) else { return false };
+        let Some(asked) = take_asked(&mut self.asked, id) else { return false };
         let mut found = match answer {
             Ok(Response::OffsetForLeaderEpoch(response)) => found(response),
             Err(failure) if failure.kind == FailureKind::Unsupported => {
@@ -154,9 +150,7 @@ impl Validation {
                 (Verdict::RefreshMetadata, _) => shared.refresh_metadata(now),
                 _ => {}
             }
-            let mut retry = cursor.retry;
-            shared.failed(now, &mut retry);
-            cursor.retry = retry;
+            shared.failed(now, &mut cursor.retry);
         }
         true
     }
