@@ -45,8 +45,8 @@ pub use milena_cluster::{BrokerId, Failure, FailureKind, TopicPartition};
 pub use milena_connection::{DangerousTls, Tls};
 pub use milena_connection::{InvalidToken, Sasl, ScramHash, Secret, Token, TokenProvider, UnsafeLogin};
 pub use milena_consumer_group::{
-    AutoOffsetReset, ChosenProtocol, CommitError, ConsumerError, GroupProtocol, IsolationLevel, NotAssigned,
-    OffsetAndMetadata, PartitionRecords, Position, SeekTo, SubscribeError,
+    Assignor, AutoOffsetReset, ChosenProtocol, CommitError, ConsumerError, GroupProtocol, IsolationLevel,
+    NotAssigned, OffsetAndMetadata, PartitionRecords, Position, SeekTo, SubscribeError,
 };
 pub use milena_producer::{
     Acks, Certainty, ChoosePartition, Delivery, EnqueueError, FatalCause, FatalTransaction, GroupMetadata,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use milena_cluster::TopicPartition;
 use milena_connection::Network;
 use milena_consumer_group::{
-    AutoOffsetReset, Consumer as Machine, ConsumerConfig, GroupProtocol, IsolationLevel, Position,
+    Assignor, AutoOffsetReset, Consumer as Machine, ConsumerConfig, GroupProtocol, IsolationLevel, Position,
     SubscribeError,
 };
 use milena_protocol::wire::ByteString;
@@ -89,6 +89,15 @@ impl ConsumerBuilder {
     /// classic one.
     pub fn group_protocol(mut self, protocol: GroupProtocol) -> Self {
         self.config.group_protocol = protocol;
+        self
+    }
+
+    /// How a classic group shares partitions out, the preferred way first; by default by range, or cooperatively when another
+    /// member can't do that. With [`Assignor::CooperativeSticky`] alone members keep what does not move while the group
+    /// rebalances (KIP-429); a group changes to it in two rounds of restarts, as its members must always have one in common.
+    /// Under KIP-848 the cluster decides, and nothing that stays is ever given up.
+    pub fn assignors(mut self, assignors: impl IntoIterator<Item = Assignor>) -> Self {
+        self.config.assignors = assignors.into_iter().collect();
         self
     }
 
