@@ -7,6 +7,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use bytes::Bytes;
 use milena::{AutoOffsetReset, Client, Failure, FailureKind, IsolationLevel, TopicPartition};
 use milena_cluster::{BrokerId, Target};
 use milena_connection::{Address, ConnectionConfig, Network};
@@ -301,33 +302,45 @@ impl Observer {
         self.insist(&of.to_string(), ask).await
     }
 
-    /// The batches that a broker sends of a partition at once, from the beginning of its log.
+    /// The batches of a partition, from the beginning of its log.
     ///
     /// # Panics
     /// When its leader does not send them for [`PATIENCE`], or sends something else.
     pub async fn batches(&self, of: &TopicPartition) -> Vec<BatchHeader> {
+        let mut batches: Vec<BatchHeader> = Vec::new();
+        loop {
+            // A broker sends what is in one segment.
+            let from = batches.last().map_or(0, |last| last.last_offset() + 1);
+            let records = self.insist(&of.to_string(), async || self.fetch(of, from).await).await;
+            if records.is_empty() {
+                return batches;
+            }
+            batches.extend(Batches::new(records).map(|batch| *batch.expect("a batch").header()));
+        }
+    }
+
+    async fn fetch(&self, of: &TopicPartition, from: i64) -> Result<Bytes, Failure> {
         const BYTES: i32 = 1 << 20;
-        let ask = async || {
-            let leader = self.leader(of).await;
-            let topic_id = self.metadata(&of.topic).await?.topic_id;
-            let partition =
-                FetchPartition { partition: of.partition, partition_max_bytes: BYTES, ..Default::default() };
-            let topic = FetchTopic {
-                topic: of.topic.clone(),
-                topic_id,
-                partitions: vec![partition],
-                ..Default::default()
-            };
-            let request = FetchRequest { max_bytes: BYTES, topics: vec![topic], ..Default::default() };
-            let answer = self.ask(Target::Broker(BrokerId(leader)), request).await?;
-            refuse(answer.error_code)?;
-            let topic = answer.responses.iter().next().ok_or_else(|| not_yet("no topic"))?;
-            let found = topic.partitions.iter().next().ok_or_else(|| not_yet("no partition"))?;
-            refuse(found.error_code)?;
-            Ok(found.records.unwrap_or_default())
+        let leader = self.leader(of).await;
+        let partition = FetchPartition {
+            partition: of.partition,
+            fetch_offset: from,
+            partition_max_bytes: BYTES,
+            ..Default::default()
         };
-        let records = self.insist(&of.to_string(), ask).await;
-        Batches::new(records).map(|batch| *batch.expect("a batch").header()).collect()
+        let topic = FetchTopic {
+            topic: of.topic.clone(),
+            topic_id: self.metadata(&of.topic).await?.topic_id,
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let request = FetchRequest { max_bytes: BYTES, topics: vec![topic], ..Default::default() };
+        let answer = self.ask(Target::Broker(BrokerId(leader)), request).await?;
+        refuse(answer.error_code)?;
+        let topic = answer.responses.iter().next().ok_or_else(|| not_yet("no topic"))?;
+        let found = topic.partitions.iter().next().ok_or_else(|| not_yet("no partition"))?;
+        refuse(found.error_code)?;
+        Ok(found.records.unwrap_or_default())
     }
 
     /// Waits until no transaction is open on the partitions: readers of committed records get to the end of the log.
