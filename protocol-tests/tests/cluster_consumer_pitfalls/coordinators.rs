@@ -76,20 +76,21 @@ async fn a_group_whose_coordinator_moves_goes_on() {
         let replicas = observer.replicas(&home).await;
         let new = *replicas.iter().find(|replica| **replica != old).unwrap();
         let others_of: Vec<_> = replicas.into_iter().filter(|replica| *replica != new).collect();
-        let heartbeats = stage.proxy.asked(heartbeat_of(protocol)).len();
+        let heartbeats = stage.proxy.asked(heartbeat_of(protocol));
+        let (port, heartbeats) = (heartbeats[0].broker, heartbeats.len());
         observer.lead(&home, new, &others_of).await;
         write(&stage, &[0, 1], 5).await;
         until(&[&first, &second], || {
             first.read(&mine).len() == 10 && second.read(&others).last() == Some(&9)
         })
         .await;
+        let all = || stage.proxy.asked(heartbeat_of(protocol)).split_off(heartbeats);
+        let is_elsewhere = |asked: &Asked| asked.broker != port;
+        let is_heard = |asked: &Asked| is_elsewhere(asked) && code(asked) == Some(ErrorCode::NONE);
+        until(&[&first, &second], || all().last().is_some_and(is_heard)).await;
         first.commit().await;
         second.commit().await;
-        let port = stage.proxy.asked(ApiKey::OffsetCommit).last().unwrap().broker;
-        let is_heard = |asked: &Asked| asked.broker == port && code(asked) == Some(ErrorCode::NONE);
-        let all = || stage.proxy.asked(heartbeat_of(protocol)).split_off(heartbeats);
-        until(&[&first, &second], || all().last().is_some_and(is_heard)).await;
-        assert_ne!(stage.proxy.asked(heartbeat_of(protocol))[0].broker, port);
+        assert!(stage.proxy.asked(ApiKey::OffsetCommit).last().is_some_and(is_elsewhere));
         let answers: Vec<_> =
             stage.proxy.asked(ApiKey::OffsetCommit).iter().chain(&all()).filter_map(code).collect();
         assert!(answers.contains(&ErrorCode::NOT_COORDINATOR), "{answers:?}");

@@ -29,7 +29,9 @@ pub(crate) enum Told {
 
 /// What the listeners of a group were told, in this order: by whom, and of which partitions.
 #[derive(Clone, Debug, Default)]
-struct Notes(Arc<Mutex<Vec<(&'static str, Told, Vec<TopicPartition>)>>>);
+struct Notes(Arc<Mutex<Vec<Note>>>);
+
+type Note = (&'static str, Told, Vec<TopicPartition>);
 
 /// A group that reads the topic of a stage.
 pub(crate) struct Group {
@@ -100,7 +102,7 @@ impl Group {
 }
 
 impl Notes {
-    fn lock(&self) -> MutexGuard<'_, Vec<(&'static str, Told, Vec<TopicPartition>)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Note>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

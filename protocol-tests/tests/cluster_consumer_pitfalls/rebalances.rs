@@ -85,7 +85,7 @@ fn says_less(asked: &Asked) -> bool {
         // The first join with an id of its own is followed by the one in which it keeps all, and by this one.
         Request::JoinGroup(join) => {
             let metadata = &join.protocols[0].metadata;
-            !join.member_id.is_empty() && metadata.len() > 0 && owned_in(metadata) == 1
+            !join.member_id.is_empty() && owned_in(metadata) == 1
         }
         other => panic!("{other:?}"),
     }
