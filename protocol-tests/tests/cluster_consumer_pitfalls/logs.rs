@@ -96,8 +96,13 @@ async fn gaps_empty_batches_and_ends_of_transactions_are_read_over() {
     assert!(batches.iter().any(|batch| batch.record_count <= batch.last_offset_delta), "{batches:?}");
     assert!(batches.last().unwrap().attributes.is_control(), "{batches:?}");
     assert_eq!(batches.last().unwrap().last_offset(), 9, "{batches:?}");
-    assert_eq!(read_to(&reader(&stage, 0).build().unwrap(), &stage, 0, 10).await, ["1", "3", "3", "3"]);
-    assert_eq!(read_to(&reader(&stage, 1).build().unwrap(), &stage, 1, 2).await, [""; 0]);
+    // All at once, and batch by batch.
+    for bytes in [1 << 20, 1] {
+        for (partition, end, expected) in [(0, 10, &["1", "3", "3", "3"] as &[_]), (1, 2, &[])] {
+            let reader = reader(&stage, partition).max_partition_fetch_bytes(bytes).build().unwrap();
+            assert_eq!(read_to(&reader, &stage, partition, end).await, expected, "{bytes} bytes");
+        }
+    }
     stage.expect_each(&[&["1", "3", "3", "3"] as &[&str], &[]]).await;
     stage.strike().await;
 }

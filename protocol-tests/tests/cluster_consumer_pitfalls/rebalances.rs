@@ -9,9 +9,9 @@ use protocol_tests::{
     proxy::{Act, Asked},
     stage::{Stage, within},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
-use crate::group::{BOTH_PROTOCOLS, Group, Member, Told, assert_contiguous, until, write};
+use crate::group::{BOTH_PROTOCOLS, Group, HEARTBEAT, Member, Told, assert_contiguous, until, write};
 
 /// What tells the group that a member has given up what it was to.
 const fn acknowledgement(protocol: GroupProtocol) -> ApiKey {
@@ -31,6 +31,10 @@ async fn only_the_difference_is_given_up_behind_a_commit_and_the_rest_is_read_on
     for protocol in BOTH_PROTOCOLS {
         let stage = Stage::set(&Cluster::from_env().unwrap(), &format!("difference-{protocol:?}")).await;
         let group = Group::of(&stage, protocol);
+        if protocol == GroupProtocol::Consumer {
+            let interval = HEARTBEAT.as_millis().to_string();
+            stage.observer().set_group(&group.id, &[("consumer.heartbeat.interval.ms", &interval)]).await;
+        }
         write(&stage, &[0, 1], 5).await;
         let gate = Arc::new(Notify::new());
         let first = Member::new(group.committing(&stage.proxied, "first", &gate));
@@ -40,7 +44,10 @@ async fn only_the_difference_is_given_up_behind_a_commit_and_the_rest_is_read_on
         let is_asked = || group.told_to("first").len() == 2;
         let opens = async {
             until(&[&second], is_asked).await;
-            // The listener waits for the gate. What it says to the group behind that is held.
+            // The listener waits for the gate, and the group for the listener.
+            let begin = Instant::now();
+            until(&[&second], || begin.elapsed() > 3 * HEARTBEAT).await;
+            // What is said to the group behind that is held.
             stage.proxy.rule(acknowledgement(protocol), Act::HoldRequest, 1);
             assert_eq!((first.count(), second.count()), (2, 0));
             gate.notify_one();
