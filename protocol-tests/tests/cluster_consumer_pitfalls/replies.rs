@@ -21,7 +21,9 @@ const WAIT: Duration = Duration::from_secs(20);
 #[ignore = "needs the cluster"]
 async fn what_was_fetched_before_a_seek_is_not_handed_out() {
     let stage = Stage::set(&Cluster::from_env().unwrap(), "sought").await;
-    write(&stage, &[0], 20).await;
+    // Two batches: where the second one is read from, the first one is not sent.
+    write(&stage, &[0], 10).await;
+    write(&stage, &[0], 10).await;
     let partition = stage.partition(0);
     let seeks = [(0, SeekTo::Offset(5)), (12, SeekTo::Offset(3)), (5, SeekTo::End), (12, SeekTo::Beginning)];
     for (number, (from, to)) in (1..).zip(seeks) {
