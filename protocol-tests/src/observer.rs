@@ -121,6 +121,20 @@ impl Observer {
         self.insist(&of.to_string(), ask).await
     }
 
+    /// The port on which clients find a broker.
+    ///
+    /// # Panics
+    /// When nobody tells it for [`PATIENCE`].
+    pub async fn port(&self, broker: i32) -> u16 {
+        let ask = async || {
+            let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+            let answer = self.ask(Target::AnyBroker, request).await?;
+            let found = answer.brokers.iter().find(|known| known.node_id == broker);
+            u16::try_from(found.map_or(-1, |known| known.port)).map_err(|_| not_yet("no broker"))
+        };
+        self.insist(&format!("broker {broker}"), ask).await
+    }
+
     /// The brokers that have a partition, the one that is preferred as its leader first.
     ///
     /// # Panics

@@ -87,8 +87,8 @@ async fn a_group_whose_coordinator_moves_goes_on() {
         let replicas = observer.replicas(&home).await;
         let new = *replicas.iter().find(|replica| **replica != old).unwrap();
         let others_of: Vec<_> = replicas.into_iter().filter(|replica| *replica != new).collect();
-        let heartbeats = stage.proxy.asked(heartbeat_of(protocol));
-        let (port, heartbeats) = (heartbeats[0].broker, heartbeats.len());
+        let port = observer.port(new).await;
+        let heartbeats = stage.proxy.asked(heartbeat_of(protocol)).len();
         observer.lead(&home, new, &others_of).await;
         write(&stage, &[0, 1], 5).await;
         until(&[&first, &second], || {
@@ -96,12 +96,12 @@ async fn a_group_whose_coordinator_moves_goes_on() {
         })
         .await;
         let all = || stage.proxy.asked(heartbeat_of(protocol)).split_off(heartbeats);
-        let is_elsewhere = |asked: &Asked| asked.broker != port;
-        let is_heard = |asked: &Asked| is_elsewhere(asked) && code(asked) == Some(ErrorCode::NONE);
+        let is_there = |asked: &Asked| asked.broker == port;
+        let is_heard = |asked: &Asked| is_there(asked) && code(asked) == Some(ErrorCode::NONE);
         until(&[&first, &second], || all().last().is_some_and(is_heard)).await;
         first.commit().await;
         second.commit().await;
-        assert!(stage.proxy.asked(ApiKey::OffsetCommit).last().is_some_and(is_elsewhere));
+        assert!(stage.proxy.asked(ApiKey::OffsetCommit).last().is_some_and(is_there));
         let answers: Vec<_> =
             stage.proxy.asked(ApiKey::OffsetCommit).iter().chain(&all()).filter_map(code).collect();
         assert!(answers.contains(&ErrorCode::NOT_COORDINATOR), "{answers:?}");

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    panic::Location,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,13 +12,15 @@ use milena::{
     RebalanceContext, RebalanceListener, TopicPartition,
 };
 use protocol_tests::stage::{Stage, within};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 pub(crate) const BOTH_PROTOCOLS: [GroupProtocol; 2] = [GroupProtocol::Classic, GroupProtocol::Consumer];
 /// How often a member of the classic protocol is heard of.
 pub(crate) const HEARTBEAT: Duration = Duration::from_millis(300);
 const MOMENT: Duration = Duration::from_millis(20);
 const SOON: Duration = Duration::from_secs(20);
+/// The session of a member that is given up is over by then.
+const LATEST: Duration = Duration::from_secs(100);
 
 /// What a listener is told of partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,15 +210,20 @@ impl Member {
 }
 
 /// Polls the members in turn until it is so.
-pub(crate) async fn until(members: &[&Member], is_so: impl Fn() -> bool) {
-    within(async {
+#[track_caller]
+pub(crate) fn until(members: &[&Member], is_so: impl Fn() -> bool) -> impl Future<Output = ()> {
+    let caller = Location::caller();
+    async move {
+        let begin = Instant::now();
         while !is_so() {
             for member in members {
                 member.poll().await;
             }
+            let explain: fn(&&Member) -> Vec<String> = |member| member.consumer.explain();
+            let is_late = begin.elapsed() > LATEST;
+            assert!(!is_late, "{caller}: {:#?}", members.iter().map(explain).collect::<Vec<_>>());
         }
-    })
-    .await;
+    }
 }
 
 /// Writes so many records to each of the partitions.
