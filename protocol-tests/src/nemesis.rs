@@ -62,9 +62,10 @@ pub struct Nemesis {
     past: Vec<Past>,
 }
 
-/// A broker that is broken.
-struct Broken<'n> {
-    cluster: &'n Cluster,
+/// A broker that is broken. Dropping this mends it.
+#[derive(Debug)]
+pub struct Broken {
+    cluster: Cluster,
     fault: Fault,
     node: String,
     is_mended: bool,
@@ -84,9 +85,7 @@ impl Nemesis {
     /// When it can't be broken or mended, or the cluster does not become whole.
     pub async fn strike(&mut self, fault: Fault, broker: i32, outage: Duration) {
         let begin = Instant::now();
-        let node = format!("kafka{broker}");
-        self.cluster.break_node(&[fault.breaks(), &node]).await.expect("a node to break");
-        let broken = Broken { cluster: &self.cluster, fault, node, is_mended: false };
+        let broken = Broken::by(&self.cluster, fault, broker).await;
         sleep(outage).await;
         broken.mend().await;
         self.observer.await_whole(&self.topics).await;
@@ -106,14 +105,28 @@ impl Nemesis {
     }
 }
 
-impl Broken<'_> {
-    async fn mend(mut self) {
+impl Broken {
+    /// Breaks a broker.
+    ///
+    /// # Panics
+    /// When it can't be broken.
+    pub async fn by(cluster: &Cluster, fault: Fault, broker: i32) -> Self {
+        let node = format!("kafka{broker}");
+        cluster.break_node(&[fault.breaks(), &node]).await.expect("a node to break");
+        Self { cluster: cluster.clone(), fault, node, is_mended: false }
+    }
+
+    /// Mends it.
+    ///
+    /// # Panics
+    /// When it can't be mended.
+    pub async fn mend(mut self) {
         self.cluster.break_node(&[self.fault.mends(), &self.node]).await.expect("a node to mend");
         self.is_mended = true;
     }
 }
 
-impl Drop for Broken<'_> {
+impl Drop for Broken {
     fn drop(&mut self) {
         if !self.is_mended {
             // The test fails already; the ones after it need the node.

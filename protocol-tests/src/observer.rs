@@ -7,19 +7,23 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use bytes::Bytes;
 use milena::{AutoOffsetReset, Client, Failure, FailureKind, IsolationLevel, TopicPartition};
 use milena_cluster::{BrokerId, Target};
 use milena_connection::{Address, ConnectionConfig, Network};
 use milena_protocol::{
     ErrorCode, RequestMessage,
     messages::{
-        AlterPartitionReassignmentsRequest, ElectLeadersRequest, FindCoordinatorRequest,
-        InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
+        AlterPartitionReassignmentsRequest, ElectLeadersRequest, FetchRequest, FindCoordinatorRequest,
+        IncrementalAlterConfigsRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest,
         alter_partition_reassignments::{ReassignablePartition, ReassignableTopic},
         elect_leaders::TopicPartitions,
+        fetch::{FetchPartition, FetchTopic},
+        incremental_alter_configs::{AlterConfigsResource, AlterableConfig},
         list_offsets::{ListOffsetsPartition, ListOffsetsTopic},
-        metadata::MetadataRequestTopic,
+        metadata::{MetadataRequestTopic, MetadataResponsePartition, MetadataResponseTopic},
     },
+    records::{BatchHeader, Batches},
 };
 use tokio::time::{Instant, sleep, timeout};
 
@@ -78,13 +82,18 @@ impl Observer {
         }
     }
 
-    async fn describe(&self, topic: &str) -> Result<BTreeMap<i32, PartitionState>, Failure> {
+    async fn metadata(&self, topic: &str) -> Result<MetadataResponseTopic, Failure> {
         let wanted = MetadataRequestTopic { name: Some(topic.into()), ..Default::default() };
         let request = MetadataRequest { topics: Some(vec![wanted]), ..Default::default() };
         let answer = self.ask(Target::AnyBroker, request).await?;
-        let topic = answer.topics.first().ok_or_else(|| not_yet("no topic"))?;
+        let topic = answer.topics.into_iter().next().ok_or_else(|| not_yet("no topic"))?;
         refuse(topic.error_code)?;
-        let state = |partition: milena_protocol::messages::metadata::MetadataResponsePartition| {
+        Ok(topic)
+    }
+
+    async fn describe(&self, topic: &str) -> Result<BTreeMap<i32, PartitionState>, Failure> {
+        let topic = self.metadata(topic).await?;
+        let state = |partition: MetadataResponsePartition| {
             let (replicas, in_sync) = (partition.replica_nodes.len(), partition.isr_nodes.len());
             let leader = if partition.error_code == 0 { partition.leader_id } else { -1 };
             (partition.partition_index, PartitionState { leader, replicas, in_sync })
@@ -108,6 +117,35 @@ impl Observer {
         let ask = async || match self.describe(&of.topic).await?.get(&of.partition) {
             Some(PartitionState { leader, .. }) if *leader >= 0 => Ok(*leader),
             state => Err(not_yet(&format!("{state:?}"))),
+        };
+        self.insist(&of.to_string(), ask).await
+    }
+
+    /// The port on which clients find a broker.
+    ///
+    /// # Panics
+    /// When nobody tells it for [`PATIENCE`].
+    pub async fn port(&self, broker: i32) -> u16 {
+        let ask = async || {
+            let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+            let answer = self.ask(Target::AnyBroker, request).await?;
+            let found = answer.brokers.iter().find(|known| known.node_id == broker);
+            u16::try_from(found.map_or(-1, |known| known.port)).map_err(|_| not_yet("no broker"))
+        };
+        self.insist(&format!("broker {broker}"), ask).await
+    }
+
+    /// The brokers that have a partition, the one that is preferred as its leader first.
+    ///
+    /// # Panics
+    /// When nobody tells them for [`PATIENCE`].
+    pub async fn replicas(&self, of: &TopicPartition) -> Vec<i32> {
+        let ask = async || {
+            let topic = self.metadata(&of.topic).await?;
+            let mut partitions = topic.partitions.iter();
+            let found = partitions.find(|partition| partition.partition_index == of.partition);
+            let found = found.ok_or_else(|| not_yet("no partition"))?;
+            Ok(found.replica_nodes.iter().collect())
         };
         self.insist(&of.to_string(), ask).await
     }
@@ -152,18 +190,56 @@ impl Observer {
     /// # Panics
     /// When there is none for [`PATIENCE`].
     pub async fn coordinator(&self, transactional_id: &str) -> i32 {
+        self.coordinator_of(1, transactional_id).await
+    }
+
+    /// The broker that coordinates this group.
+    ///
+    /// # Panics
+    /// When there is none for [`PATIENCE`].
+    pub async fn group_coordinator(&self, group: &str) -> i32 {
+        self.coordinator_of(0, group).await
+    }
+
+    async fn coordinator_of(&self, key_type: i8, key: &str) -> i32 {
         let ask = async || {
-            let request = FindCoordinatorRequest {
-                key_type: 1,
-                coordinator_keys: vec![transactional_id.into()],
-                ..Default::default()
-            };
+            let request =
+                FindCoordinatorRequest { key_type, coordinator_keys: vec![key.into()], ..Default::default() };
             let answer = self.ask(Target::AnyBroker, request).await?;
             let found = answer.coordinators.first().ok_or_else(|| not_yet("no coordinator"))?;
             refuse(found.error_code)?;
             Ok(found.node_id)
         };
-        self.insist(transactional_id, ask).await
+        self.insist(key, ask).await
+    }
+
+    /// Gives a group of the consumer protocol settings of its own.
+    ///
+    /// # Panics
+    /// When they are refused for [`PATIENCE`].
+    pub async fn set_group(&self, group: &str, settings: &[(&str, &str)]) {
+        /// What the protocol has for groups, and for setting.
+        const GROUP: i8 = 32;
+        const SET: i8 = 0;
+        let ask = async || {
+            let setting = |(name, value): &(&str, &str)| AlterableConfig {
+                name: (*name).into(),
+                config_operation: SET,
+                value: Some((*value).into()),
+                ..Default::default()
+            };
+            let resource = AlterConfigsResource {
+                resource_type: GROUP,
+                resource_name: group.into(),
+                configs: settings.iter().map(setting).collect(),
+                ..Default::default()
+            };
+            let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
+            let answer = self.ask(Target::AnyBroker, request).await?;
+            let answered = answer.responses.first().ok_or_else(|| not_yet("no answer"))?;
+            refuse(answered.error_code)
+        };
+        self.insist(group, ask).await;
     }
 
     /// Asks for one epoch of a transactional id after the other, as a producer that begins anew does, until its producer has
@@ -238,6 +314,47 @@ impl Observer {
             Ok(found.offset)
         };
         self.insist(&of.to_string(), ask).await
+    }
+
+    /// The batches of a partition, from the beginning of its log.
+    ///
+    /// # Panics
+    /// When its leader does not send them for [`PATIENCE`], or sends something else.
+    pub async fn batches(&self, of: &TopicPartition) -> Vec<BatchHeader> {
+        let mut batches: Vec<BatchHeader> = Vec::new();
+        loop {
+            // A broker sends what is in one segment.
+            let from = batches.last().map_or(0, |last| last.last_offset() + 1);
+            let records = self.insist(&of.to_string(), async || self.fetch(of, from).await).await;
+            if records.is_empty() {
+                return batches;
+            }
+            batches.extend(Batches::new(records).map(|batch| *batch.expect("a batch").header()));
+        }
+    }
+
+    async fn fetch(&self, of: &TopicPartition, from: i64) -> Result<Bytes, Failure> {
+        const BYTES: i32 = 1 << 20;
+        let leader = self.leader(of).await;
+        let partition = FetchPartition {
+            partition: of.partition,
+            fetch_offset: from,
+            partition_max_bytes: BYTES,
+            ..Default::default()
+        };
+        let topic = FetchTopic {
+            topic: of.topic.clone(),
+            topic_id: self.metadata(&of.topic).await?.topic_id,
+            partitions: vec![partition],
+            ..Default::default()
+        };
+        let request = FetchRequest { max_bytes: BYTES, topics: vec![topic], ..Default::default() };
+        let answer = self.ask(Target::Broker(BrokerId(leader)), request).await?;
+        refuse(answer.error_code)?;
+        let topic = answer.responses.iter().next().ok_or_else(|| not_yet("no topic"))?;
+        let found = topic.partitions.iter().next().ok_or_else(|| not_yet("no partition"))?;
+        refuse(found.error_code)?;
+        Ok(found.records.unwrap_or_default())
     }
 
     /// Waits until no transaction is open on the partitions: readers of committed records get to the end of the log.

@@ -12,8 +12,7 @@
 //! - `fetcher`: asks leaders for batches, keeps them, and hands out their records.
 //!
 //! # Deliberately absent
-//! The check for a truncated log by leader epoch (KIP-320):
-//! after an unclean election a position past the log's end shows as out of range. Subscriptions by regular expression.
+//! Matching topics against a pattern: only the coordinator does (KIP-848).
 
 mod assignors;
 mod config;
