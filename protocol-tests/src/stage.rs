@@ -5,7 +5,7 @@
     reason = "a test states its expectations by unwrapping, and this is where many of them do"
 )]
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, panic::Location, time::Duration};
 
 use bytes::Bytes;
 use milena::{
@@ -35,8 +35,10 @@ const SOON: Duration = Duration::from_secs(120);
 ///
 /// # Panics
 /// When it does.
-pub async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(SOON, future).await.unwrap_or_else(|_| panic!("it hangs"))
+#[track_caller]
+pub fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let caller = Location::caller();
+    async move { timeout(SOON, future).await.unwrap_or_else(|_| panic!("{caller}: it hangs")) }
 }
 
 /// A topic, a transactional id of the same name, a client that goes through a proxy and one that doesn't.

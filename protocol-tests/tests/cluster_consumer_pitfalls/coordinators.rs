@@ -21,7 +21,7 @@ const MOMENT: Duration = Duration::from_millis(50);
 /// The partition that the group is kept in: whoever leads it is the coordinator.
 fn home(group: &str) -> TopicPartition {
     let hash = group.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
-    TopicPartition::new(OFFSETS, (hash & i32::MAX) % OFFSETS_PARTITIONS)
+    TopicPartition::new(OFFSETS, hash.checked_abs().unwrap_or(0) % OFFSETS_PARTITIONS)
 }
 
 const fn heartbeat_of(protocol: GroupProtocol) -> ApiKey {

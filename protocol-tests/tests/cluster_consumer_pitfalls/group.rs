@@ -20,7 +20,7 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_millis(300);
 const MOMENT: Duration = Duration::from_millis(20);
 const SOON: Duration = Duration::from_secs(20);
 /// The session of a member that is given up is over by then.
-const LATEST: Duration = Duration::from_secs(100);
+const LATEST: Duration = Duration::from_secs(60);
 
 /// What a listener is told of partitions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
