@@ -9,20 +9,23 @@ use crate::ConnectionError;
 /// How much is read ahead.
 const READ_AHEAD: usize = 64 * 1024;
 /// The most that is reserved for a frame of which nothing has arrived: a length is only a claim. From there the buffer
-/// doubles as bytes come in.
+/// doubles as bytes come in. What a peer has sent before it may send again.
 const FIRST_RESERVE: usize = 1024 * 1024;
 
-/// Cuts a byte stream into frames. Each frame is a slice of the buffer it was read into.
+/// Cuts a byte stream into frames. Each frame is a slice of the buffer it was read into; a long one has it for itself, so
+/// that the memory goes when the frame is dropped.
 #[derive(Debug)]
 pub(crate) struct FrameReader<R> {
     stream: R,
     buffer: BytesMut,
     limit: usize,
+    /// The longest frame that has come, its length included.
+    longest: usize,
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(crate) fn new(stream: R, limit: usize) -> Self {
-        Self { stream, buffer: BytesMut::with_capacity(READ_AHEAD), limit }
+        Self { stream, buffer: BytesMut::with_capacity(READ_AHEAD), limit, longest: 0 }
     }
 
     /// The next frame, without its length.
@@ -35,8 +38,12 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                     let len = frame::frame_len(*prefix, self.limit).map_err(ConnectionError::Frame)?;
                     let wanted = LENGTH_PREFIX + len;
                     if self.buffer.len() >= wanted {
+                        self.longest = self.longest.max(wanted);
                         let mut whole = self.buffer.split_to(wanted);
                         whole.advance(LENGTH_PREFIX);
+                        if wanted > READ_AHEAD {
+                            self.buffer = with_room(&self.buffer, READ_AHEAD / 2);
+                        }
                         return Ok(whole.freeze());
                     }
                     wanted
@@ -44,14 +51,26 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 None => LENGTH_PREFIX,
             };
             let missing = wanted.saturating_sub(self.buffer.len());
-            let room = missing.min(FIRST_RESERVE.max(self.buffer.len())).max(READ_AHEAD / 2);
-            self.buffer.reserve(room);
+            let believed = FIRST_RESERVE.max(self.buffer.len()).max(self.longest);
+            let room = missing.min(believed).max(READ_AHEAD / 2);
+            if self.buffer.capacity().saturating_sub(self.buffer.len()) < room
+                && !self.buffer.try_reclaim(room)
+            {
+                self.buffer = with_room(&self.buffer, room);
+            }
             let read = self.stream.read_buf(&mut self.buffer).await.map_err(ConnectionError::Io)?;
             if read == 0 {
                 return Err(ConnectionError::Closed);
             }
         }
     }
+}
+
+/// The same bytes, with room for more: so much and no more, where a buffer that grows by itself would double.
+fn with_room(bytes: &[u8], room: usize) -> BytesMut {
+    let mut larger = BytesMut::with_capacity(bytes.len().saturating_add(room).max(READ_AHEAD));
+    larger.extend_from_slice(bytes);
+    larger
 }
 
 /// Writes all that is left of `bytes` in as few vectored writes as it takes.
@@ -124,6 +143,27 @@ mod tests {
         let mut reader = FrameReader::new(&bytes[..], claim);
         assert!(matches!(reader.next().await, Err(ConnectionError::Closed)));
         assert!(reader.buffer.capacity() <= 2 * FIRST_RESERVE, "{}", reader.buffer.capacity());
+    }
+
+    /// What a frame is read into, and how much of that is kept for the ones to come.
+    #[tokio::test]
+    async fn a_long_frame_takes_its_length_and_leaves_with_it() {
+        let len = 5 << 20;
+        let mut bytes = (len as u32).to_be_bytes().to_vec();
+        bytes.resize(bytes.len() + len, 7);
+        let mut reader = FrameReader::new(&bytes[..], len);
+        let mut first = BytesMut::from(reader.next().await.unwrap());
+        assert!(first.iter().all(|byte| *byte == 7));
+        // Its buffer is nobody else's.
+        assert!(first.try_reclaim(1) || first.capacity() >= len);
+        assert!(first.capacity() <= len + READ_AHEAD, "{}", first.capacity());
+        assert!(reader.buffer.capacity() <= READ_AHEAD);
+
+        // One as long is believed: its room is made once it has begun.
+        reader.stream = &bytes[..READ_AHEAD];
+        assert!(matches!(reader.next().await, Err(ConnectionError::Closed)));
+        let capacity = reader.buffer.capacity();
+        assert!((len..len + 2 * READ_AHEAD).contains(&capacity), "{capacity}");
     }
 
     #[tokio::test]
