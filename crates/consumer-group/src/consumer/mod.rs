@@ -1,6 +1,7 @@
 //! The consumer: puts the parts together and speaks for them.
 
 mod explain;
+mod memory;
 mod verbs;
 
 use std::{
@@ -408,7 +409,8 @@ impl Machine for Consumer {
         if self.lifecycle == Lifecycle::Closing {
             return self.fetcher.poll_close(shared);
         }
-        self.fetcher.poll_request(now, shared, cursors)
+        let waits = matches!(self.application, Application::Waiting);
+        self.fetcher.poll_request(now, shared, cursors, waits)
     }
 
     fn poll_event(&mut self) -> Option<Event> {

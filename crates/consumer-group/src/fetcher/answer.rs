@@ -41,6 +41,10 @@ impl Fetcher {
                 self.troubled.remove(&broker);
                 self.answers = self.answers.wrapping_add(1);
                 let is_whole = self.apply(now, shared, cursors, &asked, response);
+                // It was asked for when there was more memory.
+                if asked.with.limit > shared.config.max_buffered_bytes {
+                    self.give_way(shared.config.max_buffered_bytes);
+                }
                 let Question { partitions, is_full, by_id, .. } = asked.with;
                 let session = self.sessions.entry(broker).or_default();
                 session.confirm(response.session_id, is_whole, is_full, by_id, partitions);
@@ -85,6 +89,7 @@ impl Fetcher {
         response: &FetchResponse,
     ) -> bool {
         let mut is_whole = true;
+        let memory = self.memory.answer(asked.broker);
         let mut seen = BTreeSet::new();
         let mut fetched = false;
         let mut topics = response.responses.walk();
@@ -106,6 +111,7 @@ impl Fetcher {
                     continue;
                 };
                 if seen.insert(partition.clone()) {
+                    data.records = data.records.take().map(|records| memory.charge(records));
                     fetched |=
                         self.apply_partition(now, shared, cursors, asked.broker, &partition, *wanted, data);
                 }

@@ -19,12 +19,19 @@ const LAST_BY_NAME: i16 = 12;
 #[derive(Debug, Default)]
 struct Candidates {
     partitions: Vec<(TopicPartition, Wanted, u64)>,
-    /// Bytes here of all partitions that the broker serves.
-    held: usize,
+    /// Something is here for the application.
+    is_ready: bool,
     /// A partition has no room.
     full: bool,
     /// Partitions that are paused and hold something.
     idle: Vec<TopicPartition>,
+}
+
+/// The memory for an answer.
+struct Room {
+    bytes: usize,
+    /// With less than this nothing is asked.
+    least: usize,
 }
 
 impl Fetcher {
@@ -33,31 +40,44 @@ impl Fetcher {
         now: Instant,
         shared: &mut Shared,
         cursors: &Cursors,
+        application_waits: bool,
     ) -> Option<Outgoing> {
         let metadata = shared.metadata();
         let mut brokers = self.candidates(now, shared, cursors, &metadata);
-        let share = shared.config.max_buffered_bytes / brokers.len().max(1);
-        let least = usize::try_from(shared.config.max_partition_fetch_bytes).unwrap_or(usize::MAX).min(share);
+        let count = brokers.len().max(1);
         for (broker, candidates) in &mut brokers {
             let waits = self.troubled.get(broker).is_some_and(|retry| retry.is_waiting(now));
             if candidates.partitions.is_empty() || candidates.full || waits {
                 continue;
             }
+            let Room { mut bytes, least } = self.room(shared, *broker, count);
             // What a pause keeps here is fetched again later, rather than starving the others.
-            if share.saturating_sub(candidates.held) < least {
-                for partition in &candidates.idle {
-                    candidates.held = candidates.held.saturating_sub(self.buffer.bytes(partition));
-                    self.buffer.discard(partition);
-                }
+            if bytes < least && !candidates.idle.is_empty() {
+                candidates.idle.iter().for_each(|partition| self.buffer.discard(partition));
+                bytes = self.room(shared, *broker, count).bytes;
             }
-            let room = share.saturating_sub(candidates.held);
-            if room < least {
-                continue;
+            if bytes < least {
+                // The application has it all, and waits for more.
+                if !application_waits || candidates.is_ready {
+                    continue;
+                }
+                bytes = least;
             }
             let candidates = std::mem::take(candidates);
-            return Some(self.ask(shared, *broker, candidates, room));
+            return Some(self.ask(shared, *broker, candidates, bytes));
         }
         None
+    }
+
+    /// What one of `brokers` brokers may be asked for.
+    fn room(&self, shared: &Shared, broker: BrokerId, brokers: usize) -> Room {
+        let limit = shared.config.max_buffered_bytes;
+        let share = self.memory.for_answers(limit) / brokers;
+        let bytes = share
+            .saturating_sub(self.memory.of(broker))
+            .min(self.memory.room(limit).saturating_sub(self.on_the_way()));
+        let partition = usize::try_from(shared.config.max_partition_fetch_bytes).unwrap_or(usize::MAX);
+        Room { bytes, least: partition.min(share) }
     }
 
     fn candidates(
@@ -72,10 +92,10 @@ impl Fetcher {
             let Some(source) = cursor.source(now, partition, metadata) else { continue };
             let bytes = self.buffer.bytes(partition);
             let candidates = brokers.entry(source).or_default();
-            candidates.held = candidates.held.saturating_add(bytes);
             if cursor.paused && bytes > 0 {
                 candidates.idle.push(partition.clone());
             }
+            candidates.is_ready |= bytes > 0 && !cursor.paused;
             if self.asked.contains_key(&source) {
                 continue;
             }
@@ -134,6 +154,11 @@ impl Fetcher {
         // Who waits longest is served first. Inside a session the broker keeps the same order by itself.
         waiting.sort_by_key(|(_, _, served)| *served);
         let waiting: Vec<_> = waiting.into_iter().map(|(partition, wanted, _)| (partition, wanted)).collect();
+        let config = &shared.config;
+        let max_bytes = config.fetch_max_bytes.min(i32::try_from(room).unwrap_or(i32::MAX));
+        // More than all the partitions may bring does not come.
+        let may_come = waiting.iter().map(|(_, wanted)| i64::from(wanted.max_bytes)).sum::<i64>();
+        let may_come = usize::try_from(may_come.min(i64::from(max_bytes))).unwrap_or_default();
         let by_id = waiting.iter().all(|(_, wanted)| !wanted.topic_id.is_zero());
         let session = self.sessions.entry(broker).or_default();
         let part = session.ask(&waiting, by_id);
@@ -145,12 +170,13 @@ impl Fetcher {
             partitions: waiting.into_iter().collect(),
             is_full: part.is_full(),
             by_id,
+            may_come,
+            limit: config.max_buffered_bytes,
         };
-        let config = &shared.config;
         let request = FetchRequest {
             max_wait_ms: millis(config.fetch_max_wait),
             min_bytes: config.fetch_min_bytes,
-            max_bytes: config.fetch_max_bytes.min(i32::try_from(room).unwrap_or(i32::MAX)),
+            max_bytes,
             isolation_level: config.isolation_level.wire(),
             session_id: part.id,
             session_epoch: part.epoch,

@@ -9,7 +9,10 @@ use std::collections::{BTreeMap, VecDeque};
 use milena_cluster::TopicPartition;
 use milena_protocol::records::{Batch, BatchError, DecodedBatch, ReadOptions, RecordPlace};
 
-use super::records::{PartitionRecords, Piece};
+use super::{
+    memory::Memory,
+    records::{PartitionRecords, Piece},
+};
 use crate::{Position, cursors::Cursors};
 
 /// The batches of all partitions, and whose turn it is.
@@ -40,6 +43,18 @@ enum Entry {
     /// A batch that has nothing for the application, and moves the position all the same (F1). How far is believed only
     /// when its CRC has been checked.
     Skipped(Batch),
+}
+
+/// How batches are opened.
+#[derive(Debug)]
+pub(super) struct Taking<'a> {
+    pub(super) options: ReadOptions,
+    pub(super) memory: &'a mut Memory,
+    /// Bytes that what is fetched and decompressed may take together.
+    pub(super) limit: usize,
+    /// One batch is decompressed even without room for it: else nothing would go on.
+    pub(super) forces_one: bool,
+    pub(super) skips_corrupt: bool,
 }
 
 /// A batch that can't be read, and where the partition stands.
@@ -79,20 +94,41 @@ impl Buffer {
         }
     }
 
+    /// The partition whose turn comes last.
+    pub(super) fn last_to_be_served(&self) -> Option<TopicPartition> {
+        self.turns.back().cloned()
+    }
+
     pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 
     /// Hands out up to `max` records, partition by partition: each that gives something goes to the back of the row.
-    pub(crate) fn take(
+    ///
+    /// Where there is no room to decompress, partitions with a batch that is decompressed already are read first.
+    pub(super) fn take(
         &mut self,
         cursors: &mut Cursors,
-        options: &ReadOptions,
+        taking: &mut Taking<'_>,
         max: usize,
-        skips_corrupt: bool,
+    ) -> (Vec<PartitionRecords>, Vec<Unreadable>) {
+        let (taken, unreadable) = self.take_in_turn(cursors, taking, max);
+        if taken.is_empty() && unreadable.is_empty() && self.is_ready(cursors) {
+            taking.forces_one = true;
+            return self.take_in_turn(cursors, taking, max);
+        }
+        (taken, unreadable)
+    }
+
+    fn take_in_turn(
+        &mut self,
+        cursors: &mut Cursors,
+        taking: &mut Taking<'_>,
+        max: usize,
     ) -> (Vec<PartitionRecords>, Vec<Unreadable>) {
         let mut taken = Vec::new();
         let mut unreadable = Vec::new();
+        let mut without_room = VecDeque::new();
         let mut left = max;
         for _ in 0..self.turns.len() {
             if left == 0 {
@@ -119,12 +155,13 @@ impl Buffer {
                 next: position,
                 end_offset: cursor.end_offset,
             };
-            let error = buffered.take(&mut records, options, left, skips_corrupt);
+            let error = buffered.take(&mut records, taking, left);
             if records.next != position {
                 cursor.advance(records.next);
             }
             left = left.saturating_sub(records.count);
-            if records.count > 0 {
+            let is_served = records.count > 0;
+            if is_served {
                 taken.push(records);
             }
             if let Some(error) = error {
@@ -132,10 +169,15 @@ impl Buffer {
                 unreadable.push(Unreadable { partition, error });
             } else if buffered.entries.is_empty() {
                 self.partitions.remove(&partition);
-            } else {
+            } else if is_served {
                 self.turns.push_back(partition);
+            } else {
+                without_room.push_back(partition);
             }
         }
+        // It stays their turn.
+        without_room.append(&mut self.turns);
+        self.turns = without_room;
         (taken, unreadable)
     }
 
@@ -148,18 +190,37 @@ impl Buffer {
     }
 }
 
+/// What became of a batch that is to be read.
+enum Opened {
+    Batch(DecodedBatch),
+    /// It stays as it is: there is no room for what it holds.
+    WithoutRoom(Batch),
+}
+
+impl Taking<'_> {
+    fn open(&mut self, batch: Batch) -> Result<Opened, BatchError> {
+        if batch.is_read_in_place() {
+            return Ok(Opened::Batch(batch.into_decoded(&self.options)?));
+        }
+        if !self.memory.has_room_to_decompress(self.limit) && !std::mem::take(&mut self.forces_one) {
+            return Ok(Opened::WithoutRoom(batch));
+        }
+        let decoded = batch.into_decoded(&self.options)?;
+        Ok(Opened::Batch(self.memory.decompressed(decoded)))
+    }
+}
+
 impl Buffered {
     fn take(
         &mut self,
         records: &mut PartitionRecords,
-        options: &ReadOptions,
+        taking: &mut Taking<'_>,
         max: usize,
-        skips_corrupt: bool,
     ) -> Option<BatchError> {
         while records.count < max {
             let (batch, place, len) = match self.entries.pop_front()? {
                 Entry::Skipped(batch) => {
-                    if options.check_crc
+                    if taking.options.check_crc
                         && let Err(error) = batch.verify_crc()
                     {
                         return Some(error);
@@ -170,9 +231,13 @@ impl Buffered {
                 }
                 Entry::Batch(batch) => {
                     let len = batch.bytes().len();
-                    match batch.into_decoded(options) {
-                        Ok(decoded) => (decoded, RecordPlace::default(), len),
-                        Err(_) if skips_corrupt => {
+                    match taking.open(batch) {
+                        Ok(Opened::Batch(decoded)) => (decoded, RecordPlace::default(), len),
+                        Ok(Opened::WithoutRoom(batch)) => {
+                            self.entries.push_front(Entry::Batch(batch));
+                            return None;
+                        }
+                        Err(_) if taking.skips_corrupt => {
                             records.next.offset += 1;
                             continue;
                         }

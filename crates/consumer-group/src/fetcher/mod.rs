@@ -4,6 +4,10 @@
 //! is asked when every partition it is to serve has room: a fetch that left one out could wait for the others while the
 //! application has long emptied it. Each broker may fill an equal share of the memory, whatever the others hold.
 //!
+//! Memory is what is fetched, what is on its way and what is decompressed, and all that the application has not dropped of
+//! it. An application that keeps what it reads is served all the same: once it waits and nothing is here for it, a broker is
+//! asked for as much as one partition may bring.
+//!
 //! A broker that gives a session (KIP-227) is told only what changes. The partition that waits longest for data is named
 //! first, because brokers fill their answer in that order; within a session they keep it.
 //!
@@ -14,6 +18,7 @@ mod answer;
 mod ask;
 mod buffer;
 mod isolation;
+mod memory;
 mod records;
 mod session;
 
@@ -36,7 +41,11 @@ use crate::{
     shared::{Asked, Shared},
 };
 
-use self::{buffer::Buffer, session::Session};
+use self::{
+    buffer::{Buffer, Taking},
+    memory::Memory,
+    session::Session,
+};
 
 pub use self::records::{PartitionRecords, RecordIter};
 
@@ -47,6 +56,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(crate) struct Fetcher {
     buffer: Buffer,
+    memory: Memory,
     asked: BTreeMap<BrokerId, Asked<Question>>,
     sessions: BTreeMap<BrokerId, Session>,
     /// Requests that end sessions, and the time after which nobody waits for their answers.
@@ -67,6 +77,10 @@ struct Question {
     is_full: bool,
     /// It named topics by their ids.
     by_id: bool,
+    /// The bytes of records that the answer may have.
+    may_come: usize,
+    /// The memory that was there for it when it was asked.
+    limit: usize,
 }
 
 /// What a fetch asked of one partition: an answer counts only while all of it still holds (F11).
@@ -104,8 +118,14 @@ impl Fetcher {
         max_records: usize,
     ) -> Vec<PartitionRecords> {
         let options = ReadOptions { check_crc: shared.config.check_crcs, ..Default::default() };
-        let skips = shared.planted.has(PlantedBug::SkipsCorruptBatches);
-        let (taken, unreadable) = self.buffer.take(cursors, &options, max_records, skips);
+        let mut taking = Taking {
+            options,
+            memory: &mut self.memory,
+            limit: shared.config.max_buffered_bytes,
+            forces_one: false,
+            skips_corrupt: shared.planted.has(PlantedBug::SkipsCorruptBatches),
+        };
+        let (taken, unreadable) = self.buffer.take(cursors, &mut taking, max_records);
         for broken in unreadable {
             self.unreadable(shared, cursors, &broken.partition, broken.error);
         }
@@ -128,6 +148,24 @@ impl Fetcher {
 
     pub(crate) fn clear(&mut self) {
         self.buffer.clear();
+    }
+
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.memory.total().saturating_add(self.on_the_way())
+    }
+
+    /// What answers on their way may bring.
+    fn on_the_way(&self) -> usize {
+        self.asked.values().map(|asked| asked.with.may_come).fold(0, usize::saturating_add)
+    }
+
+    /// Throws away what is here until `limit` is kept, the last to be served first.
+    pub(crate) fn give_way(&mut self, limit: usize) {
+        while self.memory.total() > limit
+            && let Some(partition) = self.buffer.last_to_be_served()
+        {
+            self.buffer.discard(&partition);
+        }
     }
 
     /// From here on sessions are ended, and nothing is fetched.

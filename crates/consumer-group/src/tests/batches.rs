@@ -20,6 +20,16 @@ pub(crate) fn data(producer: Option<i64>, count: usize) -> Bytes {
     builder.compress(Compression::None).unwrap().stamp(stamp)
 }
 
+/// A batch of `count` records with values of zeros, and how long its records are when they are decompressed.
+pub(crate) fn zeros(count: usize, value: usize) -> (Bytes, usize) {
+    let mut builder = BatchBuilder::new(1 << 20);
+    for _ in 0..count {
+        builder.append(0, None, Some(&vec![0; value]), []).unwrap();
+    }
+    let len = builder.uncompressed_len() - HEADER_LEN;
+    (builder.compress(Compression::Lz4).unwrap().stamp(ProducerStamp::NONE), len)
+}
+
 /// The end of a producer's transaction.
 pub(crate) fn marker(producer: i64, committed: bool) -> Bytes {
     end_marker(committed, 0, producer, 0, 0).unwrap()

@@ -1,10 +1,7 @@
 //! What is asked of leaders, and what becomes of their answers.
 
 use milena_protocol::{
-    messages::{
-        FetchRequest,
-        fetch::{AbortedTransaction, LeaderIdAndEpoch},
-    },
+    messages::fetch::{AbortedTransaction, LeaderIdAndEpoch},
     records::BatchErrorKind,
 };
 
@@ -15,22 +12,13 @@ use super::{
 use crate::{AutoOffsetReset, ConsumerError, Fault, IsolationLevel, SeekTo};
 
 /// What a fetch asks for: partition and offset, in its order.
-fn asked(request: &FetchRequest) -> Vec<(i32, i64)> {
-    let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
-    partitions.map(|partition| (partition.partition, partition.fetch_offset)).collect()
-}
-
-fn config() -> ConsumerConfig {
-    ConsumerConfig { auto_offset_reset: AutoOffsetReset::Earliest, ..Default::default() }
-}
-
 fn read_committed() -> ConsumerConfig {
-    ConsumerConfig { isolation_level: IsolationLevel::ReadCommitted, ..config() }
+    ConsumerConfig { isolation_level: IsolationLevel::ReadCommitted, ..from_the_start() }
 }
 
 #[test]
 fn records_are_fetched_and_the_position_moves_when_they_are_taken() {
-    let mut script = Script::reading(config(), &[10]);
+    let mut script = Script::reading(from_the_start(), &[10]);
     let (id, request) = script.fetch_of(1);
     assert_eq!(asked(&request), [(0, 10)]);
     assert_eq!((request.session_id, request.session_epoch), (0, 0));
@@ -54,7 +42,7 @@ fn records_are_fetched_and_the_position_moves_when_they_are_taken() {
 
 #[test]
 fn a_record_keeps_its_bytes_when_it_is_owned() {
-    let mut script = Script::reading(config(), &[0]);
+    let mut script = Script::reading(from_the_start(), &[0]);
     let (id, _) = script.fetch_of(1);
     script.answer(id, fetched([data(0, &[at(0, 3, batch(None, 2))])]));
     let records: Vec<_> =
@@ -66,7 +54,7 @@ fn a_record_keeps_its_bytes_when_it_is_owned() {
 /// F1: a batch that compaction has emptied, and a control batch at the end of the log, move the position all the same.
 #[test]
 fn batches_without_records_move_the_position() {
-    let mut script = Script::reading(config(), &[0]);
+    let mut script = Script::reading(from_the_start(), &[0]);
     let (id, _) = script.fetch_of(1);
     let log = [at(0, 3, batch(None, 2)), at(7, 3, batches::compacted(5)), at(12, 4, marker(7, true))];
     script.answer(id, fetched([data(0, &log)]));
@@ -80,7 +68,7 @@ fn batches_without_records_move_the_position() {
 /// F1: nothing but a control batch is nothing to hand out, and not a place to stick at.
 #[test]
 fn a_lone_control_batch_is_passed() {
-    let mut script = Script::reading(config(), &[12]);
+    let mut script = Script::reading(from_the_start(), &[12]);
     let (id, _) = script.fetch_of(1);
     script.answer(id, fetched([data(0, &[at(12, 4, marker(7, false))])]));
     assert_eq!(script.taken(10), []);
@@ -90,7 +78,7 @@ fn a_lone_control_batch_is_passed() {
 /// F2: a broker answers with the whole batch that the position is in.
 #[test]
 fn records_before_the_position_are_skipped() {
-    let mut script = Script::reading(config(), &[12]);
+    let mut script = Script::reading(from_the_start(), &[12]);
     let (id, _) = script.fetch_of(1);
     script.answer(id, fetched([data(0, &[at(8, 3, batch(None, 2)), at(10, 3, batch(None, 5))])]));
     assert_eq!(script.taken(2), [(0, vec![12, 13])]);
@@ -100,7 +88,7 @@ fn records_before_the_position_are_skipped() {
 /// F3: brokers cut the last batch off.
 #[test]
 fn a_partial_batch_at_the_end_is_ignored() {
-    let mut script = Script::reading(config(), &[0]);
+    let mut script = Script::reading(from_the_start(), &[0]);
     let (id, _) = script.fetch_of(1);
     let whole = at(0, 3, batch(None, 2));
     let cut = at(2, 3, batch(None, 2)).slice(..40);
@@ -115,7 +103,8 @@ fn a_partial_batch_at_the_end_is_ignored() {
 /// for ever.
 #[test]
 fn a_batch_larger_than_the_limits_makes_progress_or_an_error() {
-    let mut script = Script::reading(ConsumerConfig { max_partition_fetch_bytes: 50, ..config() }, &[3]);
+    let mut script =
+        Script::reading(ConsumerConfig { max_partition_fetch_bytes: 50, ..from_the_start() }, &[3]);
     let large = at(3, 3, batch(None, 20));
     let (id, _) = script.fetch_of(1);
     script.answer(id, fetched([data(0, &[large.slice(..50)])]));
@@ -145,7 +134,7 @@ fn aborted_records_are_seen_only_under_read_uncommitted() {
         at(4, 3, marker(7, true)),
     ];
     let aborted = vec![AbortedTransaction { producer_id: 7, first_offset: 0, ..Default::default() }];
-    for (config, expected) in [(config(), vec![0, 1, 3]), (read_committed(), vec![3])] {
+    for (config, expected) in [(from_the_start(), vec![0, 1, 3]), (read_committed(), vec![3])] {
         let mut script = Script::reading(config, &[0]);
         let (id, _) = script.fetch_of(1);
         let answer = PartitionData { aborted_transactions: Some(aborted.clone().into()), ..data(0, &log) };
@@ -172,7 +161,7 @@ fn an_open_transaction_gives_empty_answers_and_lag_up_to_the_last_stable_offset(
 #[test]
 fn out_of_range_resets_by_the_policy() {
     for (auto_offset_reset, timestamp) in [(AutoOffsetReset::Earliest, -2), (AutoOffsetReset::Latest, -1)] {
-        let mut script = Script::reading(ConsumerConfig { auto_offset_reset, ..config() }, &[10]);
+        let mut script = Script::reading(ConsumerConfig { auto_offset_reset, ..from_the_start() }, &[10]);
         let (id, _) = script.fetch_of(1);
         script.answer(id, fetched([refused(0, ErrorCode::OFFSET_OUT_OF_RANGE)]));
         let (id, request) = asked_for!(script, ListOffsets);
@@ -185,7 +174,7 @@ fn out_of_range_resets_by_the_policy() {
 /// F7: without a policy it is an error that names the offset, and the other partitions go on.
 #[test]
 fn out_of_range_without_a_policy_is_an_error_with_the_offset() {
-    let config = ConsumerConfig { auto_offset_reset: AutoOffsetReset::None, ..config() };
+    let config = ConsumerConfig { auto_offset_reset: AutoOffsetReset::None, ..from_the_start() };
     let mut script = Script::reading(config, &[10, 20]);
     let (id, _) = script.fetch_of(1);
     script.answer(id, fetched([refused(0, ErrorCode::OFFSET_OUT_OF_RANGE), data(1, &[])]));
@@ -201,7 +190,8 @@ fn out_of_range_without_a_policy_is_an_error_with_the_offset() {
 /// F7: a follower may lag behind: the leader is asked before anything is reset.
 #[test]
 fn out_of_range_at_a_follower_is_asked_of_the_leader() {
-    let mut script = Script::reading(ConsumerConfig { client_rack: Some("r2".into()), ..config() }, &[10]);
+    let mut script =
+        Script::reading(ConsumerConfig { client_rack: Some("r2".into()), ..from_the_start() }, &[10]);
     let (id, request) = script.fetch_of(1);
     assert_eq!(&*request.rack_id, "r2");
     script.answer(id, fetched([PartitionData { preferred_read_replica: 2, ..data(0, &[]) }]));
@@ -215,7 +205,7 @@ fn out_of_range_at_a_follower_is_asked_of_the_leader() {
 /// F11: an answer for a position that is another by now is thrown away whole.
 #[test]
 fn an_answer_from_before_a_seek_is_thrown_away() {
-    let mut script = Script::reading(config(), &[10]);
+    let mut script = Script::reading(from_the_start(), &[10]);
     let (id, _) = script.fetch_of(1);
     script.consumer.seek(script.now(), &letters(0), SeekTo::Offset(50)).unwrap();
     script.answer(id, fetched([data(0, &[at(10, 3, batch(None, 4))])]));
@@ -227,7 +217,7 @@ fn an_answer_from_before_a_seek_is_thrown_away() {
 /// F11: back to the same offset is another position still, and so is another assignment.
 #[test]
 fn an_answer_from_before_a_seek_to_the_same_offset_is_thrown_away() {
-    let mut script = Script::reading(config(), &[10]);
+    let mut script = Script::reading(from_the_start(), &[10]);
     let (id, _) = script.fetch_of(1);
     script.assign(&[]);
     script.assign(&[10]);
@@ -239,7 +229,7 @@ fn an_answer_from_before_a_seek_to_the_same_offset_is_thrown_away() {
 /// F11: a leader that has been replaced meanwhile may have sent what is no more.
 #[test]
 fn an_answer_of_an_earlier_leader_is_thrown_away() {
-    let mut script = Script::reading(config(), &[10, 0]);
+    let mut script = Script::reading(from_the_start(), &[10, 0]);
     let (id, _) = script.fetch_of(1);
     script.cluster.topics.get_mut("letters").unwrap().1[0] = (2, 6);
     script.pass_until(300_001);
@@ -257,7 +247,7 @@ fn broken(offset: i64) -> Bytes {
 /// F12: a batch that fails its CRC is fetched once more, and then named. It is never skipped.
 #[test]
 fn a_corrupt_batch_is_fetched_once_more_and_then_named() {
-    let mut script = Script::reading(config(), &[8, 0]);
+    let mut script = Script::reading(from_the_start(), &[8, 0]);
     let (id, _) = script.fetch_of(1);
     script.answer(id, fetched([data(0, &[at(8, 3, batch(None, 2)), broken(10)]), data(1, &[])]));
     assert_eq!(script.taken(10), [(0, vec![8, 9])]);
@@ -288,7 +278,7 @@ fn a_corrupt_batch_is_fetched_once_more_and_then_named() {
 /// the position anywhere.
 #[test]
 fn a_corrupt_control_batch_does_not_move_the_position() {
-    let mut script = Script::reading(config(), &[10]);
+    let mut script = Script::reading(from_the_start(), &[10]);
     let (id, _) = script.fetch_of(1);
     let mut damaged = at(10, 3, marker(7, true)).to_vec();
     damaged[24] = 1;
@@ -300,7 +290,7 @@ fn a_corrupt_control_batch_does_not_move_the_position() {
 /// F12: a batch that was damaged on the way is good the second time.
 #[test]
 fn a_batch_that_is_good_the_second_time_goes_on() {
-    let mut script = Script::reading(config(), &[10]);
+    let mut script = Script::reading(from_the_start(), &[10]);
     let (id, _) = script.fetch_of(1);
     script.answer(id, fetched([data(0, &[broken(10)])]));
     assert_eq!(script.taken(10), []);
@@ -315,7 +305,7 @@ fn a_batch_that_is_good_the_second_time_goes_on() {
 /// F12: a broker that finds its log corrupt is asked once more, after a wait.
 #[test]
 fn a_broker_that_finds_its_log_corrupt_twice_is_named() {
-    let mut script = Script::reading(config(), &[10]);
+    let mut script = Script::reading(from_the_start(), &[10]);
     let (id, _) = script.fetch_of(1);
     script.answer(id, fetched([refused(0, ErrorCode::CORRUPT_MESSAGE)]));
     assert!(!script.waits_for(ApiKey::Fetch));
@@ -329,7 +319,7 @@ fn a_broker_that_finds_its_log_corrupt_twice_is_named() {
 /// F13: what was written before Kafka 0.11 is read as what was written since.
 #[test]
 fn a_message_of_an_old_format_is_handed_out() {
-    let mut script = Script::reading(config(), &[10]);
+    let mut script = Script::reading(from_the_start(), &[10]);
     let (id, _) = script.fetch_of(1);
     // Offset and length, CRC-32, magic 1, attributes, timestamp, null key, a value.
     let mut old = 10i64.to_be_bytes().to_vec();
@@ -347,7 +337,7 @@ fn a_message_of_an_old_format_is_handed_out() {
 /// F14: a pause while a fetch is under way wins; nothing is fetched twice.
 #[test]
 fn a_paused_partition_is_neither_fetched_nor_handed_out() {
-    let mut script = Script::reading(config(), &[10, 20]);
+    let mut script = Script::reading(from_the_start(), &[10, 20]);
     let (id, _) = script.fetch_of(1);
     script.consumer.pause(&letters(0)).unwrap();
     script
@@ -362,7 +352,7 @@ fn a_paused_partition_is_neither_fetched_nor_handed_out() {
 
 #[test]
 fn three_full_partitions_are_served_in_turn() {
-    let mut script = Script::reading(config(), &[0, 0, 0]);
+    let mut script = Script::reading(from_the_start(), &[0, 0, 0]);
     let (id, request) = script.fetch_of(1);
     assert_eq!(asked(&request), [(0, 0), (1, 0), (2, 0)]);
     let log = |index| data(index, &[at(0, 3, batch(None, 6))]);
@@ -379,7 +369,7 @@ fn three_full_partitions_are_served_in_turn() {
 /// Brokers fill an answer in the order of the request: who had nothing is named first the next time.
 #[test]
 fn who_waits_longest_is_asked_for_first() {
-    let mut script = Script::reading(config(), &[0, 0, 0]);
+    let mut script = Script::reading(from_the_start(), &[0, 0, 0]);
     let (id, _) = script.fetch_of(1);
     script.answer(id, fetched([data(0, &[at(0, 3, batch(None, 1))])]));
     let (id, request) = script.fetch_of(1);
@@ -390,7 +380,7 @@ fn who_waits_longest_is_asked_for_first() {
 
 #[test]
 fn an_idle_broker_does_not_delay_a_busy_one() {
-    let mut script = Script::new(config());
+    let mut script = Script::new(from_the_start());
     script.cluster.topics.get_mut("letters").unwrap().1 = vec![(1, 5), (2, 5)];
     script.assign(&[0, 0]);
     let (idle, _) = script.fetch_of(2);
@@ -407,7 +397,8 @@ fn an_idle_broker_does_not_delay_a_busy_one() {
 /// Back-pressure is not asking: a partition that is full is not asked for, nor is its broker, until records are taken.
 #[test]
 fn memory_is_bounded_by_not_asking() {
-    let config = ConsumerConfig { max_partition_fetch_bytes: 100, max_buffered_bytes: 1_000, ..config() };
+    let config =
+        ConsumerConfig { max_partition_fetch_bytes: 100, max_buffered_bytes: 1_000, ..from_the_start() };
     let mut script = Script::reading(config, &[0, 0]);
     let (id, request) = script.fetch_of(1);
     assert_eq!(request.max_bytes, 1_000);
@@ -420,7 +411,8 @@ fn memory_is_bounded_by_not_asking() {
 /// What a pause keeps here does not starve the partitions that are read.
 #[test]
 fn paused_partitions_give_way() {
-    let config = ConsumerConfig { max_partition_fetch_bytes: 200, max_buffered_bytes: 300, ..config() };
+    let config =
+        ConsumerConfig { max_partition_fetch_bytes: 200, max_buffered_bytes: 300, ..from_the_start() };
     let mut script = Script::reading(config, &[0, 0]);
     let (id, _) = script.fetch_of(1);
     script.consumer.pause(&letters(0)).unwrap();
@@ -434,7 +426,7 @@ fn paused_partitions_give_way() {
 /// A partition without a leader waits for metadata, and the others do not wait for it.
 #[test]
 fn a_partition_without_a_leader_waits_for_metadata() {
-    let mut script = Script::new(config());
+    let mut script = Script::new(from_the_start());
     script.cluster.topics.get_mut("letters").unwrap().1 = vec![(-1, 5), (1, 5)];
     script.assign(&[0, 0]);
     let (_, request) = script.fetch_of(1);
@@ -448,7 +440,7 @@ fn a_partition_without_a_leader_waits_for_metadata() {
 /// KIP-951: the old leader names the new one, which is asked without a wait.
 #[test]
 fn a_leader_named_in_the_answer_is_asked_at_once() {
-    let mut script = Script::reading(config(), &[10]);
+    let mut script = Script::reading(from_the_start(), &[10]);
     let (id, _) = script.fetch_of(1);
     let current_leader = LeaderIdAndEpoch { leader_id: 3, leader_epoch: 6, ..Default::default() };
     let moved = PartitionData { current_leader, ..refused(0, ErrorCode::NOT_LEADER_OR_FOLLOWER) };
@@ -459,7 +451,7 @@ fn a_leader_named_in_the_answer_is_asked_at_once() {
 
 #[test]
 fn a_leader_that_moved_without_a_word_is_looked_for() {
-    let mut script = Script::reading(config(), &[10]);
+    let mut script = Script::reading(from_the_start(), &[10]);
     let (id, _) = script.fetch_of(1);
     script.cluster.topics.get_mut("letters").unwrap().1[0] = (2, 6);
     script.answer(id, fetched([refused(0, ErrorCode::NOT_LEADER_OR_FOLLOWER)]));
@@ -470,7 +462,7 @@ fn a_leader_that_moved_without_a_word_is_looked_for() {
 /// M2: a topic that was deleted and made again starts afresh.
 #[test]
 fn a_topic_made_again_starts_afresh() {
-    let mut script = Script::reading(config(), &[10]);
+    let mut script = Script::reading(from_the_start(), &[10]);
     let (id, _) = script.fetch_of(1);
     script.answer(id, fetched([data(0, &[at(10, 3, batch(None, 2))])]));
     let (id, _) = script.fetch_of(1);
@@ -483,7 +475,7 @@ fn a_topic_made_again_starts_afresh() {
 
 #[test]
 fn a_broker_that_is_away_is_tried_again_with_waits() {
-    let mut script = Script::reading(config(), &[10]);
+    let mut script = Script::reading(from_the_start(), &[10]);
     let mut tries = 0;
     for ms in (0..10_000).step_by(50) {
         script.pass_until(ms);
@@ -500,7 +492,7 @@ fn a_broker_that_is_away_is_tried_again_with_waits() {
 /// A topic whose id is not known is fetched by name, in a version that has names.
 #[test]
 fn without_a_topic_id_older_versions_are_asked_for() {
-    let mut script = Script::new(config());
+    let mut script = Script::new(from_the_start());
     script.cluster.topics.get_mut("letters").unwrap().0 = Uuid::ZERO;
     script.assign(&[10]);
     let outgoing = script.next(ApiKey::Fetch);
@@ -514,7 +506,7 @@ fn without_a_topic_id_older_versions_are_asked_for() {
 
 #[test]
 fn a_partition_one_may_not_read_is_named_and_the_others_go_on() {
-    let mut script = Script::reading(config(), &[10, 20]);
+    let mut script = Script::reading(from_the_start(), &[10, 20]);
     let (id, _) = script.fetch_of(1);
     script.answer(id, fetched([refused(0, ErrorCode::TOPIC_AUTHORIZATION_FAILED)]));
     let [Event::Failed(error)] = &script.news()[..] else { panic!() };

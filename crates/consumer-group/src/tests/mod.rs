@@ -11,6 +11,7 @@ mod consumer_protocol;
 mod fetching;
 mod group_simulation;
 mod lifecycle;
+mod memory;
 mod sessions;
 mod simulation;
 mod starting;
@@ -26,8 +27,9 @@ use milena_cluster::{BrokerId, Failure, FailureKind, Machine, Outgoing, RequestI
 use milena_protocol::{
     ApiKey, ErrorCode,
     messages::{
-        FetchResponse, FindCoordinatorResponse, ListOffsetsResponse, MetadataResponse, OffsetCommitResponse,
-        OffsetFetchResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse, Request, Response,
+        FetchRequest, FetchResponse, FindCoordinatorResponse, ListOffsetsResponse, MetadataResponse,
+        OffsetCommitResponse, OffsetFetchResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+        Request, Response,
         fetch::{FetchableTopicResponse, PartitionData},
         find_coordinator::Coordinator,
         list_offsets::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse},
@@ -39,7 +41,7 @@ use milena_protocol::{
     wire::{ByteString, Uuid},
 };
 
-use crate::{Consumer, ConsumerConfig, Event, PartitionRecords};
+use crate::{AutoOffsetReset, Consumer, ConsumerConfig, Event, PartitionRecords};
 
 /// A consumer, its clock, and what waits to be answered.
 pub(crate) struct Script {
@@ -193,7 +195,7 @@ impl Script {
     }
 
     /// The fetch that this broker is asked.
-    pub(crate) fn fetch_of(&mut self, broker: i32) -> (RequestId, milena_protocol::messages::FetchRequest) {
+    pub(crate) fn fetch_of(&mut self, broker: i32) -> (RequestId, FetchRequest) {
         self.drain();
         let is_it = |outgoing: &Outgoing| {
             outgoing.api() == ApiKey::Fetch && outgoing.target == Target::Broker(BrokerId(broker))
@@ -319,6 +321,17 @@ impl Cluster {
         let coordinator = Coordinator { node_id: self.coordinator, ..Default::default() };
         FindCoordinatorResponse { coordinators: vec![coordinator], ..Default::default() }.into()
     }
+}
+
+/// A consumer that begins with the first record.
+pub(crate) fn from_the_start() -> ConsumerConfig {
+    ConsumerConfig { auto_offset_reset: AutoOffsetReset::Earliest, ..Default::default() }
+}
+
+/// What a fetch asks for: partition and offset.
+pub(crate) fn asked(request: &FetchRequest) -> Vec<(i32, i64)> {
+    let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
+    partitions.map(|partition| (partition.partition, partition.fetch_offset)).collect()
 }
 
 /// An answer to a fetch, of partitions of `letters`.

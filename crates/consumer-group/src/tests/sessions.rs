@@ -6,16 +6,6 @@ use super::{
     batches::{at, data as batch},
     *,
 };
-use crate::AutoOffsetReset;
-
-fn config() -> ConsumerConfig {
-    ConsumerConfig { auto_offset_reset: AutoOffsetReset::Earliest, ..Default::default() }
-}
-
-fn asked(request: &FetchRequest) -> Vec<(i32, i64)> {
-    let partitions = request.topics.iter().flat_map(|topic| &topic.partitions);
-    partitions.map(|partition| (partition.partition, partition.fetch_offset)).collect()
-}
 
 fn forgotten(request: &FetchRequest) -> Vec<i32> {
     request.forgotten_topics_data.iter().flat_map(|topic| topic.partitions.iter()).collect()
@@ -35,7 +25,7 @@ fn one(offset: i64) -> Bytes {
 
 /// A consumer of three partitions, in the session 77.
 fn in_session() -> Script {
-    let mut script = Script::reading(config(), &[0, 0, 0]);
+    let mut script = Script::reading(from_the_start(), &[0, 0, 0]);
     let (id, request) = script.fetch_of(1);
     assert_eq!(session(&request), (0, 0));
     script.answer(id, of_session(77, [data(0, &[one(0)]), data(1, &[]), data(2, &[])]));
@@ -118,7 +108,7 @@ fn the_change_of_a_session_counts_only_when_it_is_answered() {
 /// KIP-219: a broker over quota answers a full fetch with nothing. That is neither an error nor a session.
 #[test]
 fn an_empty_full_answer_of_a_throttling_broker_is_legal() {
-    let mut script = Script::reading(config(), &[0, 0, 0]);
+    let mut script = Script::reading(from_the_start(), &[0, 0, 0]);
     let (id, _) = script.fetch_of(1);
     script.answer(id, FetchResponse { throttle_time_ms: 500, ..Default::default() });
     assert_eq!(script.news(), []);
@@ -129,7 +119,7 @@ fn an_empty_full_answer_of_a_throttling_broker_is_legal() {
 /// A full answer that leaves a partition out, and any that has one too many: the two sides do not mean the same.
 #[test]
 fn an_unexpected_set_of_partitions_drops_the_session() {
-    let mut script = Script::reading(config(), &[0, 0, 0]);
+    let mut script = Script::reading(from_the_start(), &[0, 0, 0]);
     let (id, _) = script.fetch_of(1);
     script.answer(id, of_session(77, [data(0, &[one(0)]), data(1, &[])]));
     assert_eq!(script.taken(10), [(0, vec![0])]);
@@ -179,7 +169,7 @@ fn closing_does_not_wait_for_ever_for_the_end_of_a_session() {
 /// A thousand idle partitions cost a fetch nothing once the broker knows them.
 #[test]
 fn the_bytes_of_a_fetch_do_not_grow_with_idle_partitions() {
-    let mut script = Script::new(config());
+    let mut script = Script::new(from_the_start());
     script.cluster.topics.get_mut("letters").unwrap().1 = vec![(1, 5); 1_000];
     script.assign(&[0; 1_000]);
     let (id, request) = script.fetch_of(1);

@@ -200,6 +200,12 @@ impl Batch {
         Err(self.error(BatchErrorKind::CrcMismatch { stored, computed }))
     }
 
+    /// True when [`decode`](Self::decode) leaves the records where they are: nothing is decompressed or put into a newer form.
+    #[must_use]
+    pub fn is_read_in_place(&self) -> bool {
+        self.magic == MAGIC && self.compression() == Ok(Compression::None)
+    }
+
     /// Checks the CRC and decompresses the records into one buffer; records that are not compressed stay where they are.
     ///
     /// # Errors
@@ -228,7 +234,10 @@ impl Batch {
         payload.advance(HEADER_LEN.min(payload.len()));
         if compression != Compression::None && !payload.is_empty() {
             let plain = compression::decompress(compression, &payload, limit, HeaderChecksum::Checked);
-            payload = plain.map_err(|cause| error(cause.into()))?.into();
+            let mut plain = plain.map_err(|cause| error(cause.into()))?;
+            // It lives as long as its records, and how large they are was not known before.
+            plain.shrink_to(plain.len().saturating_add(plain.len() / 8));
+            payload = plain.into();
         }
         let count = header.record_count;
         if usize::try_from(count).is_ok_and(|count| count <= payload.len() / MIN_RECORD_LEN) {
@@ -260,6 +269,13 @@ impl DecodedBatch {
     #[must_use]
     pub fn uncompressed_len(&self) -> usize {
         self.payload.len()
+    }
+
+    /// Puts the bytes of the records, decompressed, into other [`Bytes`] of the same content: those of an owner that wants to
+    /// know when the last record is dropped, say.
+    #[must_use]
+    pub fn map_payload(self, map: impl FnOnce(Bytes) -> Bytes) -> Self {
+        Self { header: self.header, payload: map(self.payload) }
     }
 
     /// The records as borrowed views, parsed one at a time.
