@@ -19,7 +19,8 @@ use milena_protocol::{messages::MetadataRequest, wire::ByteString};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    Admin, ConnectError, ConsumerBuilder, ProducerBuilder, TransactionalProducerBuilder, record::WallClock,
+    Admin, ConnectError, ConsumerBuilder, ProducerBuilder, TransactionalProducerBuilder, memory::Budget,
+    record::WallClock,
 };
 
 /// A handle to a Kafka cluster. Cloning shares its connections.
@@ -47,6 +48,7 @@ pub struct Client {
     seed: u64,
     clock: WallClock,
     member_seeds: MemberSeeds,
+    budget: Option<Budget>,
 }
 
 /// A seed for each consumer of a client: members of one group must not draw the same ids.
@@ -76,6 +78,7 @@ pub struct ClientBuilder {
     request_timeout: Duration,
     seed: u64,
     clock: WallClock,
+    memory: Option<usize>,
 }
 
 impl Client {
@@ -101,13 +104,14 @@ impl Client {
             // the hasher of a map is seeded with differs from process to process.
             seed: RandomState::new().hash_one(0),
             clock: WallClock::System,
+            memory: None,
         }
     }
 
     /// A producer to be set up and built.
     #[must_use]
     pub fn producer(&self) -> ProducerBuilder {
-        ProducerBuilder::new(self.network.clone(), self.seed, self.clock.clone())
+        ProducerBuilder::new(self.network.clone(), self.seed, self.clock.clone(), self.budget.clone())
     }
 
     /// A producer with transactions, to be set up and built. `id` names it over restarts (`transactional.id`): of the
@@ -118,17 +122,17 @@ impl Client {
 
     /// A consumer of this group, to be set up and built.
     pub fn consumer(&self, group: impl Into<ByteString>) -> ConsumerBuilder {
-        ConsumerBuilder::new(
-            self.network.clone(),
-            Some(group.into()),
-            self.member_seeds.clone(),
-            self.clock.clone(),
-        )
+        self.consumer_of(Some(group.into()))
     }
 
     /// A consumer without a group, to be set up and built: it reads the partitions it is told to and commits nothing.
     pub fn consumer_without_group(&self) -> ConsumerBuilder {
-        ConsumerBuilder::new(self.network.clone(), None, self.member_seeds.clone(), self.clock.clone())
+        self.consumer_of(None)
+    }
+
+    fn consumer_of(&self, group: Option<ByteString>) -> ConsumerBuilder {
+        let (seeds, clock) = (self.member_seeds.clone(), self.clock.clone());
+        ConsumerBuilder::new(self.network.clone(), group, seeds, clock, self.budget.clone())
     }
 
     /// Topics, groups and their offsets.
@@ -164,6 +168,20 @@ impl ClientBuilder {
     #[must_use]
     pub fn max_frame_len(mut self, bytes: usize) -> Self {
         self.connection.max_frame_len = bytes;
+        self
+    }
+
+    /// The most bytes that records take in this client: in batches that are filled or on their way, and fetched, on their way
+    /// or decompressed until the application drops them. All producers and consumers divide them equally, up to what
+    /// each asks for ([`buffer_memory`](ProducerBuilder::buffer_memory),
+    /// [`max_buffered_bytes`](ConsumerBuilder::max_buffered_bytes)). Building one more than there is memory for is refused.
+    /// Without a number, each has what it asks for.
+    ///
+    /// A batch that is larger than the share of a consumer comes all the same, and a consumer whose application keeps what it
+    /// reads goes on in small steps. On top come 128 KiB for each connection, and 2 MiB for each producer that compresses.
+    #[must_use]
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.memory = Some(bytes);
         self
     }
 
@@ -252,6 +270,7 @@ impl ClientBuilder {
             .await
             .map_err(ConnectError::Unreachable)?;
         let member_seeds = MemberSeeds::new(self.seed);
-        Ok(Client { network, seed: self.seed, clock: self.clock, member_seeds })
+        let budget = self.memory.map(Budget::new);
+        Ok(Client { network, seed: self.seed, clock: self.clock, member_seeds, budget })
     }
 }

@@ -37,6 +37,20 @@ pub enum BuildError {
     /// What the consumer was to read.
     #[error("the consumer can't read that: {0}")]
     Source(#[from] SubscribeError),
+    /// There is too little memory for another producer or consumer: each needs as much as a request or the fetch of a
+    /// partition may take.
+    #[error(
+        "the client's memory of {total} bytes is too little for {holders} producers and consumers, which need {needed} at \
+         least: allow more with ClientBuilder::memory, or less to each with max_request_size or max_partition_fetch_bytes"
+    )]
+    Memory {
+        /// What [`ClientBuilder::memory`](crate::ClientBuilder::memory) says.
+        total: usize,
+        /// How many there would be.
+        holders: usize,
+        /// What they would need.
+        needed: usize,
+    },
 }
 
 /// Reading has stopped, everywhere or in one partition.

@@ -16,6 +16,7 @@ mod deliveries;
 mod enqueue;
 mod error;
 mod interceptor;
+mod memory;
 mod producer;
 mod producer_properties;
 mod record;

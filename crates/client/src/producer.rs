@@ -13,7 +13,10 @@ use tokio::sync::{Notify, watch};
 use tracing::Instrument as _;
 
 use crate::{
-    BuildError, CloseError, ProducerInterceptor, interceptor::Interceptors, record::WallClock,
+    BuildError, CloseError, ProducerInterceptor,
+    interceptor::Interceptors,
+    memory::{Budget, Needs, Share},
+    record::WallClock,
     transaction::TransactionSignals,
 };
 
@@ -74,6 +77,7 @@ enum End {
 struct Task {
     driven: Arc<Driven<Machine>>,
     signals: Arc<Signals>,
+    _memory: Option<Share>,
 }
 
 /// Settings of a [`Producer`]. The defaults are safe; each setting says what it costs to turn.
@@ -84,13 +88,14 @@ pub struct ProducerBuilder {
     pub(crate) max_block: Duration,
     clock: WallClock,
     interceptors: Interceptors,
+    budget: Option<Budget>,
 }
 
 impl ProducerBuilder {
-    pub(crate) fn new(network: Network, seed: u64, clock: WallClock) -> Self {
+    pub(crate) fn new(network: Network, seed: u64, clock: WallClock, budget: Option<Budget>) -> Self {
         let config = ProducerConfig { seed, ..ProducerConfig::default() };
         let interceptors = Interceptors::default();
-        Self { network, config, max_block: Duration::from_secs(60), clock, interceptors }
+        Self { network, config, max_block: Duration::from_secs(60), clock, interceptors, budget }
     }
 
     /// How batches are compressed. Smaller batches cost the client CPU and save the network and the broker's disk.
@@ -253,12 +258,15 @@ impl ProducerBuilder {
     /// When the settings can't be.
     pub fn build(self) -> Result<Producer, BuildError> {
         let sends_at_once = self.config.linger.is_zero();
+        let most = self.config.buffer_memory;
+        let needs = Needs { least: self.config.max_request_size.max(self.config.batch_size).min(most), most };
         let machine = Machine::new(self.config)?;
         let accumulator = Arc::clone(machine.accumulator());
         let driven = Driven::new(machine);
+        let memory = self.budget.map(|budget| budget.join(&driven, needs)).transpose()?;
         let interceptors = self.interceptors;
         let signals = Arc::new(Signals { interceptors: interceptors.clone(), ..Signals::default() });
-        let task = Task { driven: Arc::clone(&driven), signals: Arc::clone(&signals) };
+        let task = Task { driven: Arc::clone(&driven), signals: Arc::clone(&signals), _memory: memory };
         tokio::spawn(task.run(self.network));
         let handle = Arc::new(Handle { driven, signals });
         Ok(Producer {

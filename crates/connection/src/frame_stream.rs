@@ -9,7 +9,7 @@ use crate::ConnectionError;
 /// How much is read ahead.
 const READ_AHEAD: usize = 64 * 1024;
 /// The most that is reserved for a frame of which nothing has arrived: a length is only a claim. From there the buffer
-/// doubles as bytes come in. What a peer has sent before it may send again.
+/// doubles as bytes come in. From a peer that has sent a longer frame before, twice its length is believed at once.
 const FIRST_RESERVE: usize = 1024 * 1024;
 
 /// Cuts a byte stream into frames. Each frame is a slice of the buffer it was read into; a long one has it for itself, so
@@ -51,7 +51,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 None => LENGTH_PREFIX,
             };
             let missing = wanted.saturating_sub(self.buffer.len());
-            let believed = FIRST_RESERVE.max(self.buffer.len()).max(self.longest);
+            let believed = FIRST_RESERVE.max(self.buffer.len()).max(self.longest.saturating_mul(2));
             let room = missing.min(believed).max(READ_AHEAD / 2);
             if self.buffer.capacity().saturating_sub(self.buffer.len()) < room
                 && !self.buffer.try_reclaim(room)

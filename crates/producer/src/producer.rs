@@ -147,6 +147,14 @@ impl Producer {
         ProducerStats { requests_in_flight: self.in_flight.len(), ..self.accumulator.stats() }
     }
 
+    /// Lets the batches hold so much from here on, and never more than [`ProducerConfig::buffer_memory`]. Where they hold more
+    /// already they are sent without waiting for more records, and none are taken until there is room. A record of
+    /// `max_request_size` must fit.
+    pub fn set_memory(&mut self, bytes: usize) {
+        self.accumulator.set_memory(bytes);
+        self.report();
+    }
+
     /// What went wrong last on the way to metadata or a producer id: why nothing moves.
     #[must_use]
     pub fn last_failure(&self) -> Option<String> {

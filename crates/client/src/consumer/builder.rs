@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use milena_cluster::TopicPartition;
-use milena_connection::Network;
+use milena_connection::{Driven, Network};
 use milena_consumer_group::{
     Assignor, AutoOffsetReset, Consumer as Machine, ConsumerConfig, GroupProtocol, IsolationLevel, Position,
     SubscribeError,
@@ -11,7 +11,12 @@ use milena_consumer_group::{
 use milena_protocol::wire::ByteString;
 
 use super::{Consumer, Habits, Listener, RebalanceListener, TypedConsumer};
-use crate::{BuildError, client::MemberSeeds, record::WallClock};
+use crate::{
+    BuildError,
+    client::MemberSeeds,
+    memory::{Budget, Needs},
+    record::WallClock,
+};
 use milena_producer::Clock;
 
 /// Settings of a [`Consumer`]. The defaults are Kafka's; each setting says what it costs to turn.
@@ -25,6 +30,7 @@ pub struct ConsumerBuilder {
     clock: WallClock,
     source: Source,
     habits: Habits,
+    budget: Option<Budget>,
 }
 
 #[derive(Clone, Debug)]
@@ -41,10 +47,11 @@ impl ConsumerBuilder {
         group: Option<ByteString>,
         seeds: MemberSeeds,
         clock: WallClock,
+        budget: Option<Budget>,
     ) -> Self {
         let config = ConsumerConfig { group_id: group, ..ConsumerConfig::default() };
         let habits = Habits { max_poll_records: 500, ..Habits::default() };
-        Self { network, config, seeds, clock, source: Source::Nothing, habits }
+        Self { network, config, seeds, clock, source: Source::Nothing, habits, budget }
     }
 
     /// Reads these topics, sharing their partitions with the other members of the group.
@@ -191,7 +198,8 @@ impl ConsumerBuilder {
         self
     }
 
-    /// The most bytes fetched ahead, 64 MiB by default.
+    /// The most bytes of records that are fetched and on their way, decompressed ones and those included that the application
+    /// has not dropped; 64 MiB by default. A batch that is larger comes all the same.
     pub fn max_buffered_bytes(mut self, bytes: usize) -> Self {
         self.config.max_buffered_bytes = bytes;
         self
@@ -214,6 +222,9 @@ impl ConsumerBuilder {
         }
         let (started_at_ms, seed) = (self.clock.wall_ms(), self.seeds.next());
         let config = ConsumerConfig { started_at_ms, seed, ..self.config };
+        let most = config.max_buffered_bytes;
+        let least = usize::try_from(config.max_partition_fetch_bytes).unwrap_or_default().min(most);
+        let needs = Needs { least, most };
         let mut machine = Machine::new(now, config)?;
         match self.source {
             Source::Nothing => {}
@@ -221,7 +232,9 @@ impl ConsumerBuilder {
             Source::Pattern(pattern) => machine.subscribe_pattern(now, pattern)?,
             Source::Partitions(partitions) => machine.assign(now, partitions)?,
         }
-        Ok(Consumer::start(machine, self.network, self.habits))
+        let driven = Driven::new(machine);
+        let share = self.budget.map(|budget| budget.join(&driven, needs)).transpose()?;
+        Ok(Consumer::start(driven, self.network, self.habits, share))
     }
 
     /// As [`build`](Self::build), of a consumer whose keys and values are of these types.

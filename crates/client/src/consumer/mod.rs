@@ -20,7 +20,7 @@ use milena_producer::GroupMetadata;
 use milena_protocol::wire::ByteString;
 use tokio::sync::Notify;
 
-use crate::{CloseError, ConsumeError};
+use crate::{CloseError, ConsumeError, memory::Share};
 use auto_commit::AutoCommit;
 use rebalance::{Listener, Telling};
 use signals::{End, Signals};
@@ -87,6 +87,7 @@ struct Task {
     driven: Arc<Driven<Machine>>,
     signals: Arc<Signals>,
     end: End,
+    _memory: Option<Share>,
 }
 
 impl Task {
@@ -118,11 +119,15 @@ impl Drop for Task {
 }
 
 impl Consumer {
-    fn start(machine: Machine, network: Network, habits: Habits) -> Self {
-        let driven = Driven::new(machine);
+    fn start(driven: Arc<Driven<Machine>>, network: Network, habits: Habits, memory: Option<Share>) -> Self {
         let signals = Arc::new(Signals::new(habits.listener.is_some()));
         let leaving = Arc::new(Leaving::default());
-        let task = Task { driven: Arc::clone(&driven), signals: Arc::clone(&signals), end: End::Cut };
+        let task = Task {
+            driven: Arc::clone(&driven),
+            signals: Arc::clone(&signals),
+            end: End::Cut,
+            _memory: memory,
+        };
         tokio::spawn(task.run(network, Arc::clone(&leaving)));
         let telling = habits.listener.map(Telling::new);
         let auto_commit = habits.auto_commit.map(AutoCommit::new);

@@ -67,6 +67,7 @@ impl Fetcher {
                     _ => None,
                 };
                 self.sessions.entry(broker).or_default().fail(code);
+                self.memory.disconnected(broker);
                 shared.failed(now, self.troubled.entry(broker).or_default());
                 shared.refresh_metadata(now);
                 for partition in asked.with.partitions.keys() {
@@ -117,6 +118,7 @@ impl Fetcher {
                 }
             }
         }
+        self.memory.answered(asked.broker, &memory);
         if fetched {
             shared.events.push_back(Event::Fetched);
         }

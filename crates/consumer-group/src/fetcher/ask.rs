@@ -42,6 +42,9 @@ impl Fetcher {
         cursors: &Cursors,
         application_waits: bool,
     ) -> Option<Outgoing> {
+        if shared.config.max_buffered_bytes == 0 {
+            return None;
+        }
         let metadata = shared.metadata();
         let mut brokers = self.candidates(now, shared, cursors, &metadata);
         let count = brokers.len().max(1);
@@ -155,6 +158,7 @@ impl Fetcher {
         waiting.sort_by_key(|(_, _, served)| *served);
         let waiting: Vec<_> = waiting.into_iter().map(|(partition, wanted, _)| (partition, wanted)).collect();
         let config = &shared.config;
+        let room = room.min(self.memory.longest_of(broker));
         let max_bytes = config.fetch_max_bytes.min(i32::try_from(room).unwrap_or(i32::MAX));
         // More than all the partitions may bring does not come.
         let may_come = waiting.iter().map(|(_, wanted)| i64::from(wanted.max_bytes)).sum::<i64>();

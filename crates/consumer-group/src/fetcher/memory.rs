@@ -18,11 +18,21 @@ use milena_protocol::records::DecodedBatch;
 /// What is held: answers by the broker they are from, and what was decompressed out of them.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    answers: BTreeMap<BrokerId, Count>,
+    answers: BTreeMap<BrokerId, Answers>,
     decompressed: Count,
     /// The largest batch so far, decompressed: room is kept for the next one.
     largest: usize,
 }
+
+/// The answers of one broker.
+#[derive(Debug, Default)]
+struct Answers {
+    held: Count,
+    longest: usize,
+}
+
+/// What is asked of a broker that has not answered yet.
+const FIRST_ANSWER: usize = 1 << 20;
 
 /// Bytes that somebody has.
 #[derive(Clone, Debug, Default)]
@@ -84,7 +94,28 @@ impl Answer {
 impl Memory {
     /// An answer of `broker`, of which nothing is charged yet.
     pub(super) fn answer(&mut self, broker: BrokerId) -> Answer {
-        Answer(Arc::new(Charge::new(self.answers.entry(broker).or_default())))
+        Answer(Arc::new(Charge::new(&self.answers.entry(broker).or_default().held)))
+    }
+
+    /// An answer of `broker` has brought so many bytes.
+    pub(super) fn answered(&mut self, broker: BrokerId, answer: &Answer) {
+        let bytes = answer.0.bytes.load(Ordering::Relaxed);
+        let answers = self.answers.entry(broker).or_default();
+        answers.longest = answers.longest.max(bytes);
+    }
+
+    /// The next connection to `broker` is another one.
+    pub(super) fn disconnected(&mut self, broker: BrokerId) {
+        if let Some(answers) = self.answers.get_mut(&broker) {
+            answers.longest = 0;
+        }
+    }
+
+    /// The longest answer to ask `broker` for: twice what has come. A connection makes room for no more before it
+    /// comes, and what is longer is copied on the way, which takes the memory twice.
+    pub(super) fn longest_of(&self, broker: BrokerId) -> usize {
+        let longest = self.answers.get(&broker).map_or(0, |answers| answers.longest);
+        FIRST_ANSWER.max(longest.saturating_mul(2))
     }
 
     /// A batch that was decompressed into memory of its own.
@@ -99,12 +130,13 @@ impl Memory {
 
     /// Bytes of the answers of `broker`.
     pub(super) fn of(&self, broker: BrokerId) -> usize {
-        self.answers.get(&broker).map_or(0, Count::bytes)
+        self.answers.get(&broker).map_or(0, |answers| answers.held.bytes())
     }
 
     /// Bytes of all that is held.
     pub(super) fn total(&self) -> usize {
-        self.answers.values().map(Count::bytes).fold(self.decompressed.bytes(), usize::saturating_add)
+        let answers = self.answers.values().map(|answers| answers.held.bytes());
+        answers.fold(self.decompressed.bytes(), usize::saturating_add)
     }
 
     /// Of `limit` bytes those that may be fetched and are not taken by answers. Room is kept to decompress in, which takes

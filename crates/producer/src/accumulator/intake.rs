@@ -58,10 +58,11 @@ impl<C: Clock> Intake<'_, C> {
             return Err(EnqueueError::UnknownTopic(name));
         };
         // A batch that is opened for the record takes a header more.
-        if books.used.saturating_add(len).saturating_add(HEADER_LEN) > buffer_memory {
+        if books.used.saturating_add(len).saturating_add(HEADER_LEN) > books.memory {
+            let memory = books.memory;
             // Memory comes back only from what is sent: nothing lingers while somebody waits for it.
             self.state.end_lingering();
-            return Err(EnqueueError::BufferFull(buffer_memory));
+            return Err(EnqueueError::BufferFull(memory));
         }
         let drawing = Drawing { clock: self.clock, spread: &self.accumulator.spread, waits, random };
         let (index, is_spread) = topic.place(record, &self.accumulator.partitioner, drawing)?;

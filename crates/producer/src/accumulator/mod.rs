@@ -71,6 +71,8 @@ pub(crate) enum Gate {
 /// What is counted and awaited over all batches.
 #[derive(Debug, Default)]
 struct Books {
+    /// Bytes the batches may hold.
+    memory: usize,
     /// Bytes the batches hold, those on their way included.
     used: usize,
     /// When each open batch has lingered, by the batch's serial number: the order of opening, which is the order of the
@@ -105,7 +107,11 @@ impl Accumulator {
             state: Mutex::new(State {
                 topics: BTreeMap::new(),
                 wanted: BTreeSet::new(),
-                books: Books { settled: config.report_batches.then(Vec::new), ..Books::default() },
+                books: Books {
+                    memory: config.buffer_memory,
+                    settled: config.report_batches.then(Vec::new),
+                    ..Books::default()
+                },
                 random: fastrand::Rng::with_seed(config.seed ^ 0x5eed),
                 waits: LeaderWaits::default(),
                 gate: if config.transactional_id.is_none() {
@@ -155,7 +161,7 @@ impl Accumulator {
         books.unsettled.insert(serial, deadline);
         books.lingering.insert(serial, (later(now, self.linger), name.clone()));
         let limit = partition.limit.unwrap_or(self.batch_size).min(self.batch_size);
-        let free = self.buffer_memory.saturating_sub(books.used);
+        let free = books.memory.saturating_sub(books.used);
         // A buffer may be larger than asked for, by an eighth.
         let free = free.saturating_sub(free / 7);
         let expected = partition.expected.max(LEAST_ROOM).min(limit).min(free);
@@ -174,6 +180,23 @@ impl Accumulator {
     #[must_use]
     pub fn used(&self) -> usize {
         self.state().books.used
+    }
+
+    /// Bytes of all buffers: those of batches, of requests that nobody waits for any more, and those kept for later.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.buffers.held_bytes().max(self.used())
+    }
+
+    /// What the batches may hold together from here on, at most what the configuration says.
+    pub(crate) fn set_memory(&self, bytes: usize) {
+        let bytes = bytes.min(self.buffer_memory);
+        self.buffers.set_max_bytes(bytes);
+        let mut state = self.state();
+        state.books.memory = bytes;
+        if state.books.used > bytes {
+            state.end_lingering();
+        }
     }
 
     /// Topics that somebody asked for since the last call.

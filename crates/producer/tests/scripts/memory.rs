@@ -1,6 +1,7 @@
 //! The buffer and its bound.
 
-use milena_producer::{EnqueueError, ProducerConfig};
+use milena_cluster::Machine as _;
+use milena_producer::{EnqueueError, ProducerConfig, ProducerEvent};
 use milena_protocol::ErrorCode;
 
 use crate::script::{Said, Script, config};
@@ -169,4 +170,37 @@ fn a_hundred_partitions_with_batches_of_a_megabyte_stay_within_the_buffer() {
     // A batch may grow by one doubling beyond what was free.
     assert!(highest <= MANY + (1 << 20), "{highest} bytes");
     assert!(highest > MANY / 2, "{highest} bytes are no test of the bound");
+}
+
+/// A client with less memory for this producer: what is accepted is sent all the same.
+#[test]
+fn memory_that_becomes_less_is_waited_for_and_more_is_told() {
+    let mut script = Script::new(small(), 1);
+    let value = "x".repeat(300);
+    let deliveries: Vec<_> = (0..8).map(|_| script.enqueue(0, &value)).collect();
+    let used = script.producer.accumulator().used();
+    assert!(used > 2_000, "{used}");
+    script.producer.set_memory(2_000);
+    assert!(matches!(script.try_enqueue(0, &value), Err(EnqueueError::BufferFull(2_000))));
+    script.drain();
+    let mut offset = 0;
+    while let Some(request) = script.next_request() {
+        script.answer(&request, &[Said::written(offset)]);
+        offset += i64::from(request.batches[0].count);
+        script.drain();
+    }
+    assert!(deliveries.iter().all(|delivery| matches!(delivery.result(), Some(Ok(_)))));
+    assert!(script.producer.accumulator().held() <= 2_000, "{}", script.producer.accumulator().held());
+    let mut taken = 0;
+    while script.try_enqueue(0, &value).is_ok() {
+        taken += 1;
+        assert!(script.producer.accumulator().used() <= 2_000);
+    }
+    assert!((3..6).contains(&taken), "{taken}");
+    while script.producer.poll_event().is_some() {}
+    script.producer.set_memory(BUFFER * 2);
+    assert!(std::iter::from_fn(|| script.producer.poll_event()).any(|it| matches!(it, ProducerEvent::Room)));
+    while script.try_enqueue(0, &value).is_ok() {}
+    let used = script.producer.accumulator().used();
+    assert!((2_500..=BUFFER).contains(&used), "{used}: never more than at first");
 }

@@ -55,6 +55,23 @@ impl BatchBuffers {
         self.pool().idle_bytes
     }
 
+    /// Bytes of all buffers, those that are lent included.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.pool().held()
+    }
+
+    /// From here on the pool keeps at most `max_bytes`. Buffers that wait are given back to the system at once where they are
+    /// too much, those that are lent when they come home.
+    pub fn set_max_bytes(&self, max_bytes: usize) {
+        let dropped = {
+            let mut pool = self.pool();
+            pool.max_bytes = max_bytes;
+            pool.make_room(0)
+        };
+        drop(dropped);
+    }
+
     /// Locked to compute, never to wait.
     fn pool(&self) -> MutexGuard<'_, Pool> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -211,6 +228,18 @@ mod tests {
         assert_eq!(kept.capacity(), 1 << 20);
         buffers.put_workbench(Vec::with_capacity(20 << 20));
         assert!(buffers.take_workbench().capacity() <= KEPT_WORKBENCH);
+    }
+
+    #[test]
+    fn a_pool_that_becomes_smaller_gives_up_what_lies_idle() {
+        let buffers = BatchBuffers::new(10_240);
+        let lent = buffers.lend(4096);
+        drop(buffers.lend(2048));
+        buffers.set_max_bytes(5_000);
+        assert_eq!((held(&buffers), buffers.held_bytes()), ((4096, 0), 4096));
+        buffers.set_max_bytes(1_000);
+        drop(lent);
+        assert_eq!(buffers.held_bytes(), 0);
     }
 
     #[test]
