@@ -5,8 +5,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use milena::{
-    AutoOffsetReset, ChosenProtocol, Client, CommitError, Consumer, GroupProtocol, Record, SeekTo,
-    TopicPartition,
+    AutoOffsetReset, ChosenProtocol, Client, CommitError, Consumer, GroupProtocol, OffsetAndMetadata, Record,
+    SeekTo, TopicPartition,
 };
 use milena_embedded_broker::{EmbeddedBroker, core::ClusterConfig};
 
@@ -126,6 +126,42 @@ async fn a_group_goes_on_where_it_has_committed() {
         second.close(SOON).await.unwrap();
         broker.shutdown().await;
     }
+}
+
+/// By record, with a word to oneself, and without waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_may_name_a_record() {
+    let (broker, client) = start(1).await;
+    let partition = TopicPartition::new("letters", 0);
+    write(&client, 0..5).await;
+    let consumer = reader(&client, "g", GroupProtocol::Auto);
+    let records = consumer.poll(SOON).await.unwrap().unwrap();
+    assert_eq!(records.len(), 5);
+    let third = records.iter().nth(2).unwrap();
+    let (of, position) = third.next_position();
+    assert_eq!((of.clone(), position.offset), (partition.clone(), 3));
+    assert!(position.leader_epoch.is_some_and(|epoch| epoch >= 0), "{position:?}");
+    assert_eq!(third.to_record().next_position(), third.next_position());
+    let offset = OffsetAndMetadata { position, metadata: "half of them".into() };
+    consumer.commit_offsets([(of, offset.clone())]).await.unwrap();
+    let committed = || async { consumer.committed([partition.clone()]).await.unwrap().remove(&partition) };
+    assert_eq!(committed().await, Some(offset));
+
+    let fourth = records.iter().nth(3).unwrap().next_position();
+    consumer.commit_offsets_async([fourth.clone()]).unwrap();
+    let deadline = tokio::time::Instant::now() + SOON;
+    while committed().await != Some(fourth.1.into()) {
+        assert!(tokio::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let elsewhere = (TopicPartition::new("letters", 1), fourth.1);
+    let refused = CommitError::NotAssigned { partition: elsewhere.0.clone() };
+    assert_eq!(consumer.commit_offsets_async([elsewhere]), Err(refused));
+    consumer.close(SOON).await.unwrap();
+    let next = reader(&client, "g", GroupProtocol::Auto);
+    assert_eq!(read(&next, 1).await, [4]);
+    next.close(SOON).await.unwrap();
+    broker.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

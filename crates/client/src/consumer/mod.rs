@@ -264,20 +264,44 @@ impl Consumer {
     }
 
     /// Commits these positions: for each partition the offset at which to go on, which is one past the last record that
-    /// was processed.
+    /// was processed. With [`OffsetAndMetadata`] a word to oneself comes along.
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # async fn read(consumer: milena::Consumer) -> Result<(), Box<dyn std::error::Error>> {
+    /// while let Some(records) = consumer.poll(Duration::from_secs(1)).await? {
+    ///     for record in records.iter() {
+    ///         // … it is processed, and then:
+    ///         consumer.commit_offsets([record.next_position()]).await?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As [`commit`](Self::commit), and for a partition that is not assigned.
+    /// As [`commit`](Self::commit), and for a partition that is not assigned: then nothing is committed.
     ///
     /// # Cancellation
     /// Dropping the future does not take the commit back.
-    pub async fn commit_offsets(
+    pub async fn commit_offsets<O: Into<OffsetAndMetadata>>(
         &self,
-        positions: impl IntoIterator<Item = (TopicPartition, Position)>,
+        offsets: impl IntoIterator<Item = (TopicPartition, O)>,
     ) -> Result<(), CommitError> {
-        let offsets =
-            positions.into_iter().map(|(partition, position)| (partition, position.into())).collect();
+        let offsets = by_partition(offsets);
         self.commit_with(|machine, now| machine.commit(now, offsets, CommitMode::Sync)).await
+    }
+
+    /// Starts to commit these positions and does not wait, as [`commit_async`](Self::commit_async) does for all.
+    ///
+    /// # Errors
+    /// When they can't be committed at all: no group, a partition that is not assigned, or closed.
+    pub fn commit_offsets_async<O: Into<OffsetAndMetadata>>(
+        &self,
+        offsets: impl IntoIterator<Item = (TopicPartition, O)>,
+    ) -> Result<(), CommitError> {
+        let offsets = by_partition(offsets);
+        self.driven().change(|machine, now| machine.commit(now, offsets, CommitMode::Async)).map(drop)
     }
 
     async fn commit_with(
@@ -359,6 +383,13 @@ impl Consumer {
         self.driven().look().lag(partition)
     }
 
+    /// The end of the partition as the last answer of its broker said: see [`lag`](Self::lag). [`Admin::list_offsets`](crate::Admin::list_offsets)
+    /// asks, for beginnings and times as well.
+    #[must_use]
+    pub fn end_offset(&self, partition: &TopicPartition) -> Option<i64> {
+        self.driven().look().end_offset(partition)
+    }
+
     /// True when the partition is paused.
     #[must_use]
     pub fn is_paused(&self, partition: &TopicPartition) -> bool {
@@ -427,6 +458,12 @@ impl Consumer {
             }
         }
     }
+}
+
+fn by_partition<O: Into<OffsetAndMetadata>>(
+    offsets: impl IntoIterator<Item = (TopicPartition, O)>,
+) -> Committed {
+    offsets.into_iter().map(|(partition, offset)| (partition, offset.into())).collect()
 }
 
 impl Handle {

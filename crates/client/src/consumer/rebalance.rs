@@ -4,7 +4,9 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Instant};
 
 use milena_cluster::TopicPartition;
 use milena_connection::Driven;
-use milena_consumer_group::{CommitError, Consumer as Machine, ConsumerError, NotAssigned, Position, SeekTo};
+use milena_consumer_group::{
+    CommitError, Consumer as Machine, ConsumerError, NotAssigned, OffsetAndMetadata, Position, SeekTo,
+};
 use tokio::task::JoinHandle;
 
 use super::{Committed, Consumer};
@@ -92,11 +94,11 @@ impl RebalanceContext {
     ///
     /// # Cancellation
     /// Dropping the future does not take the commit back.
-    pub async fn commit_offsets(
+    pub async fn commit_offsets<O: Into<OffsetAndMetadata>>(
         &self,
-        positions: impl IntoIterator<Item = (TopicPartition, Position)>,
+        offsets: impl IntoIterator<Item = (TopicPartition, O)>,
     ) -> Result<(), CommitError> {
-        self.consumer.commit_offsets(positions).await
+        self.consumer.commit_offsets(offsets).await
     }
 
     /// As [`Consumer::committed`].

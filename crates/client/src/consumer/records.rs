@@ -1,7 +1,7 @@
 //! What a consumer hands out.
 
 use milena_cluster::TopicPartition;
-use milena_consumer_group::PartitionRecords;
+use milena_consumer_group::{PartitionRecords, Position};
 use milena_protocol::records::{Headers, Record, RecordHeaders, RecordView};
 
 /// Records that were handed out together: perhaps of several partitions, each partition's in their order.
@@ -31,9 +31,14 @@ impl Records {
 
     /// All records, partition by partition.
     pub fn iter(&self) -> impl Iterator<Item = RecordRef<'_>> {
-        self.partitions
-            .iter()
-            .flat_map(|records| records.iter().map(|view| RecordRef { partition: records.partition(), view }))
+        self.partitions.iter().flat_map(|records| {
+            let mut views = records.iter();
+            std::iter::from_fn(move || {
+                let view = views.next()?;
+                let leader_epoch = views.leader_epoch();
+                Some(RecordRef { partition: records.partition(), leader_epoch, view })
+            })
+        })
     }
 
     /// The records by partition, for handing partitions to different tasks.
@@ -47,6 +52,7 @@ impl Records {
 #[derive(Clone, Debug)]
 pub struct RecordRef<'a> {
     partition: &'a TopicPartition,
+    leader_epoch: Option<i32>,
     view: RecordView<'a>,
 }
 
@@ -100,10 +106,19 @@ impl<'a> RecordRef<'a> {
         self.headers().filter(|header| header.name == name.as_bytes()).last().map(|header| header.value)
     }
 
+    /// Where to go on when this record has been processed, and those before it: what
+    /// [`commit_offsets`](super::Consumer::commit_offsets) takes. With the epoch of the leader that wrote the record, so that a
+    /// log that was cut off meanwhile shows (KIP-320).
+    #[must_use]
+    pub fn next_position(&self) -> (TopicPartition, Position) {
+        (self.partition.clone(), after(self.offset(), self.leader_epoch))
+    }
+
     /// The record to keep: it shares the buffer, which stays as long as any of its records.
     #[must_use]
     pub fn to_record(&self) -> ConsumedRecord {
-        ConsumedRecord { partition: self.partition.clone(), record: self.view.to_record() }
+        let (partition, leader_epoch) = (self.partition.clone(), self.leader_epoch);
+        ConsumedRecord { partition, leader_epoch, record: self.view.to_record() }
     }
 }
 
@@ -111,10 +126,21 @@ impl<'a> RecordRef<'a> {
 #[derive(Clone, Debug)]
 pub struct ConsumedRecord {
     partition: TopicPartition,
+    leader_epoch: Option<i32>,
     record: Record,
 }
 
+fn after(offset: i64, leader_epoch: Option<i32>) -> Position {
+    Position { offset: offset.saturating_add(1), leader_epoch }
+}
+
 impl ConsumedRecord {
+    /// As [`RecordRef::next_position`].
+    #[must_use]
+    pub fn next_position(&self) -> (TopicPartition, Position) {
+        (self.partition.clone(), after(self.offset(), self.leader_epoch))
+    }
+
     /// The topic.
     #[must_use]
     pub fn topic(&self) -> &str {

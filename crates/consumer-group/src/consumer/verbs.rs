@@ -263,8 +263,14 @@ impl Consumer {
     /// read_committed the end is the last stable offset.
     #[must_use]
     pub fn lag(&self, partition: &TopicPartition) -> Option<i64> {
-        let end = self.cursors.get(partition)?.end_offset?;
+        let end = self.end_offset(partition)?;
         Some(end.saturating_sub(self.position(partition)?.offset).max(0))
+    }
+
+    /// The end of what can be read, as the last answer said: see [`lag`](Self::lag).
+    #[must_use]
+    pub fn end_offset(&self, partition: &TopicPartition) -> Option<i64> {
+        self.cursors.get(partition)?.end_offset
     }
 
     /// The partitions that the consumer reads, including those it is about to give up.

@@ -59,7 +59,7 @@ impl PartitionRecords {
     /// The records as views. [`RecordView::to_record`] keeps one beyond this.
     #[must_use]
     pub fn iter(&self) -> RecordIter<'_> {
-        RecordIter { pieces: self.pieces.iter(), current: None }
+        RecordIter { pieces: self.pieces.iter(), current: None, leader_epoch: -1 }
     }
 
     /// The records without the borrow. Each holds on to its whole batch.
@@ -82,6 +82,15 @@ impl<'a> IntoIterator for &'a PartitionRecords {
 pub struct RecordIter<'a> {
     pieces: std::slice::Iter<'a, Piece>,
     current: Option<(Records<'a>, usize)>,
+    leader_epoch: i32,
+}
+
+impl RecordIter<'_> {
+    /// The epoch of the leader that wrote the record handed out last, where its batch tells.
+    #[must_use]
+    pub fn leader_epoch(&self) -> Option<i32> {
+        (self.leader_epoch >= 0).then_some(self.leader_epoch)
+    }
 }
 
 impl<'a> Iterator for RecordIter<'a> {
@@ -98,6 +107,7 @@ impl<'a> Iterator for RecordIter<'a> {
                 }
             }
             let piece = self.pieces.next()?;
+            self.leader_epoch = piece.batch.header().partition_leader_epoch;
             self.current = Some((piece.batch.records_from(piece.start), piece.count));
         }
     }
