@@ -77,6 +77,8 @@ struct State {
     ports: BTreeMap<(String, u16), u16>,
     rules: Vec<Rule>,
     asked: Vec<Asked>,
+    /// Bytes of answers to fetches, by the port of the broker.
+    fetched: BTreeMap<u16, usize>,
 }
 
 #[derive(Debug)]
@@ -147,6 +149,12 @@ impl Proxy {
     pub fn asked(&self, api: ApiKey) -> Vec<Asked> {
         let state = self.shared.state();
         state.asked.iter().filter(|asked| asked.request.api_key() == api).cloned().collect()
+    }
+
+    /// Bytes of all answers to fetches so far, by the port of the broker.
+    #[must_use]
+    pub fn fetched(&self) -> BTreeMap<u16, usize> {
+        self.shared.state().fetched.clone()
     }
 
     /// Waits until so many requests have met a rule, since the beginning.
@@ -273,7 +281,7 @@ async fn connect(client: TcpStream, broker: TcpStream, port: u16, shared: &Share
     // Both halves of the client's stream end with this statement.
     let end = tokio::select! {
         end = upwards(from_client, &mut to_broker, port, shared, &replies) => end?,
-        end = downwards(&mut from_broker, to_client, shared, &replies) => end?,
+        end = downwards(&mut from_broker, to_client, port, shared, &replies) => end?,
     };
     if let End::Stranded(frame, mut released) = end {
         // The sender lives in `shared`.
@@ -318,6 +326,7 @@ async fn upwards(
 async fn downwards(
     broker: &mut OwnedReadHalf,
     mut client: OwnedWriteHalf,
+    port: u16,
     shared: &Shared,
     replies: &Replies,
 ) -> io::Result<End> {
@@ -330,6 +339,9 @@ async fn downwards(
             write(&mut client, &frame).await?;
             continue;
         };
+        if api == ApiKey::Fetch {
+            *shared.state().fetched.entry(port).or_default() += frame.len();
+        }
         if let Some(noted) = noted {
             shared.note_answer(noted, api, version, &frame);
         }

@@ -97,7 +97,7 @@ impl Group<'_> {
             .args(properties.iter().flat_map(|property| ["--command-property", property]))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::inherit())
+            .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .unwrap()
