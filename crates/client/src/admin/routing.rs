@@ -67,6 +67,12 @@ impl Attempt {
         AdminError::Failed { action: self.action.to_string(), failure }
     }
 
+    /// An error when the broker refused; what it says nothing of, nobody knows.
+    pub(super) fn granted(&self, said: Option<Said>) -> Result<(), AdminError> {
+        let (code, message) = said.unwrap_or((ErrorCode::UNKNOWN_SERVER_ERROR, None));
+        code.ok().map_err(|code| self.refused(code, message))
+    }
+
     /// What is left of the time, and never nothing: a request without time fails with a reason.
     pub(super) fn left(&self) -> Duration {
         self.until.saturating_duration_since(milena_connection::now()).max(Duration::from_millis(1))
@@ -81,6 +87,9 @@ impl Attempt {
         true
     }
 }
+
+/// What a broker says of one thing: its code, and its own words.
+pub(super) type Said = (ErrorCode, Option<ByteString>);
 
 /// What a leader answered, partition by partition.
 type Answered<T> = Vec<(TopicPartition, Result<T, ErrorCode>)>;
@@ -131,13 +140,23 @@ impl Admin {
         Attempt { action: action.into(), until, twice }
     }
 
-    /// Asks any broker.
+    /// Asks any broker, once.
     pub(super) async fn at_any<R: RequestMessage>(
         &self,
         attempt: &Attempt,
         request: R,
     ) -> Result<R::Response, AdminError> {
-        let answer = self.network.call(Target::AnyBroker, request, attempt.left()).await;
+        self.at_any_within(attempt, ANY_VERSION, request).await
+    }
+
+    /// As [`at_any`](Self::at_any), in one of these versions.
+    pub(super) async fn at_any_within<R: RequestMessage>(
+        &self,
+        attempt: &Attempt,
+        versions: RangeInclusive<i16>,
+        request: R,
+    ) -> Result<R::Response, AdminError> {
+        let answer = self.network.call_within(Target::AnyBroker, request, versions, attempt.left()).await;
         answer.map_err(|failure| attempt.failed(failure))
     }
 
@@ -175,7 +194,7 @@ impl Admin {
                         Err(failure) => return Err(attempt.failed(failure)),
                     }
                 }
-                Err(error) if error.code().is_some_and(|code| passes(R::API_KEY, code)) => error,
+                Err(error) if may_pass(ApiKey::FindCoordinator, &error) => error,
                 Err(error) => return Err(error),
             };
             if !attempt.pauses().await {
@@ -184,15 +203,27 @@ impl Admin {
         }
     }
 
+    /// Asks the coordinator of a group for one thing, of which `said` tells what the broker says.
+    pub(super) async fn of_group<R: RequestMessage + Clone>(
+        &self,
+        attempt: &Attempt,
+        group: &ByteString,
+        request: &R,
+        said: impl Fn(&R::Response) -> Option<Said>,
+    ) -> Result<(BrokerId, R::Response), AdminError> {
+        let code =
+            |response: &R::Response| said(response).map_or(ErrorCode::UNKNOWN_SERVER_ERROR, |(code, _)| code);
+        let answered = self.at_coordinator(attempt, group, ANY_VERSION, request, code).await?;
+        attempt.granted(said(&answered.1))?;
+        Ok(answered)
+    }
+
     async fn coordinator(&self, attempt: &Attempt, group: &ByteString) -> Result<BrokerId, AdminError> {
         let request = FindCoordinatorRequest { coordinator_keys: vec![group.clone()], ..Default::default() };
         let response: FindCoordinatorResponse = self.at_any(attempt, request).await?;
         let found = response.coordinators.into_iter().next();
-        let found = found.ok_or_else(|| attempt.refused(ErrorCode::UNKNOWN_SERVER_ERROR, None))?;
-        match ErrorCode(found.error_code).ok() {
-            Ok(()) => Ok(BrokerId(found.node_id)),
-            Err(code) => Err(attempt.refused(code, found.error_message)),
-        }
+        attempt.granted(found.as_ref().map(|it| (ErrorCode(it.error_code), it.error_message.clone())))?;
+        Ok(BrokerId(found.unwrap_or_default().node_id))
     }
 
     /// Asks the leaders of partitions, all at once, and again those whose partitions have moved: a result for each.
@@ -211,7 +242,7 @@ impl Admin {
     {
         let mut pending = items;
         let mut done = BTreeMap::new();
-        loop {
+        while !pending.is_empty() {
             let mut last = BTreeMap::new();
             let leaders = self.leaders(attempt, pending.keys()).await;
             let mut by_leader: BTreeMap<BrokerId, Vec<(TopicPartition, I)>> = BTreeMap::new();
@@ -249,18 +280,15 @@ impl Admin {
                 }
             }
             pending.retain(|partition, _| !done.contains_key(partition));
-            if pending.is_empty() {
-                return done;
-            }
-            if !attempt.pauses().await {
-                for partition in pending.into_keys() {
+            if !pending.is_empty() && !attempt.pauses().await {
+                for partition in std::mem::take(&mut pending).into_keys() {
                     let unsaid = || attempt.refused(ErrorCode::UNKNOWN_SERVER_ERROR, None);
                     let error = last.remove(&partition).unwrap_or_else(unsaid);
                     done.insert(partition, Err(error));
                 }
-                return done;
             }
         }
+        done
     }
 
     /// The leaders of those partitions that there are.
@@ -303,11 +331,13 @@ impl Admin {
     }
 }
 
-/// True for what may go well at the next try: a topic that is not there is not waited for.
+/// True for a look-up that may go well at the next try: a topic that is not there is not waited for.
 fn may_pass(api: ApiKey, error: &AdminError) -> bool {
-    match error.code() {
-        Some(code) => code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION && passes(api, code),
-        None => true,
+    match error {
+        AdminError::Refused { code, .. } => {
+            *code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION && passes(api, *code)
+        }
+        AdminError::Failed { failure, .. } => Twice::IsOnce.allows(failure),
     }
 }
 
