@@ -20,7 +20,7 @@ use milena::{Client, ErrorCode, NewTopic};
 use milena_embedded_broker::EmbeddedBroker;
 use tokio::sync::mpsc;
 
-use crate::{advised::advised, compression, connect::connect, output};
+use crate::{advised::advised, compression, connect::connect, output, security::Security};
 use progress::Progress;
 use report::{Group, Report};
 use service::{OrderService, ReadingService};
@@ -91,7 +91,7 @@ async fn on_cluster(
     topic: String,
     run: u64,
 ) -> anyhow::Result<Report> {
-    let client = connect(&bootstrap, "milena-demo", "leave --bootstrap out").await?;
+    let client = connect(&bootstrap, &Security::default(), "milena-demo", "leave --bootstrap out").await?;
     create_topic(&client, &topic, arguments.partitions).await?;
 
     let progress = Progress::new(arguments.json);
