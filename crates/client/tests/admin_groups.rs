@@ -7,11 +7,7 @@ use milena::{
     AdminError, AutoOffsetReset, BrokerId, Client, Consumer, ErrorCode, GroupProtocol, GroupType,
     IsolationLevel, OffsetAndMetadata, OffsetSpec, Position, Record, TopicPartition,
 };
-use milena_embedded_broker::{
-    EmbeddedBroker,
-    core::{self, Action, Rule},
-};
-use milena_protocol::ApiKey;
+use milena_embedded_broker::{EmbeddedBroker, core};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -199,24 +195,6 @@ async fn calls_follow_coordinators_and_leaders_that_move() {
     assert_eq!(lags.iter().map(milena::PartitionLag::lag).collect::<Vec<_>>(), [Some(0); 3]);
     let described = admin.describe_group("readers").await.unwrap();
     assert_ne!(described.coordinator, BrokerId(coordinator));
-    broker.shutdown().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_coordinator_is_looked_for_again_when_nobody_says_who_it_is() {
-    let (broker, client) = letters(1).await;
-    let admin = client.admin();
-    admin.alter_group_offsets("readers", [(letter(0), at(0))]).await.unwrap();
-    let lost = Rule::new(ApiKey::FindCoordinator, Action::CloseBefore);
-    broker.add_fault(lost.clone().times(3));
-    assert_eq!(admin.group_offsets("readers").await.unwrap().len(), 1);
-    // Whatever is to be done with it: nobody has been asked to do that.
-    broker.add_fault(lost.clone().times(3));
-    admin.delete_group("readers").await.unwrap();
-    // It does not go on for ever.
-    broker.add_fault(lost.times(1000));
-    let error = admin.timeout(Duration::from_millis(500)).group_offsets("readers").await.unwrap_err();
-    assert!(matches!(error, AdminError::Failed { .. }), "{error}");
     broker.shutdown().await;
 }
 

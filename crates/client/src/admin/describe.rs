@@ -59,7 +59,7 @@ impl Admin {
     pub async fn topics(&self) -> Result<Vec<TopicDescription>, AdminError> {
         let request = MetadataRequest { topics: None, ..Default::default() };
         let attempt = self.attempt("listing the topics", Twice::IsOnce);
-        let response: MetadataResponse = self.at_any(&attempt, request).await?;
+        let response: MetadataResponse = self.look_up(&attempt, &request).await?;
         let mut topics: Vec<_> = response.topics.into_iter().map(TopicDescription::new).collect();
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(topics)
@@ -88,7 +88,7 @@ impl Admin {
             allow_auto_topic_creation: false,
             ..Default::default()
         };
-        let response: MetadataResponse = self.at_any(attempt, request).await?;
+        let response: MetadataResponse = self.look_up(attempt, &request).await?;
         let topic = response.topics.into_iter().find(|topic| topic.name.as_ref() == Some(&name));
         let code =
             topic.as_ref().map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |topic| ErrorCode(topic.error_code));

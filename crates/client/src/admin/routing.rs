@@ -27,6 +27,9 @@ use crate::AdminError;
 /// How long is waited before something is asked again.
 const BACKOFF: Duration = Duration::from_millis(100);
 
+/// Among so many brokers the time of a look-up is shared out: one that is silent must not take all of it.
+const BROKERS_TO_ASK: u32 = 3;
+
 /// Every version that both sides have.
 pub(super) const ANY_VERSION: RangeInclusive<i16> = 0..=i16::MAX;
 
@@ -140,6 +143,21 @@ impl Admin {
         Attempt { action: action.into(), until, twice }
     }
 
+    /// Asks any broker for what all of them know, and another one when it hangs up or is silent for long.
+    pub(super) async fn look_up<R: RequestMessage + Clone>(
+        &self,
+        attempt: &Attempt,
+        request: &R,
+    ) -> Result<R::Response, AdminError> {
+        loop {
+            let patience = attempt.left().min(self.timeout / BROKERS_TO_ASK);
+            match self.network.call(Target::AnyBroker, request.clone(), patience).await {
+                Err(failure) if failure.kind == FailureKind::Unanswered && attempt.pauses().await => {}
+                answer => return answer.map_err(|failure| attempt.failed(failure)),
+            }
+        }
+    }
+
     /// Asks any broker, once.
     pub(super) async fn at_any<R: RequestMessage>(
         &self,
@@ -163,7 +181,7 @@ impl Admin {
     /// The brokers that are up.
     pub(super) async fn brokers(&self, attempt: &Attempt) -> Result<Vec<BrokerId>, AdminError> {
         let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
-        let response: MetadataResponse = self.at_any(attempt, request).await?;
+        let response: MetadataResponse = self.look_up(attempt, &request).await?;
         Ok(response.brokers.iter().map(|broker| BrokerId(broker.node_id)).collect())
     }
 
@@ -220,7 +238,7 @@ impl Admin {
 
     async fn coordinator(&self, attempt: &Attempt, group: &ByteString) -> Result<BrokerId, AdminError> {
         let request = FindCoordinatorRequest { coordinator_keys: vec![group.clone()], ..Default::default() };
-        let response: FindCoordinatorResponse = self.at_any(attempt, request).await?;
+        let response: FindCoordinatorResponse = self.look_up(attempt, &request).await?;
         let found = response.coordinators.into_iter().next();
         attempt.granted(found.as_ref().map(|it| (ErrorCode(it.error_code), it.error_message.clone())))?;
         Ok(BrokerId(found.unwrap_or_default().node_id))
@@ -305,7 +323,7 @@ impl Admin {
             allow_auto_topic_creation: false,
             ..Default::default()
         };
-        let response: MetadataResponse = match self.at_any(attempt, request).await {
+        let response: MetadataResponse = match self.look_up(attempt, &request).await {
             Ok(response) => response,
             Err(error) => {
                 return partitions.map(|partition| (partition.clone(), Err(error.clone()))).collect();

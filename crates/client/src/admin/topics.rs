@@ -78,7 +78,7 @@ impl Admin {
             ..Default::default()
         };
         let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
-        let response: DescribeConfigsResponse = self.at_any(&attempt, request).await?;
+        let response: DescribeConfigsResponse = self.look_up(&attempt, &request).await?;
         let result = response.results.into_iter().next();
         attempt.granted(result.as_ref().map(|it| (ErrorCode(it.error_code), it.error_message.clone())))?;
         let mut entries: Vec<_> = result
