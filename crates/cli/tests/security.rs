@@ -14,7 +14,7 @@ use protocol_tests::tls;
 const PASSWORD: &str = "sec:ret, and long";
 const WRONG: &str = "canary-4711";
 /// All commands that connect.
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 10] = [
     "topics list",
     "topics describe orders",
     "groups list",
@@ -24,6 +24,7 @@ const COMMANDS: [&str; 9] = [
     "consume orders --exit",
     "produce --topic orders",
     "produce --topic orders --transactional-id payments",
+    "demo --orders 30 --json",
 ];
 
 /// Who connects: whether somebody logs in, how, and over what.
@@ -39,7 +40,10 @@ async fn broker(has_users: bool, is_encrypted: bool, is_mutual: bool) -> Embedde
 
 fn milena(words: &str, broker: &EmbeddedBroker, options: &str, password: Option<&str>) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_milena"));
-    command.args(words.split(' ')).args(["-b", &broker.bootstrap()]).args(options.split_whitespace());
+    command
+        .args(words.split(' '))
+        .args(["--bootstrap", &broker.bootstrap()])
+        .args(options.split_whitespace());
     command.env_remove("MILENA_PASSWORD").stdin(Stdio::null());
     if let Some(password) = password {
         command.env("MILENA_PASSWORD", password);
@@ -219,7 +223,7 @@ async fn encryption_that_does_not_fit_says_what_to_do() {
 /// People who read the help learn where the password comes from.
 #[test]
 fn every_command_tells_how_to_log_in() {
-    for words in ["topics list", "groups list", "lag", "offsets reset", "consume", "produce"] {
+    for words in ["topics list", "groups list", "lag", "offsets reset", "consume", "produce", "demo"] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_milena"));
         let output = command.args(words.split(' ')).arg("--help").output().unwrap();
         let help = text(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
