@@ -349,3 +349,38 @@ async fn offsets_of_groups_are_theirs_while_members_read_and_ours_after_that() {
     within(admin.delete_group(id.as_str())).await.unwrap();
     stage.strike().await;
 }
+
+/// A broker that has frozen holds its connections and says nothing. The others lead and coordinate in its place when its session
+/// is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster"]
+async fn a_broker_that_has_frozen_keeps_no_call_back() {
+    let cluster = Cluster::from_env().unwrap();
+    let stage = stage("admin-frozen").await;
+    let admin = stage.direct.admin();
+    write(&stage, [1, 1, 1]).await;
+    let groups = [0, 1, 2, 3, 4, 5].map(|number| format!("{}-{number}", stage.name));
+    for id in &groups {
+        let set = within(admin.alter_group_offsets(id.as_str(), [(stage.partition(0), at(0))])).await;
+        assert_eq!(codes(&set.unwrap()), [None]);
+    }
+    // The connections to all of them are open.
+    assert!(within(admin.groups()).await.unwrap().errors.is_empty());
+    cluster.break_node(&["pause", "kafka2"]).await.unwrap();
+    let wanted = [0, 1, 2].map(|number| (stage.partition(number), OffsetSpec::Latest));
+    let found = within(admin.list_offsets(wanted, IsolationLevel::ReadUncommitted)).await;
+    let mut committed = Vec::new();
+    for id in &groups {
+        committed.push(within(admin.group_offsets(id.as_str())).await.map(|offsets| offsets.len()));
+    }
+    let described = within(admin.describe_topic(stage.name.as_str())).await;
+    cluster.break_node(&["resume", "kafka2"]).await.unwrap();
+    assert_eq!(codes(&found), [None; 3], "{found:?}");
+    assert!(committed.iter().all(|committed| matches!(committed, Ok(1))), "{committed:?}");
+    assert_eq!(described.unwrap().partitions.len(), 3);
+    stage.observer().await_whole(std::slice::from_ref(&stage.name)).await;
+    for id in &groups {
+        within(admin.delete_group(id.as_str())).await.unwrap();
+    }
+    stage.strike().await;
+}

@@ -74,9 +74,10 @@ impl NewTopic {
 
 /// Calls that change or describe the cluster.
 ///
-/// Calls about groups and partitions follow coordinators and leaders that move, until the [timeout](Self::timeout); what a
-/// broker may have done is done again only where that makes no difference. What every broker knows is asked of another one
-/// when one is silent for a third of that time. The others are not retried. The error says whether trying again is safe.
+/// Calls about groups and partitions follow coordinators and leaders that move, until the [timeout](Self::timeout), and what
+/// every broker knows is asked of another one when one fails; a broker that is silent for a third of that time has failed. What a
+/// broker may have done is done again only where that makes no difference. The others are not retried. The error says
+/// whether trying again is safe.
 #[derive(Clone, Debug)]
 pub struct Admin {
     network: Network,

@@ -60,6 +60,27 @@ async fn what_every_broker_knows_is_asked_of_another_one() {
     broker.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leaders_and_coordinators_that_are_silent_are_asked_again_for_what_may_be_done_twice() {
+    let (broker, admin) = cluster().await;
+    let meet = |api| broker.add_fault(Rule::new(api, Action::Ignore));
+    meet(ApiKey::ListOffsets);
+    assert_eq!(latest(&admin).await.unwrap(), Some(0));
+    meet(ApiKey::DeleteRecords);
+    assert_eq!(admin.delete_records([(letter(), None)]).await[&letter()].as_ref().unwrap(), &0);
+    meet(ApiKey::OffsetFetch);
+    assert_eq!(admin.group_offsets("readers").await.unwrap().len(), 1);
+    meet(ApiKey::DescribeGroups);
+    assert_eq!(&*admin.describe_group("readers").await.unwrap().state, "Empty");
+    meet(ApiKey::OffsetCommit);
+    let start = Position { offset: 0, leader_epoch: None };
+    let set = admin.alter_group_offsets("readers", [(letter(), start.into())]).await.unwrap();
+    assert!(set[&letter()].is_ok(), "{set:?}");
+    meet(ApiKey::OffsetDelete);
+    assert!(admin.delete_group_offsets("readers", [letter()]).await.unwrap()[&letter()].is_ok());
+    broker.shutdown().await;
+}
+
 /// Whatever is to be done with a group: while its coordinator is looked for, nobody has been asked to do that.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_coordinator_is_looked_for_again_before_a_group_is_deleted() {

@@ -26,9 +26,11 @@ use crate::AdminError;
 
 /// How long is waited before something is asked again.
 const BACKOFF: Duration = Duration::from_millis(100);
+/// What is always waited for an answer.
+const LEAST: Duration = Duration::from_millis(1);
 
-/// Among so many brokers the time of a look-up is shared out: one that is silent must not take all of it.
-const BROKERS_TO_ASK: u32 = 3;
+/// The time is shared out among so many tries: a broker that is silent must not take all of it.
+const TRIES: u32 = 3;
 
 /// Every version that both sides have.
 pub(super) const ANY_VERSION: RangeInclusive<i16> = 0..=i16::MAX;
@@ -57,6 +59,8 @@ impl Twice {
 pub(super) struct Attempt {
     action: Arc<str>,
     until: Instant,
+    /// How long one broker may be silent.
+    share: Duration,
     twice: Twice,
 }
 
@@ -78,7 +82,20 @@ impl Attempt {
 
     /// What is left of the time, and never nothing: a request without time fails with a reason.
     pub(super) fn left(&self) -> Duration {
-        self.until.saturating_duration_since(milena_connection::now()).max(Duration::from_millis(1))
+        self.until.saturating_duration_since(milena_connection::now()).max(LEAST)
+    }
+
+    /// How long an answer is waited for when another try may follow.
+    fn share(&self) -> Duration {
+        self.left().min(self.share)
+    }
+
+    /// How long an answer is waited for.
+    fn patience(&self) -> Duration {
+        match self.twice {
+            Twice::IsOnce => self.share(),
+            Twice::Differs => self.left(),
+        }
     }
 
     /// Waits before the next try. False when there is no time for one.
@@ -140,7 +157,8 @@ impl Attempt {
 impl Admin {
     pub(super) fn attempt(&self, action: impl Into<Arc<str>>, twice: Twice) -> Attempt {
         let until = milena_cluster::later(milena_connection::now(), self.timeout);
-        Attempt { action: action.into(), until, twice }
+        let share = (self.timeout / TRIES).max(LEAST);
+        Attempt { action: action.into(), until, share, twice }
     }
 
     /// Asks any broker for what all of them know, and another one when it hangs up or is silent for long.
@@ -150,8 +168,7 @@ impl Admin {
         request: &R,
     ) -> Result<R::Response, AdminError> {
         loop {
-            let patience = attempt.left().min(self.timeout / BROKERS_TO_ASK);
-            match self.network.call(Target::AnyBroker, request.clone(), patience).await {
+            match self.network.call(Target::AnyBroker, request.clone(), attempt.share()).await {
                 Err(failure) if failure.kind == FailureKind::Unanswered && attempt.pauses().await => {}
                 answer => return answer.map_err(|failure| attempt.failed(failure)),
             }
@@ -198,8 +215,12 @@ impl Admin {
             let last = match self.coordinator(attempt, group).await {
                 Ok(broker) => {
                     let target = Target::Broker(broker);
-                    let asked =
-                        self.network.call_within(target, request.clone(), versions.clone(), attempt.left());
+                    let asked = self.network.call_within(
+                        target,
+                        request.clone(),
+                        versions.clone(),
+                        attempt.patience(),
+                    );
                     match asked.await {
                         Ok(response) => {
                             let code = code(&response);
@@ -282,7 +303,7 @@ impl Admin {
             let mut asked = JoinSet::new();
             for (leader, items) in by_leader {
                 let (network, request) = (self.network.clone(), request(&items));
-                let (versions, left) = (versions.clone(), attempt.left());
+                let (versions, left) = (versions.clone(), attempt.patience());
                 let partitions: Vec<_> = items.into_iter().map(|(partition, _)| partition).collect();
                 asked.spawn(async move {
                     (partitions, network.call_within(Target::Broker(leader), request, versions, left).await)
