@@ -153,9 +153,11 @@ async fn a_login_where_nobody_asks_and_none_where_somebody_does() {
     let open = EmbeddedBroker::start().await.unwrap();
     let refused = refusal(&open, None, Some(Sasl::scram_sha_256("alice", PASSWORD))).await;
     assert!(refused.contains("is this the port for SASL?"), "{refused}");
-    let closed = broker(None, |_| {}).await;
-    let refused = refusal(&closed, None, None).await;
-    assert!(refused.contains("SASL"), "{refused}");
+    for certificate in [None, Some("server")] {
+        let closed = broker(certificate, |_| {}).await;
+        let refused = refusal(&closed, certificate.map(|_| ca()), None).await;
+        assert!(refused.contains("does it want a login (SASL)?"), "{refused}");
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use crate::{
     advised::advised,
     connect::{connect, near},
     output::print,
+    security::Security,
 };
 
 /// Which cluster, and how to tell of it.
@@ -24,11 +25,13 @@ pub(crate) struct Cluster {
     /// Prints an object of JSON a line, for scripts
     #[arg(long)]
     pub(crate) json: bool,
+    #[command(flatten)]
+    security: Security,
 }
 
 impl Cluster {
     pub(crate) async fn connect(&self) -> anyhow::Result<Client> {
-        connect(&self.bootstrap, "milena-cli", "name another one with --bootstrap").await
+        connect(&self.bootstrap, &self.security, "milena-cli", "name another one with --bootstrap").await
     }
 
     pub(crate) async fn admin(&self) -> anyhow::Result<Admin> {

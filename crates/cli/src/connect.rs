@@ -2,19 +2,26 @@
 
 use milena::{Client, ConnectError};
 
-use crate::advised::advised;
+use crate::{advised::advised, security::Security};
 
 /// A client of the cluster behind `bootstrap`. When none is there, `otherwise` says what else may be done than starting
 /// a broker.
 pub(crate) async fn connect(
     bootstrap: &str,
+    security: &Security,
     client_id: &'static str,
     otherwise: &str,
 ) -> anyhow::Result<Client> {
-    let client = Client::builder(bootstrap).client_id(client_id).connect().await;
+    let client = security.secure(Client::builder(bootstrap).client_id(client_id))?.connect().await;
     client.map_err(|error| match error {
         ConnectError::Address(_) => advised(error, "host:port, several separated by commas"),
-        _ => advised(error, format!("start a broker with `milena broker`, or {otherwise}")),
+        ConnectError::Unsafe(_) => {
+            advised(error, "encrypt with --tls or --tls-ca FILE, or take scram-sha-512 with --sasl-mechanism")
+        }
+        _ => match security.advice(&error.to_string()) {
+            Some(advice) => advised(error, advice),
+            None => advised(error, format!("start a broker with `milena broker`, or {otherwise}")),
+        },
     })
 }
 

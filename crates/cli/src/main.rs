@@ -23,6 +23,7 @@ mod offsets;
 mod output;
 mod produce;
 mod progress;
+mod security;
 mod stop;
 mod table;
 mod timestamp;

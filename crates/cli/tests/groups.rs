@@ -2,13 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
 
 use std::{
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 
-use milena::{AutoOffsetReset, Client, Record};
+use milena::{AutoOffsetReset, Client, Position, Record, TopicPartition};
 use milena_embedded_broker::EmbeddedBroker;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    time::timeout,
+};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -111,5 +115,37 @@ async fn a_group_is_looked_at_set_back_and_deleted() {
     assert!(refused("lag reader", &bootstrap).contains("one that is close to it: readers"));
     told("groups delete readers", &bootstrap);
     assert!(objects("groups list --json", &bootstrap).is_empty());
+    broker.shutdown().await;
+}
+
+/// Two looks with something new between them, and an interrupt.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lag_that_is_watched_is_told_again_until_an_interrupt() {
+    let broker = EmbeddedBroker::builder().topic("orders", 1).start().await.unwrap();
+    let client = Client::connect(broker.bootstrap()).await.unwrap();
+    let partition = TopicPartition::new("orders", 0);
+    let start = Position { offset: 0, leader_epoch: None };
+    client.admin().alter_group_offsets("readers", [(partition, start.into())]).await.unwrap();
+    let mut watching = tokio::process::Command::new(env!("CARGO_BIN_EXE_milena"))
+        .args(["lag", "readers", "--watch=1", "--json", "-b", &broker.bootstrap()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    let mut look = async || {
+        let line = timeout(SOON, lines.next_line()).await.unwrap().unwrap().unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()["lag"].as_i64()
+    };
+    assert_eq!(look().await, Some(0));
+    client.producer().build().unwrap().send(Record::new("orders").value("v")).await.unwrap();
+    // The second look may have been on its way.
+    assert!(look().await == Some(1) || look().await == Some(1));
+    let id = watching.id().unwrap().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let output = timeout(SOON, watching.wait_with_output()).await.unwrap().unwrap();
+    assert_eq!((output.status.code(), text(&output.stderr).as_str()), (Some(0), ""));
     broker.shutdown().await;
 }

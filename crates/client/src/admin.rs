@@ -9,20 +9,19 @@ mod topics;
 
 use std::time::Duration;
 
-use milena_cluster::Target;
 use milena_connection::Network;
 use milena_protocol::{
-    ErrorCode, RequestMessage,
+    ErrorCode,
     messages::{
-        CreateTopicsRequest, DeleteTopicsRequest, MetadataRequest, MetadataResponse,
+        CreateTopicsRequest, CreateTopicsResponse, DeleteTopicsRequest, DeleteTopicsResponse,
         create_topics::{CreatableTopic, CreatableTopicConfig},
         delete_topics::DeleteTopicState,
-        metadata::MetadataRequestTopic,
     },
     wire::ByteString,
 };
 
 use crate::AdminError;
+use routing::{ANY_VERSION, Twice};
 
 pub use describe::{PartitionDescription, TopicDescription};
 pub use group_offsets::PartitionLag;
@@ -32,6 +31,8 @@ pub use topics::ConfigEntry;
 
 /// How long an admin call takes if nothing is said.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The first version of CreateTopics that leaves counts to the cluster (KIP-464).
+const DEFAULTS_SINCE: i16 = 4;
 
 /// A topic to create.
 #[derive(Clone, Debug)]
@@ -43,7 +44,8 @@ pub struct NewTopic {
 }
 
 impl NewTopic {
-    /// A topic with the cluster's default number of partitions and replicas.
+    /// A topic with the cluster's default number of partitions and replicas. Brokers before 2.4 have none: both must be
+    /// named there.
     pub fn new(name: impl Into<ByteString>) -> Self {
         Self { name: name.into(), partitions: -1, replication_factor: -1, configs: Vec::new() }
     }
@@ -72,7 +74,8 @@ impl NewTopic {
 
 /// Calls that change or describe the cluster.
 ///
-/// Calls about groups and partitions follow coordinators and leaders that move, until the [timeout](Self::timeout); what a
+/// Calls about groups and partitions follow coordinators and leaders that move, until the [timeout](Self::timeout), and what
+/// every broker knows is asked of another one when one fails; a broker that is silent for a third of that time has failed. What a
 /// broker may have done is done again only where that makes no difference. The others are not retried. The error says
 /// whether trying again is safe.
 #[derive(Clone, Debug)]
@@ -104,13 +107,6 @@ impl Admin {
         i32::try_from(self.timeout.as_millis()).unwrap_or(i32::MAX)
     }
 
-    async fn call<R: RequestMessage>(&self, action: &str, request: R) -> Result<R::Response, AdminError> {
-        self.network
-            .call(Target::AnyBroker, request, self.timeout)
-            .await
-            .map_err(|failure| AdminError::Failed { action: action.to_owned(), failure })
-    }
-
     /// Creates a topic. Other brokers may take a moment to hear of it.
     ///
     /// # Errors
@@ -119,7 +115,9 @@ impl Admin {
     /// # Cancellation
     /// Dropping the future does not take the request back.
     pub async fn create_topic(&self, topic: NewTopic) -> Result<(), AdminError> {
-        let action = format!("creating the topic {}", topic.name);
+        let attempt = self.attempt(format!("creating the topic {}", topic.name), Twice::Differs);
+        let needs_defaults = topic.partitions < 0 || topic.replication_factor < 0;
+        let versions = if needs_defaults { DEFAULTS_SINCE..=i16::MAX } else { ANY_VERSION };
         let config = |(name, value)| CreatableTopicConfig { name, value: Some(value), ..Default::default() };
         let request = CreateTopicsRequest {
             topics: vec![CreatableTopic {
@@ -132,12 +130,9 @@ impl Admin {
             timeout_ms: self.timeout_ms(),
             ..Default::default()
         };
-        let response = self.call(&action, request).await?;
+        let response: CreateTopicsResponse = self.at_any_within(&attempt, versions, request).await?;
         let result = response.topics.into_iter().next();
-        let (code, message) = result.map_or((ErrorCode::UNKNOWN_SERVER_ERROR, None), |topic| {
-            (ErrorCode(topic.error_code), topic.error_message)
-        });
-        refused(action, code, message)
+        attempt.granted(result.map(|topic| (ErrorCode(topic.error_code), topic.error_message)))
     }
 
     /// Deletes a topic with all its records.
@@ -149,18 +144,15 @@ impl Admin {
     /// Dropping the future does not take the request back.
     pub async fn delete_topic(&self, name: impl Into<ByteString>) -> Result<(), AdminError> {
         let name = name.into();
-        let action = format!("deleting the topic {name}");
+        let attempt = self.attempt(format!("deleting the topic {name}"), Twice::Differs);
         let request = DeleteTopicsRequest {
             topics: vec![DeleteTopicState { name: Some(name), ..Default::default() }],
             timeout_ms: self.timeout_ms(),
             ..Default::default()
         };
-        let response = self.call(&action, request).await?;
+        let response: DeleteTopicsResponse = self.at_any(&attempt, request).await?;
         let result = response.responses.into_iter().next();
-        let (code, message) = result.map_or((ErrorCode::UNKNOWN_SERVER_ERROR, None), |topic| {
-            (ErrorCode(topic.error_code), topic.error_message)
-        });
-        refused(action, code, message)
+        attempt.granted(result.map(|topic| (ErrorCode(topic.error_code), topic.error_message)))
     }
 
     /// How many partitions a topic has, once every one of them has a leader.
@@ -172,25 +164,11 @@ impl Admin {
     /// Dropping the future changes nothing.
     pub async fn partition_count(&self, name: impl Into<ByteString>) -> Result<usize, AdminError> {
         let name = name.into();
-        let action = format!("describing the topic {name}");
-        let request = MetadataRequest {
-            topics: Some(vec![MetadataRequestTopic { name: Some(name), ..Default::default() }]),
-            allow_auto_topic_creation: false,
-            ..Default::default()
-        };
-        let response: MetadataResponse = self.call(&action, request).await?;
-        let Some(topic) = response.topics.first() else {
-            return refused(action, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, None).map(|()| 0);
-        };
-        refused(action.clone(), ErrorCode(topic.error_code), None)?;
+        let attempt = self.attempt(format!("describing the topic {name}"), Twice::IsOnce);
+        let topic = self.described_topic(&attempt, name).await?;
         if topic.partitions.iter().any(|partition| partition.leader_id < 0) {
-            refused(action, ErrorCode::LEADER_NOT_AVAILABLE, None)?;
+            attempt.granted(Some((ErrorCode::LEADER_NOT_AVAILABLE, None)))?;
         }
         Ok(topic.partitions.len())
     }
-}
-
-fn refused(action: String, code: ErrorCode, message: Option<ByteString>) -> Result<(), AdminError> {
-    let message = message.map(|text| text.to_string());
-    code.ok().map_err(|code| AdminError::Refused { action, code, message })
 }

@@ -1,5 +1,5 @@
 //! Groups, their offsets and how far they are behind, against the embedded broker.
-#![allow(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test states its expectations by unwrapping")]
 
 use std::time::Duration;
 
@@ -50,8 +50,11 @@ async fn reader(client: &Client, group: &str, protocol: GroupProtocol, records: 
     consumer
 }
 
+/// The broker's code; none when all went well. That nobody answered is neither.
+#[track_caller]
 fn code<T>(result: &Result<T, AdminError>) -> Option<ErrorCode> {
-    result.as_ref().err().and_then(AdminError::code)
+    let error = result.as_ref().err()?;
+    Some(error.code().unwrap_or_else(|| panic!("{error}")))
 }
 
 fn at(offset: i64) -> OffsetAndMetadata {

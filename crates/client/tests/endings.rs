@@ -139,7 +139,7 @@ fn whoever_waits_is_told_that_the_runtime_has_ended() {
     let Handles { client, producer, consumer } =
         ours.block_on(async { theirs.spawn(handles(broker.bootstrap())).await.unwrap() });
     // From here on the broker answers nothing that matters.
-    for api in [ApiKey::Produce, ApiKey::OffsetCommit, ApiKey::Metadata] {
+    for api in [ApiKey::Produce, ApiKey::OffsetCommit, ApiKey::Metadata, ApiKey::CreatePartitions] {
         broker.add_fault(Rule::new(api, Action::Ignore).times(u32::MAX));
     }
     let waiting = ours.block_on(async {
@@ -158,7 +158,8 @@ fn whoever_waits_is_told_that_the_runtime_has_ended() {
         });
         let admin = tokio::spawn({
             let admin = client.admin();
-            async move { admin.partition_count("letters").await }
+            // Not one that is asked again.
+            async move { admin.create_partitions("letters", 2).await }
         });
         tokio::time::sleep(Duration::from_millis(200)).await;
         (delivery, flush, commit, poll, admin)

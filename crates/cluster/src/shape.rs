@@ -18,6 +18,8 @@ const BATCHED_FIND_COORDINATOR: i16 = 4;
 const BATCHED_OFFSET_FETCH: i16 = 8;
 /// The first version of LeaveGroup that takes several members out at once (KIP-345).
 const BATCHED_LEAVE_GROUP: i16 = 3;
+/// The first version of DeleteTopics that can name topics by their ids (KIP-516).
+const DELETE_TOPICS_BY_ID: i16 = 6;
 /// The first version of Metadata that can ask not to create a topic.
 const METADATA_WITHOUT_CREATION: i16 = 4;
 
@@ -51,6 +53,12 @@ pub fn to_version(mut request: Request, version: i16) -> Request {
                 && let Some(member) = leave.members.pop()
             {
                 leave.member_id = member.member_id;
+            }
+        }
+        Request::DeleteTopics(delete) if version < DELETE_TOPICS_BY_ID => {
+            let is_named = delete.topics.iter().all(|topic| topic.name.is_some() && topic.topic_id.is_zero());
+            if is_named {
+                delete.topic_names = delete.topics.drain(..).filter_map(|topic| topic.name).collect();
             }
         }
         Request::Metadata(metadata) if version < METADATA_WITHOUT_CREATION => {
@@ -108,7 +116,8 @@ pub fn from_version(mut response: Response, version: i16) -> Response {
 mod tests {
     use milena_protocol::{
         messages::{
-            FindCoordinatorRequest, LeaveGroupRequest, OffsetFetchRequest,
+            DeleteTopicsRequest, FindCoordinatorRequest, LeaveGroupRequest, OffsetFetchRequest,
+            delete_topics::DeleteTopicState,
             leave_group::MemberIdentity,
             offset_fetch::{OffsetFetchRequestGroup, OffsetFetchRequestTopics},
         },
@@ -126,7 +135,9 @@ mod tests {
             ..Default::default()
         };
         let member = MemberIdentity { member_id: "me".into(), ..Default::default() };
-        let requests: [Request; 3] = [
+        let topics = vec![DeleteTopicState { name: Some("letters".into()), ..Default::default() }];
+        let requests: [Request; 4] = [
+            DeleteTopicsRequest { topics, ..Default::default() }.into(),
             FindCoordinatorRequest { coordinator_keys: vec!["readers".into()], ..Default::default() }.into(),
             OffsetFetchRequest { groups: vec![group], ..Default::default() }.into(),
             LeaveGroupRequest { group_id: "readers".into(), members: vec![member], ..Default::default() }

@@ -1,5 +1,7 @@
 //! Frames on a byte stream.
 
+use std::io::ErrorKind;
+
 use bytes::{Buf, Bytes, BytesMut};
 use milena_protocol::frame::{self, LENGTH_PREFIX};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -58,9 +60,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             {
                 self.buffer = with_room(&self.buffer, room);
             }
-            let read = self.stream.read_buf(&mut self.buffer).await.map_err(ConnectionError::Io)?;
-            if read == 0 {
-                return Err(ConnectionError::Closed);
+            match self.stream.read_buf(&mut self.buffer).await {
+                Ok(0) => return Err(ConnectionError::Closed),
+                Ok(_) => {}
+                // A peer that hangs up without the farewell of TLS. Nothing is taken that is not a whole frame.
+                Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                    return Err(ConnectionError::Closed);
+                }
+                Err(error) => return Err(ConnectionError::Io(error)),
             }
         }
     }

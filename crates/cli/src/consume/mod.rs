@@ -2,7 +2,7 @@
 //!
 //! - [`start`] and [`plan`]: where reading starts and ends in each partition;
 //! - [`group`]: what a group has committed;
-//! - [`reader`]: the loop from the consumer to the output;
+//! - [`reader`]: the loop from the consumer to the output, and [`vanished`]: what is gone meanwhile;
 //! - [`output`], [`format`] and [`json`]: how records are written, and [`listener`]: to whom.
 
 mod format;
@@ -14,6 +14,7 @@ mod plan;
 mod reader;
 mod shown;
 mod start;
+mod vanished;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -43,6 +44,7 @@ use output::{Output, Style};
 use plan::Survey;
 use reader::{Commits, Ended, Reader};
 use start::{Start, Until};
+use vanished::Vanished;
 
 const NOTES: &str = "\
 Examples:
@@ -169,7 +171,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         () = stop.more_than(0) => return Ok(arguments.code(Ended::Interrupt)),
         prepared = arguments.prepare(start) => prepared?,
     };
-    let mut reader = arguments.reader(consumer, ends, stop);
+    let mut reader = arguments.reader(consumer, &admin, ends, stop);
     let ended = match reader.read().await {
         Err(error) => match error.downcast() {
             Ok(error) => Err(group::explained(&admin, arguments.group.as_deref(), error).await),
@@ -242,6 +244,10 @@ impl Arguments {
         ExitCode::from(u8::from(ended == Ended::Interrupt && is_awaited))
     }
 
+    fn topics(&self) -> BTreeSet<&str> {
+        self.topics.iter().chain(&self.named).map(String::as_str).collect()
+    }
+
     fn isolation(&self) -> IsolationLevel {
         match self.isolation {
             Isolation::ReadUncommitted => IsolationLevel::ReadUncommitted,
@@ -252,7 +258,7 @@ impl Arguments {
     async fn prepare(&self, start: Start) -> anyhow::Result<Prepared> {
         let client = self.cluster.connect().await?;
         let admin = client.admin().timeout(self.cluster.timeout());
-        let topics: BTreeSet<&str> = self.topics.iter().chain(&self.named).map(String::as_str).collect();
+        let topics = self.topics();
         let partitions = plan::partitions(&admin, &topics, &self.partitions).await?;
         let survey = Survey { admin: &admin, partitions: &partitions, isolation: self.isolation() };
         let logs = survey.logs().await?;
@@ -296,7 +302,7 @@ impl Arguments {
         Style::Text { format: self.format.clone().unwrap_or_else(plain), null: null.into() }
     }
 
-    fn reader(&self, consumer: Consumer, ends: Ends, stop: Stop) -> Reader {
+    fn reader(&self, consumer: Consumer, admin: &Admin, ends: Ends, stop: Stop) -> Reader {
         // A count in the midst of records helps nobody.
         let is_shown = !self.quiet && !std::io::stdout().is_terminal();
         // All that is read up to where partitions have ended is there.
@@ -311,6 +317,7 @@ impl Arguments {
             left: self.count,
             stall,
             commits: self.group.as_ref().map(|_| Commits::new()),
+            vanished: Vanished::new(admin.clone(), self.topics().into_iter().map(str::to_owned)),
             written: 0,
         }
     }

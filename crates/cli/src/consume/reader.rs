@@ -20,6 +20,7 @@ use super::{
     output::{self, Output},
     say,
     shown::shown,
+    vanished::Vanished,
 };
 
 /// How long one wait for records lasts. What has no records for the reader moves positions, too, and tells nobody.
@@ -69,6 +70,7 @@ pub(super) struct Reader {
     /// How long nothing may come although there is something.
     pub(super) stall: Option<Duration>,
     pub(super) commits: Option<Commits>,
+    pub(super) vanished: Vanished,
     pub(super) written: u64,
 }
 
@@ -111,6 +113,7 @@ impl Reader {
                 written => written.context("writing to standard output")?,
             }
             self.insist_on_life(&mut life)?;
+            self.tell_of_vanished(!records.is_empty()).await;
             self.commit(!records.is_empty()).await?;
         }
     }
@@ -197,6 +200,24 @@ impl Reader {
         let reasons: Vec<_> = self.consumer.explain().into_iter().filter(is_of_them).take(3).collect();
         let (seconds, reasons) = (stall.as_secs(), reasons.join("; "));
         Err(anyhow!("nothing has come for {seconds} s, and not all is read: {reasons}"))
+    }
+
+    async fn tell_of_vanished(&mut self, has_records: bool) {
+        if has_records {
+            return self.vanished.heard();
+        }
+        let gone = tokio::select! {
+            biased;
+            () = self.stop.more_than(0) => return,
+            gone = self.vanished.look() => gone,
+        };
+        for topic in gone {
+            self.progress.pause(|| {
+                say(&format!(
+                    "the topic {topic} was deleted: nothing comes until there is another of that name"
+                ));
+            });
+        }
     }
 
     /// Commits what is written. Now and then the outcome is waited for.

@@ -20,7 +20,7 @@ use milena::{Client, ErrorCode, NewTopic};
 use milena_embedded_broker::EmbeddedBroker;
 use tokio::sync::mpsc;
 
-use crate::{advised::advised, compression, connect::connect, output};
+use crate::{advised::advised, compression, connect::connect, output, security::Security};
 use progress::Progress;
 use report::{Group, Report};
 use service::{OrderService, ReadingService};
@@ -36,6 +36,8 @@ pub(crate) struct Arguments {
     /// A cluster to run on, as host:port[,host:port…]; without it a broker starts in this process
     #[arg(long, value_name = "HOST:PORT")]
     bootstrap: Option<String>,
+    #[command(flatten)]
+    security: Security,
     /// How many orders are produced
     #[arg(long, default_value_t = 200_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=MAX_ORDERS))]
     orders: u64,
@@ -91,7 +93,7 @@ async fn on_cluster(
     topic: String,
     run: u64,
 ) -> anyhow::Result<Report> {
-    let client = connect(&bootstrap, "milena-demo", "leave --bootstrap out").await?;
+    let client = connect(&bootstrap, &arguments.security, "milena-demo", "leave --bootstrap out").await?;
     create_topic(&client, &topic, arguments.partitions).await?;
 
     let progress = Progress::new(arguments.json);

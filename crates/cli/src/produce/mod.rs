@@ -25,8 +25,8 @@ use clap::ValueEnum;
 use milena::{Acks, Client, Codec, ProducerBuilder};
 
 use crate::{
-    advised::advised, compression, connect::connect, escaped::Escaped, progress::Progress, stop::Stop,
-    timestamp,
+    advised::advised, compression, connect::connect, escaped::Escaped, progress::Progress,
+    security::Security, stop::Stop, timestamp,
 };
 use books::Books;
 use input::{Cut, Input};
@@ -65,6 +65,8 @@ pub(crate) struct Arguments {
     /// The cluster, as host:port[,host:port…]
     #[arg(short, long, value_name = "HOST:PORT", required_unless_present = "dry_run")]
     bootstrap: Option<String>,
+    #[command(flatten)]
+    security: Security,
     /// The topic. It must exist
     #[arg(short, long, value_name = "NAME")]
     topic: String,
@@ -186,7 +188,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return Ok(code(dry_run::run(&arguments, input, stop).await));
     }
     let bootstrap = arguments.bootstrap.as_deref().unwrap_or_default();
-    let client = connect(bootstrap, "milena-produce", "name another one with --bootstrap").await?;
+    let client =
+        connect(bootstrap, &arguments.security, "milena-produce", "name another one with --bootstrap")
+            .await?;
     topic::insist(&client, &arguments.topic, arguments.partition).await?;
     let is_complete = match &arguments.transactional_id {
         None => plain(&arguments, &client, stop).await?,

@@ -2,7 +2,7 @@
 
 use milena_embedded_broker::EmbeddedBroker;
 
-use super::{refused, value, write};
+use super::{Running, refused, value, write, written};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_not_begin_ends_with_2_and_says_what_to_do() {
@@ -77,5 +77,32 @@ fn a_cluster_that_is_not_there_is_told_of() {
         let said = super::text(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{said}");
         assert!(said.contains(complaint), "{said}");
+    }
+}
+
+/// It is told once, whoever reads it; what is written to another topic of that name is read.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_while_it_is_read_is_told_of() {
+    for arguments in
+        [&["orders", "payments"][..], &["orders", "payments", "-G", "readers", "-o", "beginning"]]
+    {
+        let broker = written(0..1).await;
+        let client = milena::Client::connect(broker.bootstrap()).await.unwrap();
+        client.admin().create_topic(milena::NewTopic::new("payments")).await.unwrap();
+        let mut running = Running::start(&broker, arguments);
+        assert_eq!(running.line().await.as_deref(), Some("0"));
+        client.admin().delete_topic("orders").await.unwrap();
+        let said = running.complaint().await;
+        assert_eq!(
+            said,
+            "milena: the topic orders was deleted: nothing comes until there is another of that name"
+        );
+        // The other one is read all the same.
+        write(&broker, [milena::Record::new("payments").value("paid")]).await;
+        assert_eq!(running.line().await.as_deref(), Some("paid"));
+        running.signal("-INT").await;
+        assert_eq!(running.end().await, (Some(0), String::new()), "{arguments:?}");
+        client.shutdown();
     }
 }

@@ -93,6 +93,13 @@ impl Running {
         timeout(PATIENCE, self.lines.next_line()).await.expect("no line comes").unwrap()
     }
 
+    /// The next line that it says on standard error. What follows is read in the end, up to what came in one piece with it.
+    #[cfg(unix)]
+    async fn complaint(&mut self) -> String {
+        let mut lines = BufReader::new(self.child.stderr.as_mut().unwrap()).lines();
+        timeout(PATIENCE, lines.next_line()).await.expect("it says nothing").unwrap().unwrap()
+    }
+
     #[cfg(unix)]
     async fn signal(&self, name: &str) {
         let id = self.child.id().unwrap().to_string();

@@ -10,7 +10,10 @@ use milena_protocol::{
     wire::{ByteString, Packed, Uuid},
 };
 
-use super::{Admin, refused};
+use super::{
+    Admin,
+    routing::{Attempt, Twice},
+};
 use crate::AdminError;
 
 /// A topic as the broker that was asked knows it. Others may have heard of more, or less.
@@ -55,7 +58,8 @@ impl Admin {
     /// Dropping the future changes nothing.
     pub async fn topics(&self) -> Result<Vec<TopicDescription>, AdminError> {
         let request = MetadataRequest { topics: None, ..Default::default() };
-        let response: MetadataResponse = self.call("listing the topics", request).await?;
+        let attempt = self.attempt("listing the topics", Twice::IsOnce);
+        let response: MetadataResponse = self.look_up(&attempt, &request).await?;
         let mut topics: Vec<_> = response.topics.into_iter().map(TopicDescription::new).collect();
         topics.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(topics)
@@ -70,18 +74,26 @@ impl Admin {
     /// Dropping the future changes nothing.
     pub async fn describe_topic(&self, name: impl Into<ByteString>) -> Result<TopicDescription, AdminError> {
         let name = name.into();
-        let action = format!("describing the topic {name}");
+        let attempt = self.attempt(format!("describing the topic {name}"), Twice::IsOnce);
+        Ok(TopicDescription::new(self.described_topic(&attempt, name).await?))
+    }
+
+    pub(super) async fn described_topic(
+        &self,
+        attempt: &Attempt,
+        name: ByteString,
+    ) -> Result<MetadataResponseTopic, AdminError> {
         let request = MetadataRequest {
             topics: Some(vec![MetadataRequestTopic { name: Some(name.clone()), ..Default::default() }]),
             allow_auto_topic_creation: false,
             ..Default::default()
         };
-        let response: MetadataResponse = self.call(&action, request).await?;
+        let response: MetadataResponse = self.look_up(attempt, &request).await?;
         let topic = response.topics.into_iter().find(|topic| topic.name.as_ref() == Some(&name));
         let code =
             topic.as_ref().map_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, |topic| ErrorCode(topic.error_code));
-        refused(action, code, None)?;
-        Ok(TopicDescription::new(topic.unwrap_or_default()))
+        attempt.granted(Some((code, None)))?;
+        Ok(topic.unwrap_or_default())
     }
 }
 

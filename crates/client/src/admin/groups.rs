@@ -9,20 +9,22 @@ use milena_protocol::{
     messages::{
         ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse, ConsumerProtocolAssignment,
         DeleteGroupsRequest, DeleteGroupsResponse, DescribeGroupsRequest, DescribeGroupsResponse,
-        ListGroupsRequest, ListGroupsResponse, consumer_group_describe, describe_groups,
+        ListGroupsRequest, ListGroupsResponse, describe_groups,
     },
-    wire::{ByteString, Decode, Reader},
+    wire::{ByteString, Decode, Packed, Reader},
 };
 use tokio::task::JoinSet;
 
 use super::{
     Admin,
-    routing::{ANY_VERSION, Attempt, Twice},
+    routing::{Attempt, Twice},
 };
 use crate::AdminError;
 
 /// The newest version of what a classic member is told of its partitions.
 const NEWEST_ASSIGNMENT: i16 = 3;
+/// The state of a group that there is none of.
+const DEAD: &str = "Dead";
 
 /// By what protocol the members of a group find together.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,7 +91,7 @@ pub struct GroupDescription {
     pub id: ByteString,
     /// By what protocol its members find together.
     pub group_type: GroupType,
-    /// How it stands, in Kafka's word: `Stable`, `Empty`, `Dead`, …
+    /// How it stands, in Kafka's word: `Stable`, `Empty`, `PreparingRebalance`, …
     pub state: ByteString,
     /// How partitions are shared out; empty while nobody has agreed on that.
     pub assignor: ByteString,
@@ -164,8 +166,8 @@ impl Admin {
     /// A group with its members.
     ///
     /// # Errors
-    /// When there is none of that name ([`ErrorCode::GROUP_ID_NOT_FOUND`]; brokers before 4.0 describe it as `Dead`), it
-    /// may not be seen, or its coordinator does not answer.
+    /// When there is none of that name ([`ErrorCode::GROUP_ID_NOT_FOUND`], also from brokers that call it dead), it may not
+    /// be seen, or its coordinator does not answer.
     ///
     /// # Cancellation
     /// Dropping the future changes nothing.
@@ -184,23 +186,19 @@ impl Admin {
         group: &ByteString,
     ) -> Result<GroupDescription, AdminError> {
         let request = ConsumerGroupDescribeRequest { group_ids: vec![group.clone()], ..Default::default() };
-        let code = |response: &ConsumerGroupDescribeResponse| {
-            response
-                .groups
-                .first()
-                .map_or(ErrorCode::UNKNOWN_SERVER_ERROR, |group| ErrorCode(group.error_code))
+        let said = |response: &ConsumerGroupDescribeResponse| {
+            response.groups.first().map(|it| (ErrorCode(it.error_code), it.error_message.clone()))
         };
-        let (coordinator, response) =
-            self.at_coordinator(attempt, group, ANY_VERSION, &request, code).await?;
-        let code = code(&response);
+        let (coordinator, response) = self.of_group(attempt, group, &request, said).await?;
         let described = response.groups.into_iter().next().unwrap_or_default();
-        code.ok().map_err(|code| attempt.refused(code, described.error_message.clone()))?;
         let members = described.members.into_iter().map(|member| MemberDescription {
             id: member.member_id,
             instance_id: member.instance_id,
             client_id: member.client_id,
             host: member.client_host,
-            assignment: assigned(member.assignment),
+            assignment: sorted(
+                member.assignment.topic_partitions.into_iter().map(|it| (it.topic_name, it.partitions)),
+            ),
         });
         Ok(GroupDescription {
             id: described.group_id,
@@ -219,17 +217,15 @@ impl Admin {
         group: &ByteString,
     ) -> Result<GroupDescription, AdminError> {
         let request = DescribeGroupsRequest { groups: vec![group.clone()], ..Default::default() };
-        let code = |response: &DescribeGroupsResponse| {
-            response
-                .groups
-                .first()
-                .map_or(ErrorCode::UNKNOWN_SERVER_ERROR, |group| ErrorCode(group.error_code))
+        let said = |response: &DescribeGroupsResponse| {
+            response.groups.first().map(|it| (ErrorCode(it.error_code), it.error_message.clone()))
         };
-        let (coordinator, response) =
-            self.at_coordinator(attempt, group, ANY_VERSION, &request, code).await?;
-        let code = code(&response);
+        let (coordinator, response) = self.of_group(attempt, group, &request, said).await?;
         let described = response.groups.into_iter().next().unwrap_or_default();
-        code.ok().map_err(|code| attempt.refused(code, described.error_message.clone()))?;
+        // Brokers before 4.0 have no code for it.
+        if described.group_state == DEAD {
+            attempt.granted(Some((ErrorCode::GROUP_ID_NOT_FOUND, None)))?;
+        }
         let is_consumer = described.protocol_type == "consumer";
         let members = described.members.into_iter().map(|member| classic_member(member, is_consumer));
         Ok(GroupDescription {
@@ -255,14 +251,10 @@ impl Admin {
         let group = group.into();
         let attempt = self.attempt(format!("deleting the group {group}"), Twice::Differs);
         let request = DeleteGroupsRequest { groups_names: vec![group.clone()], ..Default::default() };
-        let code = |response: &DeleteGroupsResponse| {
-            response
-                .results
-                .first()
-                .map_or(ErrorCode::UNKNOWN_SERVER_ERROR, |group| ErrorCode(group.error_code))
+        let said = |response: &DeleteGroupsResponse| {
+            response.results.first().map(|it| (ErrorCode(it.error_code), None))
         };
-        let (_, response) = self.at_coordinator(&attempt, &group, ANY_VERSION, &request, code).await?;
-        code(&response).ok().map_err(|code| attempt.refused(code, None))
+        self.of_group(&attempt, &group, &request, said).await.map(drop)
     }
 }
 
@@ -282,12 +274,11 @@ fn by_id(members: impl Iterator<Item = MemberDescription>) -> Vec<MemberDescript
     members
 }
 
-fn assigned(assignment: consumer_group_describe::Assignment) -> Vec<TopicPartition> {
+/// The partitions of an assignment, which names them topic by topic.
+fn sorted(topics: impl Iterator<Item = (ByteString, Packed<i32>)>) -> Vec<TopicPartition> {
     let mut partitions = Vec::new();
-    for topic in assignment.topic_partitions {
-        partitions.extend(
-            topic.partitions.iter().map(|number| TopicPartition::new(topic.topic_name.clone(), number)),
-        );
+    for (topic, numbers) in topics {
+        partitions.extend(numbers.iter().map(|number| TopicPartition::new(topic.clone(), number)));
     }
     partitions.sort();
     partitions
@@ -315,11 +306,5 @@ fn classic_assignment(bytes: &Bytes) -> Vec<TopicPartition> {
     else {
         return Vec::new();
     };
-    let mut partitions = Vec::new();
-    for topic in told.assigned_partitions {
-        partitions
-            .extend(topic.partitions.iter().map(|number| TopicPartition::new(topic.topic.clone(), number)));
-    }
-    partitions.sort();
-    partitions
+    sorted(told.assigned_partitions.into_iter().map(|topic| (topic.topic, topic.partitions)))
 }

@@ -1,6 +1,6 @@
 //! Offsets of partitions, and the records before them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 use milena_cluster::TopicPartition;
 use milena_consumer_group::IsolationLevel;
@@ -77,8 +77,23 @@ impl Admin {
         isolation: IsolationLevel,
     ) -> BTreeMap<TopicPartition, Result<ListedOffset, AdminError>> {
         let wanted: BTreeMap<_, _> = wanted.into_iter().collect();
-        let needs_new = wanted.values().any(|spec| *spec == OffsetSpec::MaxTimestamp);
-        let versions = if needs_new { MAX_TIMESTAMP_SINCE..=i16::MAX } else { ANY_VERSION };
+        // Apart, so that a broker that lacks the one still answers the other.
+        let (newest, others): (BTreeMap<_, _>, _) =
+            wanted.into_iter().partition(|(_, spec)| *spec == OffsetSpec::MaxTimestamp);
+        let (newest, mut found) = tokio::join!(
+            self.list_offsets_within(MAX_TIMESTAMP_SINCE..=i16::MAX, newest, isolation),
+            self.list_offsets_within(ANY_VERSION, others, isolation),
+        );
+        found.extend(newest);
+        found
+    }
+
+    async fn list_offsets_within(
+        &self,
+        versions: RangeInclusive<i16>,
+        wanted: BTreeMap<TopicPartition, OffsetSpec>,
+        isolation: IsolationLevel,
+    ) -> PerPartition<ListedOffset> {
         let attempt = self.attempt("looking up offsets", Twice::IsOnce);
         let isolation_level = i8::from(isolation == IsolationLevel::ReadCommitted);
         let request = |items: &[(TopicPartition, OffsetSpec)]| ListOffsetsRequest {

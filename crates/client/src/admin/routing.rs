@@ -26,6 +26,11 @@ use crate::AdminError;
 
 /// How long is waited before something is asked again.
 const BACKOFF: Duration = Duration::from_millis(100);
+/// What is always waited for an answer.
+const LEAST: Duration = Duration::from_millis(1);
+
+/// The time is shared out among so many tries: a broker that is silent must not take all of it.
+const TRIES: u32 = 3;
 
 /// Every version that both sides have.
 pub(super) const ANY_VERSION: RangeInclusive<i16> = 0..=i16::MAX;
@@ -54,6 +59,8 @@ impl Twice {
 pub(super) struct Attempt {
     action: Arc<str>,
     until: Instant,
+    /// How long one broker may be silent.
+    share: Duration,
     twice: Twice,
 }
 
@@ -67,9 +74,28 @@ impl Attempt {
         AdminError::Failed { action: self.action.to_string(), failure }
     }
 
+    /// An error when the broker refused; what it says nothing of, nobody knows.
+    pub(super) fn granted(&self, said: Option<Said>) -> Result<(), AdminError> {
+        let (code, message) = said.unwrap_or((ErrorCode::UNKNOWN_SERVER_ERROR, None));
+        code.ok().map_err(|code| self.refused(code, message))
+    }
+
     /// What is left of the time, and never nothing: a request without time fails with a reason.
     pub(super) fn left(&self) -> Duration {
-        self.until.saturating_duration_since(milena_connection::now()).max(Duration::from_millis(1))
+        self.until.saturating_duration_since(milena_connection::now()).max(LEAST)
+    }
+
+    /// How long an answer is waited for when another try may follow.
+    fn share(&self) -> Duration {
+        self.left().min(self.share)
+    }
+
+    /// How long an answer is waited for.
+    fn patience(&self) -> Duration {
+        match self.twice {
+            Twice::IsOnce => self.share(),
+            Twice::Differs => self.left(),
+        }
     }
 
     /// Waits before the next try. False when there is no time for one.
@@ -81,6 +107,9 @@ impl Attempt {
         true
     }
 }
+
+/// What a broker says of one thing: its code, and its own words.
+pub(super) type Said = (ErrorCode, Option<ByteString>);
 
 /// What a leader answered, partition by partition.
 type Answered<T> = Vec<(TopicPartition, Result<T, ErrorCode>)>;
@@ -128,23 +157,48 @@ impl Attempt {
 impl Admin {
     pub(super) fn attempt(&self, action: impl Into<Arc<str>>, twice: Twice) -> Attempt {
         let until = milena_cluster::later(milena_connection::now(), self.timeout);
-        Attempt { action: action.into(), until, twice }
+        let share = (self.timeout / TRIES).max(LEAST);
+        Attempt { action: action.into(), until, share, twice }
     }
 
-    /// Asks any broker.
+    /// Asks any broker for what all of them know, and another one when it hangs up or is silent for long.
+    pub(super) async fn look_up<R: RequestMessage + Clone>(
+        &self,
+        attempt: &Attempt,
+        request: &R,
+    ) -> Result<R::Response, AdminError> {
+        loop {
+            match self.network.call(Target::AnyBroker, request.clone(), attempt.share()).await {
+                Err(failure) if failure.kind == FailureKind::Unanswered && attempt.pauses().await => {}
+                answer => return answer.map_err(|failure| attempt.failed(failure)),
+            }
+        }
+    }
+
+    /// Asks any broker, once.
     pub(super) async fn at_any<R: RequestMessage>(
         &self,
         attempt: &Attempt,
         request: R,
     ) -> Result<R::Response, AdminError> {
-        let answer = self.network.call(Target::AnyBroker, request, attempt.left()).await;
+        self.at_any_within(attempt, ANY_VERSION, request).await
+    }
+
+    /// As [`at_any`](Self::at_any), in one of these versions.
+    pub(super) async fn at_any_within<R: RequestMessage>(
+        &self,
+        attempt: &Attempt,
+        versions: RangeInclusive<i16>,
+        request: R,
+    ) -> Result<R::Response, AdminError> {
+        let answer = self.network.call_within(Target::AnyBroker, request, versions, attempt.left()).await;
         answer.map_err(|failure| attempt.failed(failure))
     }
 
     /// The brokers that are up.
     pub(super) async fn brokers(&self, attempt: &Attempt) -> Result<Vec<BrokerId>, AdminError> {
         let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
-        let response: MetadataResponse = self.at_any(attempt, request).await?;
+        let response: MetadataResponse = self.look_up(attempt, &request).await?;
         Ok(response.brokers.iter().map(|broker| BrokerId(broker.node_id)).collect())
     }
 
@@ -161,8 +215,12 @@ impl Admin {
             let last = match self.coordinator(attempt, group).await {
                 Ok(broker) => {
                     let target = Target::Broker(broker);
-                    let asked =
-                        self.network.call_within(target, request.clone(), versions.clone(), attempt.left());
+                    let asked = self.network.call_within(
+                        target,
+                        request.clone(),
+                        versions.clone(),
+                        attempt.patience(),
+                    );
                     match asked.await {
                         Ok(response) => {
                             let code = code(&response);
@@ -175,7 +233,7 @@ impl Admin {
                         Err(failure) => return Err(attempt.failed(failure)),
                     }
                 }
-                Err(error) if error.code().is_some_and(|code| passes(R::API_KEY, code)) => error,
+                Err(error) if may_pass(ApiKey::FindCoordinator, &error) => error,
                 Err(error) => return Err(error),
             };
             if !attempt.pauses().await {
@@ -184,15 +242,27 @@ impl Admin {
         }
     }
 
+    /// Asks the coordinator of a group for one thing, of which `said` tells what the broker says.
+    pub(super) async fn of_group<R: RequestMessage + Clone>(
+        &self,
+        attempt: &Attempt,
+        group: &ByteString,
+        request: &R,
+        said: impl Fn(&R::Response) -> Option<Said>,
+    ) -> Result<(BrokerId, R::Response), AdminError> {
+        let code =
+            |response: &R::Response| said(response).map_or(ErrorCode::UNKNOWN_SERVER_ERROR, |(code, _)| code);
+        let answered = self.at_coordinator(attempt, group, ANY_VERSION, request, code).await?;
+        attempt.granted(said(&answered.1))?;
+        Ok(answered)
+    }
+
     async fn coordinator(&self, attempt: &Attempt, group: &ByteString) -> Result<BrokerId, AdminError> {
         let request = FindCoordinatorRequest { coordinator_keys: vec![group.clone()], ..Default::default() };
-        let response: FindCoordinatorResponse = self.at_any(attempt, request).await?;
+        let response: FindCoordinatorResponse = self.look_up(attempt, &request).await?;
         let found = response.coordinators.into_iter().next();
-        let found = found.ok_or_else(|| attempt.refused(ErrorCode::UNKNOWN_SERVER_ERROR, None))?;
-        match ErrorCode(found.error_code).ok() {
-            Ok(()) => Ok(BrokerId(found.node_id)),
-            Err(code) => Err(attempt.refused(code, found.error_message)),
-        }
+        attempt.granted(found.as_ref().map(|it| (ErrorCode(it.error_code), it.error_message.clone())))?;
+        Ok(BrokerId(found.unwrap_or_default().node_id))
     }
 
     /// Asks the leaders of partitions, all at once, and again those whose partitions have moved: a result for each.
@@ -211,7 +281,7 @@ impl Admin {
     {
         let mut pending = items;
         let mut done = BTreeMap::new();
-        loop {
+        while !pending.is_empty() {
             let mut last = BTreeMap::new();
             let leaders = self.leaders(attempt, pending.keys()).await;
             let mut by_leader: BTreeMap<BrokerId, Vec<(TopicPartition, I)>> = BTreeMap::new();
@@ -233,7 +303,7 @@ impl Admin {
             let mut asked = JoinSet::new();
             for (leader, items) in by_leader {
                 let (network, request) = (self.network.clone(), request(&items));
-                let (versions, left) = (versions.clone(), attempt.left());
+                let (versions, left) = (versions.clone(), attempt.patience());
                 let partitions: Vec<_> = items.into_iter().map(|(partition, _)| partition).collect();
                 asked.spawn(async move {
                     (partitions, network.call_within(Target::Broker(leader), request, versions, left).await)
@@ -249,18 +319,15 @@ impl Admin {
                 }
             }
             pending.retain(|partition, _| !done.contains_key(partition));
-            if pending.is_empty() {
-                return done;
-            }
-            if !attempt.pauses().await {
-                for partition in pending.into_keys() {
+            if !pending.is_empty() && !attempt.pauses().await {
+                for partition in std::mem::take(&mut pending).into_keys() {
                     let unsaid = || attempt.refused(ErrorCode::UNKNOWN_SERVER_ERROR, None);
                     let error = last.remove(&partition).unwrap_or_else(unsaid);
                     done.insert(partition, Err(error));
                 }
-                return done;
             }
         }
+        done
     }
 
     /// The leaders of those partitions that there are.
@@ -277,7 +344,7 @@ impl Admin {
             allow_auto_topic_creation: false,
             ..Default::default()
         };
-        let response: MetadataResponse = match self.at_any(attempt, request).await {
+        let response: MetadataResponse = match self.look_up(attempt, &request).await {
             Ok(response) => response,
             Err(error) => {
                 return partitions.map(|partition| (partition.clone(), Err(error.clone()))).collect();
@@ -303,11 +370,13 @@ impl Admin {
     }
 }
 
-/// True for what may go well at the next try: a topic that is not there is not waited for.
+/// True for a look-up that may go well at the next try: a topic that is not there is not waited for.
 fn may_pass(api: ApiKey, error: &AdminError) -> bool {
-    match error.code() {
-        Some(code) => code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION && passes(api, code),
-        None => true,
+    match error {
+        AdminError::Refused { code, .. } => {
+            *code != ErrorCode::UNKNOWN_TOPIC_OR_PARTITION && passes(api, *code)
+        }
+        AdminError::Failed { failure, .. } => Twice::IsOnce.allows(failure),
     }
 }
 

@@ -12,7 +12,7 @@ use milena_protocol::{
     wire::ByteString,
 };
 
-use super::{Admin, refused, routing::Twice};
+use super::{Admin, routing::Twice};
 use crate::AdminError;
 
 /// What stands for topics among things with settings.
@@ -49,8 +49,7 @@ impl Admin {
         total: i32,
     ) -> Result<(), AdminError> {
         let name = topic.into();
-        let action = format!("giving the topic {name} {total} partitions");
-        let attempt = self.attempt(action.as_str(), Twice::Differs);
+        let attempt = self.attempt(format!("giving the topic {name} {total} partitions"), Twice::Differs);
         let topic = CreatePartitionsTopic { name, count: total, assignments: None, ..Default::default() };
         let request = CreatePartitionsRequest {
             topics: vec![topic],
@@ -59,8 +58,7 @@ impl Admin {
         };
         let response: CreatePartitionsResponse = self.at_any(&attempt, request).await?;
         let result = response.results.into_iter().next();
-        let result = result.ok_or_else(|| attempt.refused(ErrorCode::UNKNOWN_SERVER_ERROR, None))?;
-        refused(action, ErrorCode(result.error_code), result.error_message)
+        attempt.granted(result.map(|topic| (ErrorCode(topic.error_code), topic.error_message)))
     }
 
     /// The settings of a topic, by their names.
@@ -72,8 +70,7 @@ impl Admin {
     /// Dropping the future changes nothing.
     pub async fn topic_configs(&self, topic: impl Into<ByteString>) -> Result<Vec<ConfigEntry>, AdminError> {
         let name = topic.into();
-        let action = format!("reading the settings of the topic {name}");
-        let attempt = self.attempt(action.as_str(), Twice::IsOnce);
+        let attempt = self.attempt(format!("reading the settings of the topic {name}"), Twice::IsOnce);
         let resource = DescribeConfigsResource {
             resource_type: TOPIC,
             resource_name: name,
@@ -81,11 +78,11 @@ impl Admin {
             ..Default::default()
         };
         let request = DescribeConfigsRequest { resources: vec![resource], ..Default::default() };
-        let response: DescribeConfigsResponse = self.at_any(&attempt, request).await?;
+        let response: DescribeConfigsResponse = self.look_up(&attempt, &request).await?;
         let result = response.results.into_iter().next();
-        let result = result.ok_or_else(|| attempt.refused(ErrorCode::UNKNOWN_SERVER_ERROR, None))?;
-        refused(action, ErrorCode(result.error_code), result.error_message)?;
+        attempt.granted(result.as_ref().map(|it| (ErrorCode(it.error_code), it.error_message.clone())))?;
         let mut entries: Vec<_> = result
+            .unwrap_or_default()
             .configs
             .into_iter()
             .map(|config| ConfigEntry {
@@ -113,8 +110,7 @@ impl Admin {
         changes: impl IntoIterator<Item = (ByteString, Option<ByteString>)>,
     ) -> Result<(), AdminError> {
         let name = topic.into();
-        let action = format!("changing settings of the topic {name}");
-        let attempt = self.attempt(action.as_str(), Twice::IsOnce);
+        let attempt = self.attempt(format!("changing settings of the topic {name}"), Twice::IsOnce);
         let configs = changes.into_iter().map(|(name, value)| AlterableConfig {
             name,
             config_operation: if value.is_some() { SET } else { DELETE },
@@ -130,7 +126,6 @@ impl Admin {
         let request = IncrementalAlterConfigsRequest { resources: vec![resource], ..Default::default() };
         let response: IncrementalAlterConfigsResponse = self.at_any(&attempt, request).await?;
         let result = response.responses.into_iter().next();
-        let result = result.ok_or_else(|| attempt.refused(ErrorCode::UNKNOWN_SERVER_ERROR, None))?;
-        refused(action, ErrorCode(result.error_code), result.error_message)
+        attempt.granted(result.map(|topic| (ErrorCode(topic.error_code), topic.error_message)))
     }
 }
