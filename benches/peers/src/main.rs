@@ -2,6 +2,7 @@
 
 mod broker;
 mod case;
+mod cells;
 mod child;
 mod interrupt;
 mod measure;
