@@ -1,8 +1,8 @@
 //! What stands in the cells of a table.
 
 use crate::{
-    case::{Case, Work},
-    measure::{Latency, Sample},
+    case::{Case, Variant, Work},
+    measure::{Latency, Pause, Sample},
     peers::Peer,
     turns::{Row, Table},
 };
@@ -51,7 +51,14 @@ pub(crate) type Cells = Vec<Vec<String>>;
 
 pub(crate) fn cells(table: &Table) -> anyhow::Result<Cells> {
     let case: Case = table.case.parse()?;
-    if case.work == Work::Latency { Ok(latency_cells(table)) } else { Ok(rate_cells(table, case)) }
+    Ok(match (case.work, case.variant) {
+        (Work::Latency, _) => latency_cells(table),
+        (Work::Join, _) => join_cells(table),
+        (Work::Rebalance, _) => pause_cells(table),
+        (Work::Consume, Variant::Idle) => idle_cells(table),
+        (Work::Consume, Variant::Budget(mib)) => budget_cells(table, mib),
+        (Work::Produce | Work::Consume, _) => rate_cells(table, case),
+    })
 }
 
 fn rate_cells(table: &Table, case: Case) -> Cells {
@@ -65,6 +72,8 @@ fn rate_cells(table: &Table, case: Case) -> Cells {
         "CPU / Milena's",
         "peak MiB",
         "stored B/record",
+        "received / stored",
+        "uneven",
         "",
     ];
     let mut cells = vec![header.map(str::to_owned).to_vec()];
@@ -87,6 +96,8 @@ fn rate_cells(table: &Table, case: Case) -> Cells {
             ratio,
             format!("{:.0}", figures.peak_mib),
             row.stored.map_or_else(String::new, |stored| format!("{stored:.0}")),
+            row.received.map_or_else(String::new, |received| format!("{received:.3}")),
+            uneven(&row.samples),
             row.problem.clone().unwrap_or_default(),
         ]);
     }
@@ -123,6 +134,141 @@ fn latency_cells(table: &Table) -> Cells {
         ]);
     }
     cells
+}
+
+fn join_cells(table: &Table) -> Cells {
+    let header = ["peer", "p50 ms", "(median)", "max ms", "p50 / franz-go's", "CPU ms/join", "peak MiB", ""];
+    let mut cells = vec![header.map(str::to_owned).to_vec()];
+    let p50 = |row: &Row| quantile(row, |latency| latency.p50);
+    let franz_go = table.rows.iter().find(|row| row.peer == Peer::FranzGo.as_str()).and_then(p50);
+    for row in &table.rows {
+        let figures = (p50(row), quantile(row, |latency| latency.max), Figures::of(&row.samples));
+        let (Some(p50), Some(max), Some(figures)) = figures else {
+            cells.push(without_figures(row, header.len()));
+            continue;
+        };
+        let ratio = franz_go.map_or_else(String::new, |franz_go| format!("{:.2}", p50.best / franz_go.best));
+        cells.push(vec![
+            row.peer.to_owned(),
+            format!("{:.1}", p50.best / 1e3),
+            format!("{:.1}", p50.median / 1e3),
+            format!("{:.1}", max.median / 1e3),
+            ratio,
+            format!("{:.1}", figures.cpu.best / 1e3),
+            format!("{:.0}", figures.peak_mib),
+            row.problem.clone().unwrap_or_default(),
+        ]);
+    }
+    cells
+}
+
+fn pause_cells(table: &Table) -> Cells {
+    let header =
+        ["peer", "gap ms", "(median)", "gap before", "delay ms", "(median)", "delay before", "stayed", ""];
+    let mut cells = vec![header.map(str::to_owned).to_vec()];
+    for row in &table.rows {
+        let pauses = row.samples.iter().filter_map(|sample| sample.pause);
+        let spread =
+            |of: fn(&Pause) -> f64| Spread::of(pauses.clone().map(|pause| of(&pause)).collect(), false);
+        let figures = (
+            spread(|pause| pause.gap),
+            spread(|pause| pause.quiet_gap),
+            spread(|pause| pause.delay),
+            spread(|pause| pause.quiet_delay),
+            pauses.clone().map(|pause| pause.partitions).min(),
+        );
+        let (Some(gap), Some(quiet_gap), Some(delay), Some(quiet_delay), Some(stayed)) = figures else {
+            cells.push(without_figures(row, header.len()));
+            continue;
+        };
+        cells.push(vec![
+            row.peer.to_owned(),
+            format!("{:.1}", gap.best),
+            format!("{:.1}", gap.median),
+            format!("{:.1}", quiet_gap.median),
+            format!("{:.1}", delay.best),
+            format!("{:.1}", delay.median),
+            format!("{:.1}", quiet_delay.median),
+            stayed.to_string(),
+            row.problem.clone().unwrap_or_default(),
+        ]);
+    }
+    cells
+}
+
+fn idle_cells(table: &Table) -> Cells {
+    let header = [
+        "peer",
+        "k records/s, all busy",
+        "(median)",
+        "with an idle one",
+        "(median)",
+        "idle / busy",
+        "(of medians)",
+        "",
+    ];
+    let mut cells = vec![header.map(str::to_owned).to_vec()];
+    for row in &table.rows {
+        let (Some(busy), Some(idle)) = (Figures::of(&row.without_idle), Figures::of(&row.samples)) else {
+            cells.push(without_figures(row, header.len()));
+            continue;
+        };
+        cells.push(vec![
+            row.peer.to_owned(),
+            format!("{:.0}", busy.rate.best / 1e3),
+            format!("{:.0}", busy.rate.median / 1e3),
+            format!("{:.0}", idle.rate.best / 1e3),
+            format!("{:.0}", idle.rate.median / 1e3),
+            format!("{:.2}", idle.rate.best / busy.rate.best),
+            format!("{:.2}", idle.rate.median / busy.rate.median),
+            row.problem.clone().unwrap_or_default(),
+        ]);
+    }
+    cells
+}
+
+fn budget_cells(table: &Table, budget_mib: u16) -> Cells {
+    let header = [
+        "peer",
+        "budget MiB",
+        "peak MiB",
+        "(median)",
+        "peak - budget",
+        "before MiB",
+        "k records/s",
+        "uneven",
+        "",
+    ];
+    let mut cells = vec![header.map(str::to_owned).to_vec()];
+    for row in &table.rows {
+        let mib = |of: fn(&Sample) -> u64| {
+            Spread::of(row.samples.iter().map(|sample| of(sample) as f64 / 1024.0).collect(), false)
+        };
+        let figures =
+            (mib(|sample| sample.peak_kib), mib(|sample| sample.base_kib), Figures::of(&row.samples));
+        let (Some(peak), Some(base), Some(figures)) = figures else {
+            cells.push(without_figures(row, header.len()));
+            continue;
+        };
+        cells.push(vec![
+            row.peer.to_owned(),
+            budget_mib.to_string(),
+            format!("{:.1}", peak.best),
+            format!("{:.1}", peak.median),
+            format!("{:.1}", peak.best - f64::from(budget_mib)),
+            format!("{:.1}", base.median),
+            format!("{:.0}", figures.rate.best / 1e3),
+            uneven(&row.samples),
+            row.problem.clone().unwrap_or_default(),
+        ]);
+    }
+    cells
+}
+
+/// The worst of all runs.
+fn uneven(samples: &[Sample]) -> String {
+    let worst = samples.iter().filter_map(|sample| sample.uneven).max_by(f64::total_cmp);
+    worst.map_or_else(String::new, |worst| format!("{worst:.2}"))
 }
 
 fn quantile(row: &Row, of: impl Fn(&Latency) -> f64) -> Option<Spread> {

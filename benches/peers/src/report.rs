@@ -4,7 +4,7 @@ use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, ensure};
 
-use crate::{cells::cells, peers::Peer, turns::Table};
+use crate::{case::Case, cells::cells, peers::Peer, turns::Table};
 
 /// What is to be known of each peer's producer to read its figures.
 const PRODUCERS: [(Peer, &str); 10] = [
@@ -113,7 +113,11 @@ pub(crate) fn markdown(tables: &[Table], about: &str) -> anyhow::Result<String> 
     }
     writeln!(out)?;
     let notes: &[(Peer, &str)] =
-        if tables.iter().any(|table| table.case.starts_with("consume")) { &CONSUMERS } else { &PRODUCERS };
+        if tables.iter().any(|table| table.case.parse::<Case>().is_ok_and(|case| !case.writes())) {
+            &CONSUMERS
+        } else {
+            &PRODUCERS
+        };
     for (peer, note) in notes {
         if tables.iter().any(|table| table.rows.iter().any(|row| row.peer == peer.as_str())) {
             writeln!(out, "- {peer}: {note}")?;
@@ -203,13 +207,15 @@ mod tests {
     }
 
     fn table() -> Table {
-        let row = |peer, samples, problem| Row { peer, samples, stored: Some(101.0), problem };
+        let case: Case = "produce-100b-none-3p-nokey".parse().unwrap();
+        let row =
+            |peer, samples, problem| Row { samples, stored: Some(101.0), problem, ..Row::of(peer, case) };
         Table {
-            case: "produce-100b-none-3p-nokey".to_owned(),
+            case: case.to_string(),
             rows: vec![
-                row("milena", vec![sample(300.0, 0.1), sample(500.0, 0.2)], None),
-                row("rdkafka", vec![sample(600.0, 0.1)], None),
-                row("krafka", vec![], Some("FAILED: no\nwhy".to_owned())),
+                row(Peer::Milena, vec![sample(300.0, 0.1), sample(500.0, 0.2)], None),
+                row(Peer::Rdkafka, vec![sample(600.0, 0.1)], None),
+                row(Peer::Krafka, vec![], Some("FAILED: no\nwhy".to_owned())),
             ],
         }
     }
