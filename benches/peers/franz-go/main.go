@@ -43,10 +43,12 @@ type sample struct {
 	PeakKiB      uint64   `json:"peak_kib"`
 	BaseKiB      uint64   `json:"base_kib"`
 	Latency      *latency `json:"latency,omitempty"`
+	Uneven       *float64 `json:"uneven,omitempty"`
+	Pause        *pause   `json:"pause,omitempty"`
 }
 
 type job struct {
-	work, codec                           string
+	work, codec, variant                  string
 	value, partitions                     int
 	keyed, plant                          bool
 	bootstrap, topic                      string
@@ -75,10 +77,10 @@ func parse() (*job, error) {
 		return nil, errors.New("--one PEER CASE comes first")
 	}
 	parts := strings.Split(arguments[2], "-")
-	if len(parts) != 5 {
+	if len(parts) != 5 && len(parts) != 6 {
 		return nil, fmt.Errorf("%s is no case", arguments[2])
 	}
-	job := &job{work: parts[0], codec: parts[2], keyed: parts[4] == "key"}
+	job := &job{work: parts[0], codec: parts[2], keyed: parts[4] == "key", variant: strings.Join(parts[5:], "")}
 	var err error
 	if job.value, err = strconv.Atoi(strings.TrimSuffix(parts[1], "b")); err != nil {
 		return nil, err
@@ -97,10 +99,12 @@ func parse() (*job, error) {
 	if err := flags.Parse(arguments[3:]); err != nil {
 		return nil, err
 	}
-	if job.pool, err = os.ReadFile(*payloads); err != nil {
-		return nil, err
+	if job.work == "produce" || job.work == "latency" {
+		if job.pool, err = os.ReadFile(*payloads); err != nil {
+			return nil, err
+		}
+		job.poolCount = len(job.pool) / (keyLength + job.value)
 	}
-	job.poolCount = len(job.pool) / (keyLength + job.value)
 	return job, nil
 }
 
@@ -117,6 +121,10 @@ func (j *job) run() (*sample, error) {
 		result, err = j.oneAtATime()
 	case "consume":
 		result, err = j.consume()
+	case "join":
+		result, err = j.join()
+	case "rebalance":
+		result, err = j.rebalance()
 	default:
 		err = fmt.Errorf("unknown work %s", j.work)
 	}
@@ -232,54 +240,16 @@ func (j *job) oneAtATime() (*sample, error) {
 		Seconds:      time.Since(begin).Seconds(),
 		CPUMicros:    cpuMicros() - cpu,
 	}
+	result.Latency = quantiles(times)
+	return result, nil
+}
+
+func quantiles(times []time.Duration) *latency {
 	slices.Sort(times)
 	at := func(quantile float64) float64 {
 		return float64(times[min(int(quantile*float64(len(times))), len(times)-1)].Nanoseconds()) / 1000
 	}
-	result.Latency = &latency{P50: at(0.5), P99: at(0.99), P999: at(0.999), Max: at(1)}
-	return result, nil
-}
-
-func (j *job) consume() (*sample, error) {
-	begin, cpu := time.Now(), cpuMicros()
-	client, err := kgo.NewClient(
-		kgo.SeedBrokers(j.bootstrap),
-		kgo.ConsumeTopics(j.topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-		kgo.FetchMaxPartitionBytes(1<<20),
-		kgo.FetchMaxWait(500*time.Millisecond),
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 120*time.Second)
-	defer cancel()
-	next := make([]int64, j.partitions)
-	var read int64
-	var wrong error
-	for read < int64(j.records) {
-		fetches := client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return nil, err
-		}
-		fetches.EachRecord(func(record *kgo.Record) {
-			read++
-			if record.Offset != next[record.Partition] || len(record.Value) != j.value {
-				wrong = fmt.Errorf("partition %d gave offset %d with %d bytes", record.Partition, record.Offset, len(record.Value))
-			}
-			next[record.Partition]++
-		})
-	}
-	if wrong != nil {
-		return nil, wrong
-	}
-	return &sample{
-		Records:      int(read),
-		Acknowledged: read,
-		Seconds:      time.Since(begin).Seconds(),
-		CPUMicros:    cpuMicros() - cpu,
-	}, nil
+	return &latency{P50: at(0.5), P99: at(0.99), P999: at(0.999), Max: at(1)}
 }
 
 func cpuMicros() float64 {

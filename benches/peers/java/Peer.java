@@ -24,12 +24,15 @@ import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 /** The peer of Kafka's own client: the same flags and the same line of JSON as the Rust peers. */
 public final class Peer {
+    /** So many parts of the topic after which it is looked at how evenly partitions are served. */
+    private static final int LOOKS = 10;
     private static final int KEY = 13;
     private static final int BUFFER_MEMORY = 32 << 20;
     private static final int MAX_REQUEST = 1 << 20;
 
     private final String work;
     private final String codec;
+    private final String variant;
     private final int value;
     private final int partitions;
     private final boolean keyed;
@@ -50,6 +53,7 @@ public final class Peer {
         codec = parts[2];
         partitions = Integer.parseInt(parts[3].replace("p", ""));
         keyed = parts[4].equals("key");
+        variant = parts.length > 5 ? parts[5] : "";
         plant = Arrays.asList(arguments).contains("--plant");
         Map<String, String> flags = new HashMap<>();
         for (int at = 3; at + 1 < arguments.length; at += 2) {
@@ -60,7 +64,8 @@ public final class Peer {
         records = Integer.parseInt(flags.get("--records"));
         warmUp = Integer.parseInt(flags.get("--warm-up"));
         batchSize = Integer.parseInt(flags.get("--batch-size"));
-        byte[] pool = Files.readAllBytes(Path.of(flags.get("--payloads")));
+        boolean writes = work.equals("produce") || work.equals("latency");
+        byte[] pool = writes ? Files.readAllBytes(Path.of(flags.get("--payloads"))) : new byte[0];
         int count = pool.length / (KEY + value);
         keys = new byte[count][];
         values = new byte[count][];
@@ -77,6 +82,7 @@ public final class Peer {
             case "produce" -> peer.throughput();
             case "latency" -> peer.oneAtATime();
             case "consume" -> peer.consume();
+            case "join" -> peer.join();
             default -> throw new IllegalArgumentException("unknown work " + peer.work);
         }
     }
@@ -147,13 +153,16 @@ public final class Peer {
             }
             double seconds = (System.nanoTime() - begin) / 1e9;
             double used = cpuMicros() - cpu;
-            Arrays.sort(times);
-            String latency = String.format(
-                Locale.ROOT,
-                ",\"latency\":{\"p50\":%f,\"p99\":%f,\"p999\":%f,\"max\":%f}",
-                at(times, 0.5), at(times, 0.99), at(times, 0.999), at(times, 1));
-            print(records, warmUp + records, seconds, used, latency);
+            print(records, warmUp + records, seconds, used, latency(times));
         }
+    }
+
+    private static String latency(long[] times) {
+        Arrays.sort(times);
+        return String.format(
+            Locale.ROOT,
+            ",\"latency\":{\"p50\":%f,\"p99\":%f,\"p999\":%f,\"max\":%f}",
+            at(times, 0.5), at(times, 0.99), at(times, 0.999), at(times, 1));
     }
 
     private static double at(long[] times, double quantile) {
@@ -171,12 +180,17 @@ public final class Peer {
         double cpu = cpuMicros();
         try (KafkaConsumer<byte[], byte[]> consumer =
                 new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            // The idle partition, if there is one, comes behind those that are read.
+            int all = variant.equals("idle") ? partitions + 1 : partitions;
             List<TopicPartition> assigned =
-                IntStream.range(0, partitions).mapToObj(partition -> new TopicPartition(topic, partition)).toList();
+                IntStream.range(0, all).mapToObj(partition -> new TopicPartition(topic, partition)).toList();
             consumer.assign(assigned);
             consumer.seekToBeginning(assigned);
             long[] next = new long[partitions];
             long read = 0;
+            long step = Math.max(records / LOOKS, 1);
+            long look = 2 * step;
+            double uneven = 1;
             while (read < records) {
                 if (System.nanoTime() - begin > 120_000_000_000L) {
                     throw new IllegalStateException("only " + read + " records within 120 s");
@@ -188,9 +202,65 @@ public final class Peer {
                         throw new IllegalStateException("what came is not what comes next: " + record);
                     }
                 }
+                if (read >= look && look <= records - step) {
+                    double most = Arrays.stream(next).max().orElse(1);
+                    double least = Math.max(Arrays.stream(next).min().orElse(1), 1);
+                    uneven = Math.max(uneven, most / least);
+                    look = (read / step + 1) * step;
+                }
             }
             double seconds = (System.nanoTime() - begin) / 1e9;
-            print((int) read, read, seconds, cpuMicros() - cpu, "");
+            String more = String.format(Locale.ROOT, ",\"uneven\":%f", uneven);
+            print((int) read, read, seconds, cpuMicros() - cpu, more);
+        }
+    }
+
+    private void join() throws IOException {
+        for (int number = 0; number < warmUp; number++) {
+            joinOnce(number);
+        }
+        long[] times = new long[records];
+        long begin = System.nanoTime();
+        double cpu = cpuMicros();
+        for (int index = 0; index < records; index++) {
+            times[index] = joinOnce(warmUp + index);
+        }
+        double seconds = (System.nanoTime() - begin) / 1e9;
+        double used = cpuMicros() - cpu;
+        print(records, warmUp + records, seconds, used, latency(times));
+    }
+
+    /** Nanoseconds from nothing, not even a connection, to the first record. */
+    private long joinOnce(int number) {
+        Properties properties = new Properties();
+        properties.put("bootstrap.servers", bootstrap);
+        properties.put("group.id", topic + "-" + ProcessHandle.current().pid() + "-" + number);
+        properties.put("auto.offset.reset", "earliest");
+        properties.put("max.partition.fetch.bytes", Integer.toString(1 << 20));
+        properties.put("max.poll.records", "10000");
+        if (variant.equals("kip848")) {
+            properties.put("group.protocol", "consumer");
+        } else {
+            properties.put(
+                "partition.assignment.strategy", "org.apache.kafka.clients.consumer.CooperativeStickyAssignor");
+        }
+        long begin = System.nanoTime();
+        try (KafkaConsumer<byte[], byte[]> consumer =
+                new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer())) {
+            consumer.subscribe(List.of(topic));
+            while (true) {
+                ConsumerRecords<byte[], byte[]> polled = consumer.poll(Duration.ofMillis(500));
+                for (ConsumerRecord<byte[], byte[]> first : polled) {
+                    long took = System.nanoTime() - begin;
+                    if (first.offset() != 0 || first.value().length != value) {
+                        throw new IllegalStateException("what came first is not the first record: " + first);
+                    }
+                    return took;
+                }
+                if (System.nanoTime() - begin > 30_000_000_000L) {
+                    throw new IllegalStateException("no record within 30 s");
+                }
+            }
         }
     }
 

@@ -1,9 +1,9 @@
-//! One Kafka node from Kafka's jars: broker and controller in a JVM of its own, on loopback, with data in a folder
-//! that goes with it.
+//! A Kafka node from Kafka's jars: broker and controller in a JVM of its own, on loopback, with data in a folder that goes
+//! with it. A second node joins it where a case wants one.
 
 use std::{
     fs::{self, File},
-    net::TcpListener,
+    net::{SocketAddr, TcpListener},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -17,76 +17,90 @@ use nix::{
 };
 use tempfile::TempDir;
 
-use crate::{child, interrupt::Interrupt, wire::Wire};
+use crate::{child, interrupt::Interrupt, tap::Tap, wire::Wire};
 
 const START_LIMIT: Duration = Duration::from_secs(90);
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 const CLUSTER_ID: &str = "bWlsZW5hLXBlZXJzLXJ1bg";
 const HEAP: &str = "-Xmx1g";
 
+/// The first node's id, which is the controller, too, and that of the second, which is a broker alone.
+const FIRST: i32 = 1;
+/// As [`FIRST`].
+const SECOND: i32 = 2;
+
+/// A cluster of one node, or of two.
 #[derive(Debug)]
 pub(crate) struct Broker {
+    // Before the first, without which it cannot take its leave.
+    second: Option<Node>,
+    first: Node,
+    tap: Tap,
+    controller: u16,
+    jars: PathBuf,
+    folder: TempDir,
+}
+
+#[derive(Debug)]
+struct Node {
     process: Child,
     bootstrap: String,
-    folder: TempDir,
+    log: PathBuf,
 }
 
 impl Broker {
     pub(crate) fn start(jars: &Path, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("milena-peers-").tempdir()?;
-        let (broker, controller) = free_ports()?;
-        let config = folder.path().join("server.properties");
-        fs::write(&config, properties(broker, controller, &folder.path().join("data")))?;
-        let log = folder.path().join("format.log");
-        let status = java(jars)
-            .args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(File::create(&log)?)
-            .stderr(File::options().append(true).open(&log)?)
-            .status()
-            .context("cannot run java: a broker needs Java 17 or newer")?;
-        ensure!(status.success(), "the broker's data cannot be formatted:\n{}", child::tail(&log));
-
-        let log = folder.path().join("broker.log");
-        let process = java(jars)
-            .args([HEAP, "-Xms256m", "kafka.Kafka"])
-            .arg(&config)
-            // Ctrl-C is for this process, which then stops the broker.
-            .process_group(0)
-            .stdin(Stdio::null())
-            .stdout(File::create(&log)?)
-            .stderr(File::options().append(true).open(&log)?)
-            .spawn()?;
-        let mut broker = Self { process, bootstrap: format!("127.0.0.1:{broker}"), folder };
-        broker.await_ready(&log, interrupt)?;
+        let [broker, controller, tapped] = free_ports()?;
+        let tap = Tap::start(tapped)?;
+        let config = properties(broker, controller, (tapped, tap.address()), &folder.path().join("data"));
+        let first = Node::start(jars, folder.path(), FIRST, broker, &config)?;
+        let mut broker = Self { second: None, first, tap, controller, jars: jars.to_owned(), folder };
+        broker.await_brokers(1, interrupt)?;
         Ok(broker)
     }
 
-    fn await_ready(&mut self, log: &Path, interrupt: &Interrupt) -> anyhow::Result<()> {
+    /// Starts the second node, unless it runs.
+    pub(crate) fn start_second(&mut self, interrupt: &Interrupt) -> anyhow::Result<()> {
+        if self.second.is_none() {
+            let [broker, _, _] = free_ports()?;
+            let config = second_properties(broker, self.controller, &self.folder.path().join("data-2"));
+            self.second = Some(Node::start(&self.jars, self.folder.path(), SECOND, broker, &config)?);
+            self.await_brokers(2, interrupt)?;
+        }
+        Ok(())
+    }
+
+    fn await_brokers(&mut self, count: usize, interrupt: &Interrupt) -> anyhow::Result<()> {
         let deadline = Instant::now() + START_LIMIT;
+        let newest = self.second.as_mut().unwrap_or(&mut self.first);
         loop {
             interrupt.check()?;
-            if let Some(status) = self.process.try_wait()? {
-                bail!("the broker ended ({status}):\n{}", child::tail(log));
+            if let Some(status) = newest.process.try_wait()? {
+                bail!("the broker ended ({status}):\n{}", child::tail(&newest.log));
             }
             // Not by the log: what it says depends on the logging library among the jars, if there is one.
-            if Wire::connect(&self.bootstrap)
+            if Wire::connect(&newest.bootstrap)
                 .and_then(|mut wire| wire.brokers())
-                .is_ok_and(|brokers| brokers > 0)
+                .is_ok_and(|brokers| brokers.len() == count)
             {
                 return Ok(());
             }
-            ensure!(Instant::now() < deadline, "the broker does not start:\n{}", child::tail(log));
+            ensure!(Instant::now() < deadline, "the broker does not start:\n{}", child::tail(&newest.log));
             child::pause();
         }
     }
 
     pub(crate) fn bootstrap(&self) -> &str {
-        &self.bootstrap
+        &self.first.bootstrap
     }
 
-    /// The bytes that a topic takes in the broker's log.
+    /// Counts what clients receive that find the first node by its address.
+    pub(crate) fn tap(&self) -> &Tap {
+        &self.tap
+    }
+
+    /// The bytes that a topic takes in the first node's log.
     pub(crate) fn stored(&self, topic: &str) -> anyhow::Result<u64> {
         let mut bytes = 0;
         for entry in fs::read_dir(self.folder.path().join("data"))? {
@@ -101,8 +115,37 @@ impl Broker {
     }
 }
 
-impl Drop for Broker {
-    /// Asks the broker to stop and kills it when it does not. The folder is removed after that.
+impl Node {
+    fn start(jars: &Path, folder: &Path, id: i32, port: u16, properties: &str) -> anyhow::Result<Self> {
+        let config = folder.join(format!("server-{id}.properties"));
+        fs::write(&config, properties)?;
+        let log = folder.join(format!("format-{id}.log"));
+        let status = java(jars)
+            .args(["kafka.tools.StorageTool", "format", "--cluster-id", CLUSTER_ID, "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(File::create(&log)?)
+            .stderr(File::options().append(true).open(&log)?)
+            .status()
+            .context("cannot run java: a broker needs Java 17 or newer")?;
+        ensure!(status.success(), "the broker's data cannot be formatted:\n{}", child::tail(&log));
+
+        let log = folder.join(format!("broker-{id}.log"));
+        let process = java(jars)
+            .args([HEAP, "-Xms256m", "kafka.Kafka"])
+            .arg(&config)
+            // Ctrl-C is for this process, which then stops the broker.
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(File::create(&log)?)
+            .stderr(File::options().append(true).open(&log)?)
+            .spawn()?;
+        Ok(Self { process, bootstrap: format!("127.0.0.1:{port}"), log })
+    }
+}
+
+impl Drop for Node {
+    /// Asks the broker to stop and kills it when it does not.
     fn drop(&mut self) {
         let deadline = Instant::now() + STOP_LIMIT;
         let asked = i32::try_from(self.process.id()).map(|id| kill(Pid::from_raw(id), Signal::SIGTERM));
@@ -165,22 +208,41 @@ pub(crate) fn kafka_version() -> Option<String> {
         .find_map(|name| Some(name.strip_prefix("kafka-clients-")?.strip_suffix(".jar")?.to_owned()))
 }
 
-/// Two ports that nobody listens on. Somebody may take one before the broker does; the broker then says so and ends.
-fn free_ports() -> anyhow::Result<(u16, u16)> {
-    let sockets = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
-    let [one, other] = sockets;
-    Ok((one.local_addr()?.port(), other.local_addr()?.port()))
+/// Ports that nobody listens on. Somebody may take one before the broker does; the broker then says so and ends.
+fn free_ports() -> anyhow::Result<[u16; 3]> {
+    let socket = || TcpListener::bind("127.0.0.1:0");
+    let [one, two, three] = [socket()?, socket()?, socket()?];
+    Ok([one.local_addr()?.port(), two.local_addr()?.port(), three.local_addr()?.port()])
 }
 
-fn properties(broker: u16, controller: u16, data: &Path) -> String {
+/// Of the first node. Clients that come over the second of its listeners for them are told the tap's address.
+fn properties(broker: u16, controller: u16, tapped: (u16, SocketAddr), data: &Path) -> String {
+    let (tapped, tap) = tapped;
     format!(
         "process.roles=broker,controller\n\
-         node.id=1\n\
-         controller.quorum.voters=1@127.0.0.1:{controller}\n\
-         listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{broker}\n\
+         node.id={FIRST}\n\
+         listeners=PLAINTEXT://127.0.0.1:{broker},TAPPED://127.0.0.1:{tapped},CONTROLLER://127.0.0.1:{controller}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{broker},TAPPED://{tap}\n{}",
+        common_properties(controller, data)
+    )
+}
+
+fn second_properties(broker: u16, controller: u16, data: &Path) -> String {
+    format!(
+        "process.roles=broker\n\
+         node.id={SECOND}\n\
+         listeners=PLAINTEXT://127.0.0.1:{broker}\n\
+         advertised.listeners=PLAINTEXT://127.0.0.1:{broker}\n{}",
+        common_properties(controller, data)
+    )
+}
+
+fn common_properties(controller: u16, data: &Path) -> String {
+    format!(
+        "controller.quorum.voters={FIRST}@127.0.0.1:{controller}\n\
          controller.listener.names=CONTROLLER\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         inter.broker.listener.name=PLAINTEXT\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,TAPPED:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          log.dirs={}\n\
          auto.create.topics.enable=false\n\
          offsets.topic.replication.factor=1\n\

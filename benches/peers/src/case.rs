@@ -16,6 +16,26 @@ pub(crate) enum Work {
     Latency,
     /// Reads a topic that is full already.
     Consume,
+    /// Becomes the only member of a new group and waits for the first record, again and again.
+    Join,
+    /// Two members of a group read what is written steadily; a third comes and goes.
+    Rebalance,
+}
+
+/// What a case has beyond its work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Variant {
+    #[default]
+    Plain,
+    /// The group's members share partitions out.
+    Classic,
+    /// The broker does.
+    Kip848,
+    /// One more partition, on another broker, to which nobody writes.
+    Idle,
+    /// So many MiB may be fetched ahead, and the application is late.
+    Budget(u16),
 }
 
 /// The name of a codec, as Kafka spells it.
@@ -44,7 +64,15 @@ pub(crate) struct Case {
     pub(crate) codec: CodecName,
     pub(crate) partitions: i32,
     pub(crate) keyed: bool,
+    pub(crate) variant: Variant,
 }
+
+/// Joins that are measured in one run.
+const JOINS: usize = 15;
+/// Records in the topic of a group that is joined.
+const TO_JOIN: usize = 3_000;
+/// Records that a consumer with a budget is behind by: 1 GB of values of 1,000 bytes.
+const BEHIND: usize = 1_000_000;
 
 const CODECS: [CodecName; 5] =
     [CodecName::None, CodecName::Gzip, CodecName::Snappy, CodecName::Lz4, CodecName::Zstd];
@@ -76,12 +104,33 @@ impl Case {
     /// The bytes that a batch may have. What a partition gets within the linger of 5 ms is far less than this where
     /// there are 100 of them; a peer that reserves whole batches must not run out of its 32 MiB there.
     pub(crate) fn batch_size(self) -> usize {
-        if self.partitions > 10 { 128 << 10 } else { 1_000_000 }
+        match self.work {
+            // The few records of such a topic are to be in all partitions.
+            Work::Join => 16 << 10,
+            _ if self.partitions > 10 => 128 << 10,
+            _ => 1_000_000,
+        }
     }
 
-    /// How many records are measured. Reading is quick, and what a client fetches ahead must be a small part of it.
+    /// The partitions that its topic has.
+    pub(crate) fn topic_partitions(self) -> i32 {
+        self.partitions + i32::from(self.variant == Variant::Idle)
+    }
+
+    /// Whether peers write records, and do not only read them.
+    pub(crate) fn writes(self) -> bool {
+        matches!(self.work, Work::Produce | Work::Latency)
+    }
+
+    /// How many records are measured, or joins. Reading is quick, and what a client fetches ahead must be a small part of
+    /// it. Where records come from beside the peer while it reads, their number is not known beforehand.
     pub(crate) fn records(self, quick: bool) -> usize {
+        if let Variant::Budget(_) = self.variant {
+            return BEHIND;
+        }
         let full = match (self.work, self.value) {
+            (Work::Join, _) => return JOINS,
+            (Work::Rebalance, _) => return 0,
             (Work::Latency, _) => 5_000,
             (Work::Consume, ..=200) => 5_000_000,
             (Work::Consume, _) => 1_000_000,
@@ -94,13 +143,27 @@ impl Case {
     /// Records before those that are measured. None when reading: a client fetches ahead, so that there is no moment at
     /// which the measured part of the work begins but the first.
     pub(crate) fn warm_up(self, quick: bool) -> usize {
-        if self.work == Work::Consume { 0 } else { self.records(quick) / 5 }
+        match self.work {
+            Work::Consume | Work::Rebalance => 0,
+            Work::Produce | Work::Latency | Work::Join => self.records(quick) / 5,
+        }
+    }
+
+    /// Records that the topic has before a peer runs.
+    pub(crate) fn written_before(self, quick: bool) -> usize {
+        match self.work {
+            Work::Consume => self.records(quick),
+            Work::Join => TO_JOIN,
+            Work::Produce | Work::Latency | Work::Rebalance => 0,
+        }
     }
 
     /// The cases of a run, in the order of the table.
     pub(crate) fn all(consume: bool, quick: bool) -> Vec<Self> {
         let work = if consume { Work::Consume } else { Work::Produce };
-        let case = |value, codec, partitions, keyed| Self { work, value, codec, partitions, keyed };
+        let plain = Variant::Plain;
+        let case =
+            |value, codec, partitions, keyed| Self { work, value, codec, partitions, keyed, variant: plain };
         let mut cases = Vec::new();
         if quick {
             cases.extend(CODECS.map(|codec| case(100, codec, 3, false)));
@@ -115,10 +178,30 @@ impl Case {
                 }
             }
         }
-        if !consume {
+        if consume {
+            cases.extend(Self::of_groups_and_bounds());
+        } else {
             cases.push(Self { work: Work::Latency, ..case(100, CodecName::None, 3, false) });
         }
         cases
+    }
+
+    /// What else is asked of a consumer. The case that wants a second broker is the last: it stays.
+    fn of_groups_and_bounds() -> impl Iterator<Item = Self> {
+        let case = |work, value, partitions, variant| Self {
+            work,
+            value,
+            codec: CodecName::None,
+            partitions,
+            keyed: false,
+            variant,
+        };
+        let protocols = [Variant::Classic, Variant::Kip848];
+        let joins = protocols.map(|protocol| case(Work::Join, 100, 3, protocol));
+        let rebalances = protocols.map(|protocol| case(Work::Rebalance, 100, 6, protocol));
+        let budgets = [32, 64].map(|mib| case(Work::Consume, 1000, 100, Variant::Budget(mib)));
+        let idle = case(Work::Consume, 1000, 3, Variant::Idle);
+        joins.into_iter().chain(rebalances).chain(budgets).chain([idle])
     }
 }
 
@@ -128,9 +211,18 @@ impl fmt::Display for Case {
             Work::Produce => "produce",
             Work::Latency => "latency",
             Work::Consume => "consume",
+            Work::Join => "join",
+            Work::Rebalance => "rebalance",
         };
         let key = if self.keyed { "key" } else { "nokey" };
-        write!(f, "{work}-{}b-{}-{}p-{key}", self.value, self.codec.as_str(), self.partitions)
+        write!(f, "{work}-{}b-{}-{}p-{key}", self.value, self.codec.as_str(), self.partitions)?;
+        match self.variant {
+            Variant::Plain => Ok(()),
+            Variant::Classic => f.write_str("-classic"),
+            Variant::Kip848 => f.write_str("-kip848"),
+            Variant::Idle => f.write_str("-idle"),
+            Variant::Budget(mib) => write!(f, "-{mib}mib"),
+        }
     }
 }
 
@@ -139,33 +231,58 @@ impl FromStr for Case {
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let parts: Vec<&str> = text.split('-').collect();
-        let [work, value, codec, partitions, key] = parts.as_slice() else {
+        let [work, value, codec, partitions, key, rest @ ..] = parts.as_slice() else {
             bail!("{text} is no case such as produce-100b-none-3p-nokey");
         };
         let work = match *work {
             "produce" => Work::Produce,
             "latency" => Work::Latency,
             "consume" => Work::Consume,
-            other => bail!("{other} is none of produce, latency and consume"),
+            "join" => Work::Join,
+            "rebalance" => Work::Rebalance,
+            other => bail!("{other} is none of produce, latency, consume, join and rebalance"),
         };
+        let variant =
+            variant(work, rest).with_context(|| format!("{text} ends in what {work:?} cannot be"))?;
         let codec = CODECS.into_iter().find(|known| known.as_str() == *codec);
-        let number = |text: &str, unit: char| {
-            text.strip_suffix(unit)
-                .and_then(|number| number.parse::<u16>().ok())
-                .with_context(|| format!("{text} is no number followed by {unit}"))
+        let number = |text: &str, unit: &str| {
+            number(text, unit).with_context(|| format!("{text} is no number followed by {unit}"))
         };
         Ok(Self {
             work,
-            value: usize::from(number(value, 'b')?),
+            value: usize::from(number(value, "b")?),
             codec: codec.with_context(|| format!("{text} names no codec of Kafka"))?,
-            partitions: i32::from(number(partitions, 'p')?),
+            partitions: i32::from(number(partitions, "p")?),
             keyed: match *key {
                 "key" => true,
                 "nokey" => false,
                 other => bail!("{other} is neither key nor nokey"),
             },
+            variant,
         })
     }
+}
+
+/// What stands behind the key in the name of a case. A group has a protocol and nothing else has.
+fn variant(work: Work, rest: &[&str]) -> Option<Variant> {
+    let variant = match *rest {
+        [] => Variant::Plain,
+        ["classic"] => Variant::Classic,
+        ["kip848"] => Variant::Kip848,
+        ["idle"] => Variant::Idle,
+        [budget] => Variant::Budget(number(budget, "mib")?),
+        _ => return None,
+    };
+    let fits = match work {
+        Work::Join | Work::Rebalance => matches!(variant, Variant::Classic | Variant::Kip848),
+        Work::Consume => !matches!(variant, Variant::Classic | Variant::Kip848),
+        Work::Produce | Work::Latency => variant == Variant::Plain,
+    };
+    fits.then_some(variant)
+}
+
+fn number(text: &str, unit: &str) -> Option<u16> {
+    text.strip_suffix(unit)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -180,9 +297,18 @@ mod tests {
             }
         }
         assert_eq!(Case::all(false, false).len(), 41);
-        for wrong in
-            ["", "produce", "produce-100b-brotli-3p-key", "produce-b-none-3p-key", "x-1b-none-3p-key"]
-        {
+        for wrong in [
+            "",
+            "produce",
+            "produce-100b-brotli-3p-key",
+            "produce-b-none-3p-key",
+            "x-1b-none-3p-key",
+            "produce-100b-none-3p-key-idle",
+            "consume-100b-none-3p-key-classic",
+            "consume-100b-none-3p-key-32",
+            "join-100b-none-3p-key",
+            "rebalance-100b-none-6p-key-idle",
+        ] {
             assert!(wrong.parse::<Case>().is_err(), "{wrong}");
         }
     }

@@ -2,12 +2,15 @@
 
 mod broker;
 mod case;
+mod cells;
 mod child;
 mod interrupt;
 mod measure;
 mod payload;
 mod peers;
 mod report;
+mod steady;
+mod tap;
 mod turns;
 mod wire;
 
@@ -115,7 +118,8 @@ fn run_one(one: &[String], arguments: &Arguments) -> anyhow::Result<()> {
         topic: arguments.topic.clone().context("--topic is missing")?,
         records: arguments.records.context("--records is missing")?,
         warm_up: arguments.warm_up.context("--warm-up is missing")?,
-        payloads: Payloads::of(case),
+        // Its memory is not to be that of a pool which nobody asks for.
+        payloads: if case.writes() { Payloads::of(case) } else { Payloads::none() },
         plant: arguments.plant,
     }));
     let sample = peers::run(peer.parse()?, job)?;
@@ -128,13 +132,13 @@ fn run_all(what: What, arguments: &Arguments) -> anyhow::Result<Vec<Table>> {
     let interrupt = Interrupt::install()?;
     let plan = plan(what, arguments)?;
     let load = report::load();
-    let broker = match arguments.bootstrap {
+    let mut broker = match arguments.bootstrap {
         Some(_) => None,
         None => Some(Broker::start(&broker::jars()?, &interrupt)?),
     };
     let own = broker.as_ref().map(Broker::bootstrap);
     let bootstrap = own.or(arguments.bootstrap.as_deref()).context("there is no broker")?.to_owned();
-    let tables = Turns::new(bootstrap, broker.as_ref(), &interrupt)?.run(&plan)?;
+    let tables = Turns::new(bootstrap, broker.as_mut(), &interrupt)?.run(&plan)?;
     drop(broker);
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&tables)?);

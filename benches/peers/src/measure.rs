@@ -26,6 +26,25 @@ pub(crate) struct Sample {
     pub(crate) base_kib: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) latency: Option<Latency>,
+    /// While reading, how many times as many records the partition that was furthest had given as the one that was
+    /// last, at the worst of several moments.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) uneven: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pause: Option<Pause>,
+}
+
+/// What the partitions that stay with their member see of a rebalance. Milliseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Pause {
+    /// How many stayed.
+    pub(crate) partitions: u32,
+    /// The longest time between two records that follow each other, and the same before anything happened.
+    pub(crate) gap: f64,
+    pub(crate) quiet_gap: f64,
+    /// The longest way of a record from being written to being handed out, and the same before.
+    pub(crate) delay: f64,
+    pub(crate) quiet_delay: f64,
 }
 
 /// Microseconds.

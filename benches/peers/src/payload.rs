@@ -48,10 +48,15 @@ impl Payloads {
         Self { records, keyed: case.keyed }
     }
 
+    /// Nothing, for who only reads.
+    pub(crate) fn none() -> Self {
+        Self { records: Vec::new(), keyed: false }
+    }
+
     /// The key and the value of the record with this number.
     #[inline]
     pub(crate) fn at(&self, index: usize) -> (Option<&Bytes>, &Bytes) {
-        // The pool is never empty.
+        // Who asks has a pool that is not empty.
         let (key, value) = self.records.get(index % self.records.len().max(1)).unwrap_or(&NOTHING);
         (self.keyed.then_some(key), value)
     }

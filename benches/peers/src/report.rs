@@ -4,12 +4,7 @@ use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 use anyhow::{Context as _, ensure};
 
-use crate::{
-    case::Case,
-    measure::Sample,
-    peers::Peer,
-    turns::{Row, Table},
-};
+use crate::{case::Case, cells::cells, peers::Peer, turns::Table};
 
 /// What is to be known of each peer's producer to read its figures.
 const PRODUCERS: [(Peer, &str); 10] = [
@@ -69,147 +64,6 @@ const CONSUMERS: [(Peer, &str); 9] = [
     (Peer::Bound, "no client: one fetch at a time over one blocking socket, batches counted and not opened."),
 ];
 
-/// What of a row's runs goes into a table.
-struct Figures {
-    rate: Spread,
-    cpu: Spread,
-    peak_mib: f64,
-}
-
-/// The best and the middle of several.
-#[derive(Clone, Copy)]
-struct Spread {
-    best: f64,
-    median: f64,
-}
-
-impl Spread {
-    fn of(mut values: Vec<f64>, more_is_better: bool) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        let median = values.get(values.len() / 2).copied()?;
-        let median = match values.len().is_multiple_of(2) {
-            true => f64::midpoint(median, values.get((values.len() / 2).checked_sub(1)?).copied()?),
-            false => median,
-        };
-        let best = if more_is_better { values.last() } else { values.first() };
-        Some(Self { best: *best?, median })
-    }
-}
-
-impl Figures {
-    fn of(samples: &[Sample]) -> Option<Self> {
-        let records = |sample: &Sample| (sample.records as f64).max(1.0);
-        let each = |figure: &dyn Fn(&Sample) -> f64| samples.iter().map(figure).collect::<Vec<_>>();
-        Some(Self {
-            rate: Spread::of(each(&|sample| records(sample) / sample.seconds), true)?,
-            cpu: Spread::of(each(&|sample| sample.cpu_us / records(sample)), false)?,
-            peak_mib: Spread::of(each(&|sample| sample.peak_kib as f64 / 1024.0), false)?.median,
-        })
-    }
-}
-
-/// A table's cells, the first line the header's.
-type Cells = Vec<Vec<String>>;
-
-fn cells(table: &Table) -> anyhow::Result<Cells> {
-    let case: Case = table.case.parse()?;
-    if case.work == crate::case::Work::Latency {
-        Ok(latency_cells(table))
-    } else {
-        Ok(rate_cells(table, case))
-    }
-}
-
-fn rate_cells(table: &Table, case: Case) -> Cells {
-    let header = [
-        "peer",
-        "k records/s",
-        "(median)",
-        "MB/s",
-        "CPU µs/record",
-        "(median)",
-        "CPU / Milena's",
-        "peak MiB",
-        "stored B/record",
-        "",
-    ];
-    let mut cells = vec![header.map(str::to_owned).to_vec()];
-    let milena = figures_of(table, Peer::Milena);
-    for row in &table.rows {
-        let Some(figures) = Figures::of(&row.samples) else {
-            cells.push(without_figures(row, header.len()));
-            continue;
-        };
-        let ratio = milena
-            .as_ref()
-            .map_or_else(String::new, |milena| format!("{:.2}", figures.cpu.best / milena.cpu.best));
-        cells.push(vec![
-            row.peer.to_owned(),
-            format!("{:.0}", figures.rate.best / 1e3),
-            format!("{:.0}", figures.rate.median / 1e3),
-            format!("{:.0}", figures.rate.best * case.value as f64 / 1e6),
-            format!("{:.3}", figures.cpu.best),
-            format!("{:.3}", figures.cpu.median),
-            ratio,
-            format!("{:.0}", figures.peak_mib),
-            row.stored.map_or_else(String::new, |stored| format!("{stored:.0}")),
-            row.problem.clone().unwrap_or_default(),
-        ]);
-    }
-    cells
-}
-
-fn latency_cells(table: &Table) -> Cells {
-    let header = ["peer", "p50 µs", "(median)", "p99 µs", "p99.9 µs", "p50 / Milena's", "CPU µs/record", ""];
-    let mut cells = vec![header.map(str::to_owned).to_vec()];
-    let p50 = |row: &Row| quantile(row, |latency| latency.p50);
-    let milena = table.rows.iter().find(|row| row.peer == Peer::Milena.as_str()).and_then(p50);
-    for row in &table.rows {
-        let spreads = (
-            p50(row),
-            quantile(row, |latency| latency.p99),
-            quantile(row, |latency| latency.p999),
-            Figures::of(&row.samples),
-        );
-        let (Some(p50), Some(p99), Some(p999), Some(figures)) = spreads else {
-            cells.push(without_figures(row, header.len()));
-            continue;
-        };
-        let ratio =
-            milena.map_or_else(String::new, |milena: Spread| format!("{:.2}", p50.best / milena.best));
-        cells.push(vec![
-            row.peer.to_owned(),
-            format!("{:.0}", p50.best),
-            format!("{:.0}", p50.median),
-            format!("{:.0}", p99.best),
-            format!("{:.0}", p999.best),
-            ratio,
-            format!("{:.1}", figures.cpu.best),
-            row.problem.clone().unwrap_or_default(),
-        ]);
-    }
-    cells
-}
-
-fn quantile(row: &Row, of: impl Fn(&crate::measure::Latency) -> f64) -> Option<Spread> {
-    Spread::of(row.samples.iter().filter_map(|sample| sample.latency.as_ref().map(&of)).collect(), false)
-}
-
-fn figures_of(table: &Table, peer: Peer) -> Option<Figures> {
-    table.rows.iter().find(|row| row.peer == peer.as_str()).and_then(|row| Figures::of(&row.samples))
-}
-
-fn without_figures(row: &Row, columns: usize) -> Vec<String> {
-    let mut line = vec![String::new(); columns];
-    if let Some(first) = line.first_mut() {
-        row.peer.clone_into(first);
-    }
-    if let Some(last) = line.last_mut() {
-        *last = row.problem.clone().unwrap_or_else(|| "not run".to_owned());
-    }
-    line
-}
-
 /// All tables as text for a terminal.
 pub(crate) fn terminal(tables: &[Table]) -> anyhow::Result<String> {
     let mut out = String::new();
@@ -259,7 +113,11 @@ pub(crate) fn markdown(tables: &[Table], about: &str) -> anyhow::Result<String> 
     }
     writeln!(out)?;
     let notes: &[(Peer, &str)] =
-        if tables.iter().any(|table| table.case.starts_with("consume")) { &CONSUMERS } else { &PRODUCERS };
+        if tables.iter().any(|table| table.case.parse::<Case>().is_ok_and(|case| !case.writes())) {
+            &CONSUMERS
+        } else {
+            &PRODUCERS
+        };
     for (peer, note) in notes {
         if tables.iter().any(|table| table.rows.iter().any(|row| row.peer == peer.as_str())) {
             writeln!(out, "- {peer}: {note}")?;
@@ -342,19 +200,22 @@ fn output(program: &str, arguments: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{measure::Sample, turns::Row};
 
     fn sample(cpu_us: f64, seconds: f64) -> Sample {
         Sample { records: 1000, acknowledged: 1200, seconds, cpu_us, peak_kib: 2048, ..Sample::default() }
     }
 
     fn table() -> Table {
-        let row = |peer, samples, problem| Row { peer, samples, stored: Some(101.0), problem };
+        let case: Case = "produce-100b-none-3p-nokey".parse().unwrap();
+        let row =
+            |peer, samples, problem| Row { samples, stored: Some(101.0), problem, ..Row::of(peer, case) };
         Table {
-            case: "produce-100b-none-3p-nokey".to_owned(),
+            case: case.to_string(),
             rows: vec![
-                row("milena", vec![sample(300.0, 0.1), sample(500.0, 0.2)], None),
-                row("rdkafka", vec![sample(600.0, 0.1)], None),
-                row("krafka", vec![], Some("FAILED: no\nwhy".to_owned())),
+                row(Peer::Milena, vec![sample(300.0, 0.1), sample(500.0, 0.2)], None),
+                row(Peer::Rdkafka, vec![sample(600.0, 0.1)], None),
+                row(Peer::Krafka, vec![], Some("FAILED: no\nwhy".to_owned())),
             ],
         }
     }

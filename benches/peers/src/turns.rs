@@ -6,20 +6,21 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use milena::{Admin, Client, NewTopic};
+use milena::{Admin, Client};
 use serde::Serialize;
 use tokio::runtime::Runtime;
 
 use crate::{
     broker::{self, Broker},
-    case::{Case, Work},
+    case::{Case, CodecName, Variant, Work},
     child,
     interrupt::Interrupt,
     measure::Sample,
     payload::Payloads,
     peers::{Peer, fill},
+    steady::Steady,
     wire::Wire,
 };
 
@@ -42,10 +43,16 @@ pub(crate) struct Plan {
 /// One peer's runs of one case.
 #[derive(Debug, Serialize)]
 pub(crate) struct Row {
+    #[serde(skip)]
+    pub(crate) case: Case,
     pub(crate) peer: &'static str,
     pub(crate) samples: Vec<Sample>,
+    /// Runs without the idle partition, where the case has one.
+    pub(crate) without_idle: Vec<Sample>,
     /// Bytes a record takes in the broker's log, where the broker is ours.
     pub(crate) stored: Option<f64>,
+    /// Bytes that a reader received for each byte in the broker's log, where the broker is ours.
+    pub(crate) received: Option<f64>,
     /// What the topic said against the peer, or why there are no figures.
     pub(crate) problem: Option<String>,
 }
@@ -59,7 +66,7 @@ pub(crate) struct Table {
 /// Runs all of `plan` against the broker at `bootstrap`.
 pub(crate) struct Turns<'r> {
     bootstrap: String,
-    broker: Option<&'r Broker>,
+    broker: Option<&'r mut Broker>,
     interrupt: &'r Interrupt,
     runtime: Runtime,
     admin: Admin,
@@ -70,7 +77,7 @@ pub(crate) struct Turns<'r> {
 impl<'r> Turns<'r> {
     pub(crate) fn new(
         bootstrap: String,
-        broker: Option<&'r Broker>,
+        broker: Option<&'r mut Broker>,
         interrupt: &'r Interrupt,
     ) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -82,58 +89,105 @@ impl<'r> Turns<'r> {
 
     pub(crate) fn run(&mut self, plan: &Plan) -> anyhow::Result<Vec<Table>> {
         let foreign = self.build_foreign(plan)?;
+        let setup = Setup { plan, foreign, payloads: self.folder.path().join("payloads") };
         let runs = plan.cases.iter().flat_map(|case| plan.peers.iter().filter(|peer| peer.takes(*case)));
         let total = u64::try_from(runs.count() * plan.rounds)?;
         let style = ProgressStyle::with_template("{elapsed_precise} [{bar:32}] {pos}/{len} {msg}")?;
         let bar = ProgressBar::new(total).with_style(style);
         let mut tables = Vec::new();
         for case in &plan.cases {
-            tables.push(self.case(plan, *case, &foreign, &bar)?);
+            if case.variant == Variant::Idle
+                && let Some(broker) = &mut self.broker
+            {
+                broker.start_second(self.interrupt)?;
+            }
+            tables.push(self.case(&setup, *case, &bar)?);
         }
         bar.finish_and_clear();
         Ok(tables)
     }
 
     /// All peers in turns, `rounds` times.
-    fn case(
-        &mut self,
-        plan: &Plan,
-        case: Case,
-        foreign: &Foreign,
-        bar: &ProgressBar,
-    ) -> anyhow::Result<Table> {
+    fn case(&mut self, setup: &Setup<'_>, case: Case, bar: &ProgressBar) -> anyhow::Result<Table> {
+        let plan = setup.plan;
         let payloads = Payloads::of(case);
-        let file = self.folder.path().join("payloads");
-        payloads.write(&file)?;
-        let filled = match case.work {
-            Work::Consume => Some(self.filled(plan, case, &payloads)?),
-            Work::Produce | Work::Latency => None,
-        };
+        payloads.write(&setup.payloads)?;
+        let filled = self.filled(plan, case, &payloads)?;
         let peers = plan.peers.iter().filter(|peer| peer.takes(case));
-        let mut rows: Vec<(Peer, Row)> = peers.map(|peer| (*peer, Row::of(*peer))).collect();
+        let mut rows: Vec<(Peer, Row)> = peers.map(|peer| (*peer, Row::of(*peer, case))).collect();
         for round in 1..=plan.rounds {
             for (peer, row) in &mut rows {
-                self.interrupt.check()?;
                 bar.set_message(format!("{case}: {peer}, round {round} of {}", plan.rounds));
-                let topic = match &filled {
-                    Some(topic) => topic.clone(),
-                    None => self.topic(case)?,
-                };
-                let mut command = foreign.command(*peer)?;
-                self.arguments(&mut command, plan, case, *peer, &topic, &file);
-                let run = child::output(&mut command, self.folder.path(), RUN_LIMIT, self.interrupt);
-                self.interrupt.check()?;
-                self.judge(row, *peer, case, plan.quick, &topic, run);
-                if filled.is_none() {
+                for (case, topic) in &filled {
+                    let command = self.command(setup, *case, *peer, topic, &self.bootstrap)?;
+                    let run = self.run_child(command, *case, topic)?;
+                    self.judge(row, *peer, *case, plan.quick, topic, run);
+                }
+                if filled.is_empty() {
+                    let topic = self.topic(case)?;
+                    let command = self.command(setup, case, *peer, &topic, &self.bootstrap)?;
+                    let run = self.run_child(command, case, &topic)?;
+                    self.judge(row, *peer, case, plan.quick, &topic, run);
                     self.runtime.block_on(self.admin.delete_topic(topic.as_str()))?;
                 }
                 bar.inc(1);
             }
         }
-        if let Some(topic) = filled {
+        let is_plain = case.codec == CodecName::None && case.variant == Variant::Plain;
+        for (case, topic) in filled {
+            if is_plain {
+                for (peer, row) in &mut rows {
+                    bar.set_message(format!("{case}: {peer}, bytes received"));
+                    self.tap(row, setup, case, *peer, &topic)?;
+                }
+            }
             self.runtime.block_on(self.admin.delete_topic(topic.as_str()))?;
         }
         Ok(Table { case: case.to_string(), rows: rows.into_iter().map(|(_, row)| row).collect() })
+    }
+
+    /// What a peer's process prints, while records are written beside it where the case wants that.
+    fn run_child(
+        &self,
+        mut command: Command,
+        case: Case,
+        topic: &str,
+    ) -> anyhow::Result<anyhow::Result<String>> {
+        self.interrupt.check()?;
+        let steady = match case.work {
+            Work::Rebalance => Some(Steady::start(&self.bootstrap, case, topic)?),
+            _ => None,
+        };
+        let run = child::output(&mut command, self.folder.path(), RUN_LIMIT, self.interrupt);
+        let written = steady.map(Steady::end).transpose()?;
+        self.interrupt.check()?;
+        Ok(match written {
+            Some(0) => Err(anyhow!("nothing was written beside it")),
+            _ => run,
+        })
+    }
+
+    /// Runs the peer once more, through what counts its bytes, and takes nothing else from that run.
+    fn tap(
+        &self,
+        row: &mut Row,
+        setup: &Setup<'_>,
+        case: Case,
+        peer: Peer,
+        topic: &str,
+    ) -> anyhow::Result<()> {
+        let Some(broker) = &self.broker else { return Ok(()) };
+        let (tap, stored) = (broker.tap(), broker.stored(topic)?);
+        let before = tap.received();
+        let address = tap.address().to_string();
+        let command = self.command(setup, case, peer, topic, &address)?;
+        match self.run_child(command, case, topic)? {
+            Ok(_) => row.received = Some((tap.received() - before) as f64 / (stored as f64).max(1.0)),
+            Err(error) => {
+                row.problem.get_or_insert_with(|| format!("FAILED when tapped: {error:#}"));
+            }
+        }
+        Ok(())
     }
 
     /// Writes down what a run came to. One failure does not end the whole.
@@ -158,7 +212,11 @@ impl<'r> Turns<'r> {
             }
         };
         let outcome = match case.work {
-            Work::Consume => read_all(sample.acknowledged, case.records(quick)),
+            Work::Consume | Work::Join => {
+                read_all(sample.acknowledged, case.records(quick) + case.warm_up(quick))
+            }
+            // How many there are is not known before; the peer looks for gaps itself.
+            Work::Rebalance => moved(sample.pause.map(|pause| pause.partitions), case),
             Work::Produce | Work::Latency if peer.writes(case) => Wire::connect(&self.bootstrap)
                 .and_then(|mut wire| wire.end_offsets(topic, case.partitions))
                 .and_then(|ends| verdict(&ends, sample.acknowledged)),
@@ -168,45 +226,51 @@ impl<'r> Turns<'r> {
             row.problem.get_or_insert_with(|| format!("WRONG: {error:#}"));
         }
         if peer.writes(case)
-            && let Some(stored) = self.broker.and_then(|broker| broker.stored(topic).ok())
+            && let Some(stored) = self.broker.as_ref().and_then(|broker| broker.stored(topic).ok())
         {
             row.stored = Some(stored as f64 / (sample.acknowledged as f64).max(1.0));
         }
-        row.samples.push(sample);
+        match case == row.case {
+            true => row.samples.push(sample),
+            false => row.without_idle.push(sample),
+        }
     }
 
-    fn arguments(
+    fn command(
         &self,
-        command: &mut Command,
-        plan: &Plan,
+        setup: &Setup<'_>,
         case: Case,
         peer: Peer,
         topic: &str,
-        payloads: &Path,
-    ) {
-        let case_text = case.to_string();
+        bootstrap: &str,
+    ) -> anyhow::Result<Command> {
+        let (plan, case_text) = (setup.plan, case.to_string());
+        let mut command = setup.foreign.command(peer)?;
         command
-            .args(["--one", peer.as_str(), &case_text, "--bootstrap", &self.bootstrap, "--topic", topic])
+            .args(["--one", peer.as_str(), &case_text, "--bootstrap", bootstrap, "--topic", topic])
             .args(["--records", &case.records(plan.quick).to_string()])
             .args(["--warm-up", &case.warm_up(plan.quick).to_string()]);
         if matches!(peer, Peer::FranzGo | Peer::Java) {
-            command.args(["--batch-size", &case.batch_size().to_string(), "--payloads"]).arg(payloads);
+            command.args(["--batch-size", &case.batch_size().to_string(), "--payloads"]).arg(&setup.payloads);
         }
         if plan.plant == Some(peer) {
             command.arg("--plant");
         }
+        Ok(command)
     }
 
-    /// A topic with all its leaders.
+    /// A topic with all its leaders: on the first broker, and what is idle on the second if there is one.
     fn topic(&mut self, case: Case) -> anyhow::Result<String> {
         self.topics += 1;
         let name = format!("peers-{}-{}", std::process::id(), self.topics);
-        let topic = NewTopic::new(name.as_str())
-            .partitions(case.partitions)
-            .replication_factor(1)
-            .config("max.message.bytes", "4194304");
-        self.runtime.block_on(self.admin.create_topic(topic))?;
         let mut wire = Wire::connect(&self.bootstrap)?;
+        let known = wire.brokers()?;
+        let (Some(first), Some(last)) = (known.iter().min(), known.iter().max()) else {
+            bail!("there is no broker");
+        };
+        let on = |partition| if partition < case.partitions { *first } else { *last };
+        let brokers = (0..case.topic_partitions()).map(on);
+        wire.create_topic(&name, brokers, &[("max.message.bytes", "4194304")])?;
         for _ in 0..LEADERS_LIMIT {
             self.interrupt.check()?;
             if wire.end_offsets(&name, case.partitions).is_ok_and(|ends| ends.iter().all(|end| *end == 0)) {
@@ -217,14 +281,28 @@ impl<'r> Turns<'r> {
         bail!("{name} has no leaders");
     }
 
-    /// A topic to be read.
-    fn filled(&mut self, plan: &Plan, case: Case, payloads: &Payloads) -> anyhow::Result<String> {
-        let topic = self.topic(case)?;
-        let records = case.records(plan.quick) + case.warm_up(plan.quick);
-        let mut wire = Wire::connect(&self.bootstrap)?;
-        let written = fill(&mut wire, case, &topic, payloads, 0, records)?;
-        verdict(&wire.end_offsets(&topic, case.partitions)?, written)?;
-        Ok(topic)
+    /// Topics to be read, each with its case: where one partition is idle, the same without it, too.
+    fn filled(
+        &mut self,
+        plan: &Plan,
+        case: Case,
+        payloads: &Payloads,
+    ) -> anyhow::Result<Vec<(Case, String)>> {
+        let records = case.written_before(plan.quick);
+        let cases = match case.variant {
+            _ if records == 0 => vec![],
+            Variant::Idle => vec![Case { variant: Variant::Plain, ..case }, case],
+            _ => vec![case],
+        };
+        let mut filled = Vec::new();
+        for case in cases {
+            let topic = self.topic(case)?;
+            let mut wire = Wire::connect(&self.bootstrap)?;
+            let written = fill(&mut wire, case, &topic, payloads, 0, records)?;
+            verdict(&wire.end_offsets(&topic, case.partitions)?, written)?;
+            filled.push((case, topic));
+        }
+        Ok(filled)
     }
 
     /// Builds the peers that are not Rust.
@@ -247,6 +325,14 @@ impl<'r> Turns<'r> {
         }
         Ok(foreign)
     }
+}
+
+/// What the runs of all cases have in common.
+struct Setup<'p> {
+    plan: &'p Plan,
+    foreign: Foreign,
+    /// The file in which peers in other languages find the payloads.
+    payloads: PathBuf,
 }
 
 /// The programs of the peers that are not Rust.
@@ -272,8 +358,16 @@ impl Foreign {
 }
 
 impl Row {
-    fn of(peer: Peer) -> Self {
-        Self { peer: peer.as_str(), samples: Vec::new(), stored: None, problem: None }
+    pub(crate) fn of(peer: Peer, case: Case) -> Self {
+        Self {
+            case,
+            peer: peer.as_str(),
+            samples: Vec::new(),
+            without_idle: Vec::new(),
+            stored: None,
+            received: None,
+            problem: None,
+        }
     }
 }
 
@@ -293,6 +387,13 @@ fn read_all(read: u64, records: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Fails unless a rebalance has moved some of the partitions and not all.
+fn moved(stayed: Option<u32>, case: Case) -> anyhow::Result<()> {
+    let stayed = i32::try_from(stayed.context("it does not say how many partitions stayed")?)?;
+    ensure!((1..case.partitions).contains(&stayed), "{stayed} of {} partitions stayed", case.partitions);
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,6 +405,9 @@ mod tests {
             let error = verdict(&[3, 0, 4], acknowledged).unwrap_err().to_string();
             assert_eq!(error, format!("{acknowledged} records were acknowledged and the topic has 7"));
         }
+        let case = "rebalance-100b-none-6p-nokey-classic".parse().unwrap();
+        assert!(moved(Some(4), case).is_ok());
+        assert!([None, Some(0), Some(6)].into_iter().all(|stayed| moved(stayed, case).is_err()));
         assert!(read_all(7, 7).is_ok() && read_all(6, 7).is_err() && read_all(8, 7).is_err());
     }
 }

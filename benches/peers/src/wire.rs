@@ -13,7 +13,9 @@ use milena_protocol::{
     ApiKey,
     frame::{LENGTH_PREFIX, decode_response, encode_request, frame_len},
     messages::{
-        FetchRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, Request, Response,
+        CreateTopicsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest, ProduceRequest, Request,
+        Response,
+        create_topics::{CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig},
         fetch::{FetchPartition, FetchTopic},
         list_offsets::{ListOffsetsPartition, ListOffsetsTopic},
         produce::{PartitionProduceData, TopicProduceData},
@@ -24,6 +26,7 @@ use milena_protocol::{
 use crate::{case::Case, payload::Payloads};
 
 /// Versions that every Kafka 4 knows and that name topics by name.
+const CREATE_TOPICS: i16 = 5;
 const METADATA: i16 = 9;
 const PRODUCE: i16 = 9;
 const FETCH: i16 = 12;
@@ -63,14 +66,54 @@ impl Wire {
         Ok(frame.into())
     }
 
-    /// How many brokers the cluster has that are not fenced.
-    pub(crate) fn brokers(&mut self) -> anyhow::Result<usize> {
+    /// The brokers of the cluster that are not fenced.
+    pub(crate) fn brokers(&mut self) -> anyhow::Result<Vec<i32>> {
         let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
         self.send(&frame(&request.into(), METADATA)?)?;
         match decode_response(ApiKey::Metadata, METADATA, &self.receive()?)? {
-            Response::Metadata(response) => Ok(response.brokers.len()),
+            Response::Metadata(response) => {
+                Ok(response.brokers.iter().map(|broker| broker.node_id).collect())
+            }
             _ => bail!("the broker answered Metadata with something else"),
         }
+    }
+
+    /// Makes a topic whose partitions lie on these brokers, one for each.
+    pub(crate) fn create_topic(
+        &mut self,
+        name: &str,
+        brokers: impl Iterator<Item = i32>,
+        configs: &[(&str, &str)],
+    ) -> anyhow::Result<()> {
+        let assignment = |(partition_index, broker)| CreatableReplicaAssignment {
+            partition_index,
+            broker_ids: [broker].into_iter().collect(),
+            ..Default::default()
+        };
+        let config = |(name, value): &(&str, &str)| CreatableTopicConfig {
+            name: (*name).to_owned().into(),
+            value: Some((*value).to_owned().into()),
+            ..Default::default()
+        };
+        let topic = CreatableTopic {
+            name: name.to_owned().into(),
+            num_partitions: -1,
+            replication_factor: -1,
+            assignments: (0..).zip(brokers).map(assignment).collect(),
+            configs: configs.iter().map(config).collect(),
+            ..Default::default()
+        };
+        let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 30_000, ..Default::default() };
+        self.send(&frame(&request.into(), CREATE_TOPICS)?)?;
+        let Response::CreateTopics(response) =
+            decode_response(ApiKey::CreateTopics, CREATE_TOPICS, &self.receive()?)?
+        else {
+            bail!("the broker answered CreateTopics with something else");
+        };
+        let topic = response.topics.first().context("the broker's answer names no topic")?;
+        let message = topic.error_message.as_deref().unwrap_or_default();
+        ensure!(topic.error_code == 0, "{name} cannot be made: error code {} {message}", topic.error_code);
+        Ok(())
     }
 
     /// Where the partitions of a topic end. Fails while one of them has no leader yet.

@@ -29,7 +29,7 @@ pub(super) fn run(job: &Job) -> anyhow::Result<Sample> {
     match job.case.work {
         Work::Produce => throughput(job, &mut wire),
         Work::Latency => one_at_a_time(job, &mut wire),
-        Work::Consume => anyhow::bail!("a producer does not consume"),
+        Work::Consume | Work::Join | Work::Rebalance => anyhow::bail!("a producer does not consume"),
     }
 }
 
@@ -127,7 +127,7 @@ pub(super) struct Fetcher {
 
 impl Fetcher {
     pub(super) fn connect(job: &Job) -> anyhow::Result<Self> {
-        let next = vec![0; usize::try_from(job.case.partitions)?];
+        let next = vec![0; usize::try_from(job.case.topic_partitions())?];
         Ok(Self { wire: Wire::connect(&job.bootstrap)?, topic: job.topic.clone(), next })
     }
 }

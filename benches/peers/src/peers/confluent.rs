@@ -122,7 +122,7 @@ impl Consumer {
         let mut consumer =
             KafkaConsumer::new(config, BytesDeserializer::default(), BytesDeserializer::default())?;
         let partitions =
-            (0..job.case.partitions).map(|number| TopicPartition::new(job.topic.as_str(), number));
+            (0..job.case.topic_partitions()).map(|number| TopicPartition::new(job.topic.as_str(), number));
         consumer.assign(partitions.collect()).await?;
         Ok(Self(consumer))
     }

@@ -10,7 +10,10 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 
 use super::Job;
-use crate::measure::{Meter, Sample, memory_kib};
+use crate::{
+    case::Variant,
+    measure::{Meter, Sample, memory_kib},
+};
 
 /// No peer takes a tenth of it on a quiet machine.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -20,6 +23,11 @@ pub(super) const POLL: Duration = Duration::from_millis(500);
 pub(super) const MOST: usize = 10_000;
 /// Bytes of a partition in one answer, Kafka's default.
 pub(super) const PARTITION_BYTES: i32 = 1 << 20;
+
+/// How late the application is where what may be fetched ahead is to be fetched.
+const LATE: Duration = Duration::from_secs(3);
+/// Looks at how evenly partitions are served: after the second part of so many, the third, and so on but the last.
+const LOOKS: u64 = 10;
 
 /// A consumer under measurement.
 pub(super) trait Consuming {
@@ -40,7 +48,7 @@ pub(super) struct Seen {
 
 impl Seen {
     fn new(job: &Job) -> anyhow::Result<Self> {
-        let next = vec![0; usize::try_from(job.case.partitions)?];
+        let next = vec![0; usize::try_from(job.case.topic_partitions())?];
         Ok(Self { next, value: job.case.value, records: 0, wrong: None })
     }
 
@@ -83,8 +91,16 @@ pub(super) async fn run<C: Consuming>(
     let until = u64::try_from(job.records)?;
     let meter = Meter::start()?;
     let mut consumer = connect.await?;
+    if let Variant::Budget(_) = job.case.variant {
+        tokio::time::sleep(LATE).await;
+    }
+    let mut evenness = Evenness::new(until);
+    let busy = usize::try_from(job.case.partitions)?;
     while seen.records < until {
         consumer.poll(&mut seen).await?;
+        if seen.records >= evenness.next {
+            evenness.look(seen.records, seen.next.get(..busy).unwrap_or_default());
+        }
         ensure!(
             Instant::now() < deadline,
             "{} of {until} records within {} s",
@@ -103,6 +119,51 @@ pub(super) async fn run<C: Consuming>(
         cpu_us,
         peak_kib: memory_kib()?.0,
         base_kib,
-        latency: None,
+        uneven: Some(evenness.worst),
+        ..Sample::default()
     })
+}
+
+/// How many times as many records the partition that is furthest has given as the one that is last.
+#[derive(Debug)]
+struct Evenness {
+    step: u64,
+    /// At so many records it is looked at.
+    next: u64,
+    last: u64,
+    worst: f64,
+}
+
+impl Evenness {
+    fn new(until: u64) -> Self {
+        let step = (until / LOOKS).max(1);
+        Self { step, next: 2 * step, last: until - step, worst: 1.0 }
+    }
+
+    fn look(&mut self, records: u64, given: &[i64]) {
+        let most = given.iter().max().copied().unwrap_or(1);
+        let least = given.iter().min().copied().unwrap_or(1).max(1);
+        self.worst = self.worst.max(most as f64 / least as f64);
+        self.next = (records / self.step + 1) * self.step;
+        if self.next > self.last {
+            self.next = u64::MAX;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_moment_between_a_fifth_and_nine_tenths_is_kept() {
+        let mut evenness = Evenness::new(1000);
+        assert_eq!(evenness.next, 200);
+        evenness.look(250, &[100, 50, 100]);
+        assert_eq!((evenness.next, evenness.worst), (300, 2.0));
+        evenness.look(850, &[300, 300, 250]);
+        assert_eq!((evenness.next, evenness.worst), (900, 2.0));
+        evenness.look(910, &[310, 300, 0]);
+        assert_eq!((evenness.next, evenness.worst), (u64::MAX, 310.0));
+    }
 }

@@ -86,8 +86,9 @@ impl Consumer {
             ("max.partition.fetch.bytes", PARTITION_BYTES.to_string()),
         ];
         let mut consumer = kacrab::consumer::Consumer::from_map(settings).await?;
-        consumer
-            .assign((0..job.case.partitions).map(|number| TopicPartition::new(job.topic.as_str(), number)))?;
+        consumer.assign(
+            (0..job.case.topic_partitions()).map(|number| TopicPartition::new(job.topic.as_str(), number)),
+        )?;
         Ok(Self(consumer))
     }
 }

@@ -91,7 +91,7 @@ impl Consumer {
             .max_partition_fetch_bytes(PARTITION_BYTES)
             .build()
             .await?;
-        consumer.assign(&job.topic, (0..job.case.partitions).collect()).await?;
+        consumer.assign(&job.topic, (0..job.case.topic_partitions()).collect()).await?;
         Ok(Self(consumer))
     }
 }

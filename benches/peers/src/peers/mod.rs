@@ -4,10 +4,13 @@ mod bound;
 mod codec;
 mod confluent;
 mod consume;
+mod join;
 mod kacrab;
 mod krafka;
+mod member;
 mod milena;
 mod rdkafka;
+mod rebalance;
 mod rskafka;
 
 pub(crate) use bound::fill;
@@ -18,7 +21,7 @@ use anyhow::{Context as _, bail, ensure};
 use hdrhistogram::Histogram;
 
 use crate::{
-    case::{Case, Work},
+    case::{Case, Variant, Work},
     measure::{Latency, Meter, Sample, latency, memory_kib},
     payload::Payloads,
 };
@@ -78,12 +81,19 @@ impl Peer {
 
     /// Whether it has anything to do in such a case.
     pub(crate) fn takes(self, case: Case) -> bool {
-        !(self == Self::Codec && case.work != Work::Produce)
+        match (case.work, case.variant) {
+            (Work::Produce, _) => true,
+            (Work::Consume, Variant::Budget(_)) => self == Self::Milena,
+            (Work::Consume, Variant::Idle) => !matches!(self, Self::Bound | Self::Codec),
+            (Work::Latency | Work::Consume, _) => self != Self::Codec,
+            (Work::Join, _) => matches!(self, Self::Milena | Self::Rdkafka | Self::FranzGo | Self::Java),
+            (Work::Rebalance, _) => matches!(self, Self::Milena | Self::Rdkafka | Self::FranzGo),
+        }
     }
 
     /// Whether records end up in the topic.
     pub(crate) fn writes(self, case: Case) -> bool {
-        self != Self::Codec && case.work != Work::Consume
+        self != Self::Codec && case.writes()
     }
 }
 
@@ -130,7 +140,7 @@ trait Producing {
 
 /// Runs one peer's part of a case in this process.
 pub(crate) fn run(peer: Peer, job: &'static Job) -> anyhow::Result<Sample> {
-    if peer == Peer::Bound && job.case.work != Work::Consume {
+    if peer == Peer::Bound && peer.writes(job.case) {
         return bound::run(job);
     }
     if peer == Peer::Codec {
@@ -139,35 +149,53 @@ pub(crate) fn run(peer: Peer, job: &'static Job) -> anyhow::Result<Sample> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // A task of the runtime, as a service's would be, and not the thread that waits for it.
     runtime.block_on(runtime.spawn(async move {
-        if job.case.work == Work::Consume {
-            return match peer {
-                Peer::Milena => consume::run(job, milena::Consumer::connect(job)).await,
-                Peer::Confluent => consume::run(job, confluent::Consumer::connect(job)).await,
-                Peer::Krafka => consume::run(job, krafka::Consumer::connect(job)).await,
-                Peer::Kacrab => consume::run(job, kacrab::Consumer::connect(job)).await,
-                Peer::Rskafka => consume::run(job, rskafka::Consumer::connect(job)).await,
-                Peer::Rdkafka => consume::run(job, async { rdkafka::Consumer::connect(job) }).await,
-                Peer::Bound => consume::run(job, async { bound::Fetcher::connect(job) }).await,
-                Peer::FranzGo | Peer::Java | Peer::Codec => bail!("{peer} is no Rust client"),
-            };
-        }
-        match peer {
-            Peer::Milena => produce(job, milena::Producer::connect(job).await?).await,
-            Peer::Confluent => produce(job, confluent::Producer::connect(job)?).await,
-            Peer::Krafka => produce(job, krafka::Producer::connect(job).await?).await,
-            Peer::Kacrab => produce(job, kacrab::Producer::connect(job).await?).await,
-            Peer::Rskafka => produce(job, rskafka::Producer::connect(job).await?).await,
-            Peer::Rdkafka => produce(job, rdkafka::Producer::connect(job)?).await,
-            Peer::FranzGo | Peer::Java | Peer::Bound | Peer::Codec => bail!("{peer} is no Rust client"),
+        match job.case.work {
+            Work::Produce | Work::Latency => run_producer(peer, job).await,
+            Work::Consume => run_consumer(peer, job).await,
+            Work::Join => match peer {
+                Peer::Milena => join::run::<milena::Consumer>(job).await,
+                Peer::Rdkafka => join::run::<rdkafka::Consumer>(job).await,
+                _ => bail!("{peer} joins no group here"),
+            },
+            Work::Rebalance => match peer {
+                Peer::Milena => rebalance::run::<milena::Consumer>(job).await,
+                Peer::Rdkafka => rebalance::run::<rdkafka::Consumer>(job).await,
+                _ => bail!("{peer} joins no group here"),
+            },
         }
     }))?
+}
+
+async fn run_consumer(peer: Peer, job: &'static Job) -> anyhow::Result<Sample> {
+    match peer {
+        Peer::Milena => consume::run(job, milena::Consumer::connect(job)).await,
+        Peer::Confluent => consume::run(job, confluent::Consumer::connect(job)).await,
+        Peer::Krafka => consume::run(job, krafka::Consumer::connect(job)).await,
+        Peer::Kacrab => consume::run(job, kacrab::Consumer::connect(job)).await,
+        Peer::Rskafka => consume::run(job, rskafka::Consumer::connect(job)).await,
+        Peer::Rdkafka => consume::run(job, async { rdkafka::Consumer::connect(job) }).await,
+        Peer::Bound => consume::run(job, async { bound::Fetcher::connect(job) }).await,
+        Peer::FranzGo | Peer::Java | Peer::Codec => bail!("{peer} is no Rust client"),
+    }
+}
+
+async fn run_producer(peer: Peer, job: &'static Job) -> anyhow::Result<Sample> {
+    match peer {
+        Peer::Milena => produce(job, milena::Producer::connect(job).await?).await,
+        Peer::Confluent => produce(job, confluent::Producer::connect(job)?).await,
+        Peer::Krafka => produce(job, krafka::Producer::connect(job).await?).await,
+        Peer::Kacrab => produce(job, kacrab::Producer::connect(job).await?).await,
+        Peer::Rskafka => produce(job, rskafka::Producer::connect(job).await?).await,
+        Peer::Rdkafka => produce(job, rdkafka::Producer::connect(job)?).await,
+        Peer::FranzGo | Peer::Java | Peer::Bound | Peer::Codec => bail!("{peer} is no Rust client"),
+    }
 }
 
 async fn produce(job: &Job, mut producer: impl Producing) -> anyhow::Result<Sample> {
     match job.case.work {
         Work::Produce => throughput(job, &mut producer).await,
         Work::Latency => one_at_a_time(job, &mut producer).await,
-        Work::Consume => bail!("a producer does not consume"),
+        Work::Consume | Work::Join | Work::Rebalance => bail!("a producer does not consume"),
     }
 }
 
@@ -217,7 +245,8 @@ fn finish(
     let claimed = acknowledged + u64::from(job.plant);
     let records = u64::try_from(job.records)?;
     let peak_kib = memory_kib()?.0;
-    Ok(Sample { records, acknowledged: claimed, seconds, cpu_us, peak_kib, base_kib, latency })
+    let acknowledged = claimed;
+    Ok(Sample { records, acknowledged, seconds, cpu_us, peak_kib, base_kib, latency, ..Sample::default() })
 }
 
 /// What a program holds that wants to know of each record: the futures of those not yet known, oldest first, and no

@@ -21,8 +21,9 @@ use rdkafka::{
 use super::{
     BUFFER_MEMORY, IN_FLIGHT, Job, LINGER_MS, MAX_REQUEST, Producing,
     consume::{Consuming, MOST, PARTITION_BYTES, POLL, Seen},
+    member::{self, COMMIT, Taken},
 };
-use crate::case::{CodecName, GZIP_LEVEL, Work, ZSTD_LEVEL};
+use crate::case::{CodecName, GZIP_LEVEL, Variant, Work, ZSTD_LEVEL};
 
 const FLUSH: Duration = Duration::from_secs(60);
 /// How long to wait when librdkafka's queue is full.
@@ -92,7 +93,7 @@ impl<'j> Producer<'j> {
         }
         let producer = match job.case.work {
             Work::Latency => Kind::OneAtATime(config.set("linger.ms", "0").create()?),
-            Work::Produce | Work::Consume => {
+            _ => {
                 config.set("linger.ms", LINGER_MS.to_string());
                 Kind::Throughput(config.create_with_context(Counting(Arc::clone(&outcome)))?)
             }
@@ -156,7 +157,7 @@ impl Consumer {
             .set("fetch.queue.backoff.ms", "10")
             .create()?;
         let mut partitions = TopicPartitionList::new();
-        for number in 0..job.case.partitions {
+        for number in 0..job.case.topic_partitions() {
             partitions.add_partition_offset(&job.topic, number, Offset::Beginning)?;
         }
         consumer.assign(&partitions)?;
@@ -173,6 +174,44 @@ impl Consuming for Consumer {
             seen.record(message.partition(), message.offset(), message.payload());
             wait = Duration::ZERO;
         }
+        Ok(())
+    }
+}
+
+impl member::Member for Consumer {
+    async fn join(job: &Job, group: &str) -> anyhow::Result<Self> {
+        let mut config = ClientConfig::new();
+        match job.case.variant {
+            Variant::Kip848 => config.set("group.protocol", "consumer"),
+            _ => config.set("partition.assignment.strategy", "cooperative-sticky"),
+        };
+        let consumer: BaseConsumer = config
+            .set("bootstrap.servers", &job.bootstrap)
+            .set("group.id", group)
+            .set("auto.offset.reset", "earliest")
+            .set("auto.commit.interval.ms", COMMIT.as_millis().to_string())
+            .set("fetch.message.max.bytes", PARTITION_BYTES.to_string())
+            .set("fetch.queue.backoff.ms", "10")
+            .create()?;
+        consumer.subscribe(&[job.topic.as_str()])?;
+        Ok(Self(consumer))
+    }
+
+    async fn poll(&mut self, wait: Duration, take: &mut impl FnMut(Taken<'_>)) -> anyhow::Result<()> {
+        let mut wait = wait;
+        for _ in 0..MOST {
+            let Some(message) = self.0.poll(wait) else { break };
+            let message = message?;
+            let (partition, offset) = (message.partition(), message.offset());
+            take(Taken { partition, offset, value: message.payload() });
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    /// Dropping it closes it, and waits for that.
+    async fn leave(self) -> anyhow::Result<()> {
+        drop(self);
         Ok(())
     }
 }

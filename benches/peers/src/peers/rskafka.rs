@@ -182,7 +182,7 @@ impl Consumer {
     pub(super) async fn connect(job: &Job) -> anyhow::Result<Self> {
         let client = ClientBuilder::new(vec![job.bootstrap.clone()]).build().await?;
         let mut fetches = JoinSet::new();
-        for partition in 0..job.case.partitions {
+        for partition in 0..job.case.topic_partitions() {
             let client =
                 client.partition_client(job.topic.as_str(), partition, UnknownTopicHandling::Retry).await?;
             fetches.spawn(fetch(Arc::new(client), 0));
