@@ -27,6 +27,10 @@ struct Candidates {
     idle: Vec<TopicPartition>,
 }
 
+/// How many answers the memory for a broker is divided into: one is read while others wait or are on their way, and each is
+/// held to its last record.
+const ANSWERS: usize = 4;
+
 /// The memory for an answer.
 struct Room {
     bytes: usize,
@@ -80,7 +84,8 @@ impl Fetcher {
             .saturating_sub(self.memory.of(broker))
             .min(self.memory.room(limit).saturating_sub(self.on_the_way()));
         let partition = usize::try_from(shared.config.max_partition_fetch_bytes).unwrap_or(usize::MAX);
-        Room { bytes, least: partition.min(share) }
+        let least = partition.min(share);
+        Room { bytes: bytes.min(least.max(share / ANSWERS)), least }
     }
 
     fn candidates(

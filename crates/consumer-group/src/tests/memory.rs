@@ -23,7 +23,7 @@ fn batch_len() -> usize {
 fn records_that_the_application_keeps_take_memory() {
     let mut script = Script::reading(narrow(), &[0]);
     let (id, request) = script.fetch_of(1);
-    assert_eq!(request.max_bytes, 600);
+    assert_eq!(request.max_bytes, 400);
     assert_eq!(script.consumer.held_bytes(), 400, "what may come is counted from the start");
     script.answer(id, fetched([data(0, &[at(0, 5, batch(None, 25))])]));
     assert!(batch_len() > 200, "else there would be room for another");
@@ -47,7 +47,7 @@ fn an_application_that_keeps_everything_and_waits_is_given_more() {
     let mut kept = Vec::new();
     for turn in 0..10 {
         let (id, request) = script.fetch_of(1);
-        assert_eq!(request.max_bytes, if turn == 0 { 600 } else { 400 });
+        assert_eq!(request.max_bytes, 400);
         script.answer(id, fetched([data(0, &[at(turn * 25, 5, batch(None, 25))])]));
         kept.extend(script.take(100));
         assert!(!script.waits_for(ApiKey::Fetch), "it is busy");
@@ -69,7 +69,7 @@ fn an_answer_is_counted_until_its_last_batch_is_read() {
     assert!(!script.waits_for(ApiKey::Fetch));
     assert_eq!(script.taken(25).len(), 1);
     assert!(script.waits_for(ApiKey::Fetch));
-    assert_eq!(script.consumer.held_bytes(), 800, "what may come");
+    assert_eq!(script.consumer.held_bytes(), 400, "what may come");
 }
 
 /// With a batch of each partition decompressed, memory would grow with the partitions: those that are begun are read to
