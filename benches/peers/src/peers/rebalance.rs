@@ -111,7 +111,9 @@ impl Reading {
 
     fn end(self) -> anyhow::Result<()> {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow!("a member's thread has panicked"))?
+        // The member needs the runtime's threads until it has left.
+        let ended = tokio::task::block_in_place(|| self.thread.join());
+        ended.map_err(|_| anyhow!("a member's thread has panicked"))?
     }
 }
 
