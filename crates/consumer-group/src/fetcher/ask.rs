@@ -84,7 +84,7 @@ impl Fetcher {
             .saturating_sub(self.memory.of(broker))
             .min(self.memory.room(limit).saturating_sub(self.on_the_way()));
         let partition = usize::try_from(shared.config.max_partition_fetch_bytes).unwrap_or(usize::MAX);
-        let least = partition.min(share);
+        let least = partition.min(share).max(1);
         Room { bytes: bytes.min(least.max(share / ANSWERS)), least }
     }
 

@@ -112,6 +112,21 @@ fn a_batch_larger_than_the_memory_is_read_all_the_same() {
     assert_eq!(script.taken(100)[0].0, 1 - read);
 }
 
+/// Where a single batch is more than the memory, the next one is not asked for before it is dropped or waited for.
+#[test]
+fn what_is_decompressed_leaves_no_room_to_fetch() {
+    let (compressed, len) = zeros(100, 1_000);
+    let config = ConsumerConfig { max_buffered_bytes: len / 2, ..config() };
+    let mut script = Script::reading(config, &[0]);
+    let (id, _) = script.fetch_of(1);
+    script.answer(id, fetched([data(0, &[at(0, 5, compressed)])]));
+    let kept = script.take(100);
+    assert_eq!((kept[0].len(), script.consumer.held_bytes()), (100, len));
+    assert!(!script.waits_for(ApiKey::Fetch));
+    script.consumer.application_waits(script.now());
+    assert_eq!(script.fetch_of(1).1.max_bytes, 1);
+}
+
 #[test]
 fn less_memory_takes_away_what_is_here_and_it_is_fetched_again() {
     let config = ConsumerConfig { max_partition_fetch_bytes: 400, max_buffered_bytes: 5_000, ..config() };
