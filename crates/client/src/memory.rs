@@ -171,13 +171,11 @@ impl Ledger {
         for member in self.members.values_mut() {
             let free = self.total.saturating_sub(taken);
             let share = member.needs.at(level);
-            let held = member.held();
             // What it holds beyond its grant is counted already.
-            let more = share.saturating_sub(member.granted.max(held)).min(free);
-            if member.granted < share && (more > 0 || held > member.granted) {
-                member.raise(member.granted.max(held.min(share)).saturating_add(more).min(share));
-                taken = taken.saturating_add(more);
-            }
+            let own = member.granted.max(member.held());
+            let more = share.saturating_sub(own).min(free);
+            member.raise(own.saturating_add(more).min(share));
+            taken = taken.saturating_add(more);
             is_done &= member.granted == share;
         }
         is_done
@@ -333,9 +331,7 @@ mod tests {
                     2 => tokio::time::sleep(2 * LOOK_AGAIN).await,
                     _ => {
                         for (fake, _) in &members {
-                            let (held, granted) = (fake.held(), fake.granted());
-                            let most = if held > granted { held } else { granted };
-                            fake.hold(random.usize(..=most));
+                            fake.hold(random.usize(..=fake.held().max(fake.granted())));
                         }
                     }
                 }
