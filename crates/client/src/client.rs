@@ -11,7 +11,9 @@ use std::{
     time::Duration,
 };
 
-use milena_cluster::Target;
+use milena_cluster::{Backoff, Target};
+#[cfg(feature = "socks5")]
+use milena_connection::Socks5;
 #[cfg(feature = "tls")]
 use milena_connection::Tls;
 use milena_connection::{Address, ConnectionConfig, Dial, Network, Sasl};
@@ -156,11 +158,81 @@ impl ClientBuilder {
         self
     }
 
-    /// How long resolving, connecting and agreeing on versions with one broker may take together. Less finds a dead
-    /// address sooner and gives up on a slow one.
+    /// How long resolving, connecting, logging in and agreeing on versions with one broker may take together, 10 s by default
+    /// (`socket.connection.setup.timeout.ms`). Less finds a dead address sooner and gives up on a slow one. Each failure in a row
+    /// doubles it for the next try, up to three times the first unless
+    /// [`max_setup_timeout`](Self::max_setup_timeout) says otherwise.
     #[must_use]
     pub fn setup_timeout(mut self, timeout: Duration) -> Self {
         self.connection.setup_timeout = timeout;
+        self.connection.max_setup_timeout = timeout.saturating_mul(3);
+        self
+    }
+
+    /// The most that [`setup_timeout`](Self::setup_timeout) grows to (`socket.connection.setup.timeout.max.ms`, KIP-601).
+    #[must_use]
+    pub fn max_setup_timeout(mut self, timeout: Duration) -> Self {
+        self.connection.max_setup_timeout = timeout;
+        self
+    }
+
+    /// The waits before a broker that could not be reached is tried again: 50 ms, doubled with each failure up to 1 s, and
+    /// spread by a fifth either way (`reconnect.backoff.ms`, `reconnect.backoff.max.ms`). Less finds a broker that is back sooner,
+    /// more spares one that has trouble enough.
+    #[must_use]
+    pub fn reconnect_backoff(mut self, initial: Duration, max: Duration) -> Self {
+        self.connection.reconnect_backoff = Backoff { initial, max };
+        self
+    }
+
+    /// A connection over which nothing was asked for so long is closed, and made again when it is needed; nine minutes by
+    /// default (`connections.max.idle.ms`), [`Duration::MAX`] keeps it. Brokers close idle connections themselves, after ten
+    /// minutes by default, and a request that crosses that has to be sent again: stay below what they are set to.
+    #[must_use]
+    pub fn max_idle(mut self, idle: Duration) -> Self {
+        self.connection.max_idle = idle;
+        self
+    }
+
+    /// After so long without a sign of the broker the system asks for one (TCP keep-alive); 60 s by default, whole seconds
+    /// count. Load balancers and firewalls that forget quiet connections without telling, some after four minutes, go on knowing
+    /// this one. `None` does not ask.
+    #[must_use]
+    pub fn keepalive(mut self, quiet: Option<Duration>) -> Self {
+        self.connection.keepalive = quiet;
+        self
+    }
+
+    /// How long bytes may stay unacknowledged before the system ends the connection (`TCP_USER_TIMEOUT`, on Linux); 30 s by
+    /// default. Less finds a broker sooner whose machine is gone without a word. `None` leaves it to the system.
+    #[must_use]
+    pub fn tcp_user_timeout(mut self, timeout: Option<Duration>) -> Self {
+        self.connection.user_timeout = timeout;
+        self
+    }
+
+    /// When metadata was asked for in vain for so long, the brokers that are known are forgotten and the bootstrap addresses,
+    /// which are resolved anew, asked again; five minutes by default
+    /// (`metadata.recovery.rebootstrap.trigger.ms`, KIP-1102). [`Duration::MAX`] never does
+    /// (`metadata.recovery.strategy=none`), but for a broker that demands it.
+    #[must_use]
+    pub fn rebootstrap_after(mut self, patience: Duration) -> Self {
+        self.connection.rebootstrap_after = patience;
+        self
+    }
+
+    /// Makes every connection through a SOCKS5 proxy, which resolves the names of brokers.
+    ///
+    /// ```
+    /// # use milena::{Client, Socks5};
+    /// let proxy = Socks5::new("proxy.example:1080".parse()?).login("alice", "secret");
+    /// let builder = Client::builder("kafka.internal:9092").socks5(proxy);
+    /// # Ok::<(), milena::InvalidAddress>(())
+    /// ```
+    #[cfg(feature = "socks5")]
+    #[must_use]
+    pub fn socks5(mut self, proxy: Socks5) -> Self {
+        self.connection.socks5 = Some(proxy);
         self
     }
 

@@ -42,9 +42,13 @@ pub use transaction::{InitializeError, Transaction, TransactionalProducer, Trans
 
 pub use bytes::Bytes;
 pub use milena_cluster::{BrokerId, Failure, FailureKind, TopicPartition};
+#[cfg(feature = "socks5")]
+pub use milena_connection::Socks5;
+pub use milena_connection::{
+    Address, InvalidAddress, InvalidToken, Sasl, ScramHash, Secret, Token, TokenProvider, UnsafeLogin,
+};
 #[cfg(feature = "tls")]
 pub use milena_connection::{DangerousTls, Tls};
-pub use milena_connection::{InvalidToken, Sasl, ScramHash, Secret, Token, TokenProvider, UnsafeLogin};
 pub use milena_consumer_group::{
     Assign, Assignments, Assignor, AutoOffsetReset, ChosenProtocol, CommitError, ConsumerError, Fault,
     GroupMember, GroupMembers, GroupProtocol, IsolationLevel, NotAssigned, OffsetAndMetadata,

@@ -6,6 +6,8 @@ use milena_cluster::Backoff;
 use milena_protocol::wire::ByteString;
 use thiserror::Error;
 
+#[cfg(feature = "socks5")]
+use crate::Socks5;
 #[cfg(feature = "tls")]
 use crate::Tls;
 use crate::{Dial, Sasl};
@@ -15,9 +17,26 @@ use crate::{Dial, Sasl};
 pub struct ConnectionConfig {
     /// Shown in the broker's logs and quotas (`client.id`).
     pub client_id: ByteString,
-    /// How long resolving, connecting and agreeing on versions may take together
+    /// How long resolving, connecting and agreeing on versions may take together at the first try
     /// (`socket.connection.setup.timeout.ms`).
     pub setup_timeout: Duration,
+    /// Each failure in a row doubles that for the next try, up to this (`socket.connection.setup.timeout.max.ms`, KIP-601):
+    /// a network that is slow only needs more time, one that swallows everything should not take much of it.
+    pub max_setup_timeout: Duration,
+    /// A connection over which nothing was asked for so long is closed (`connections.max.idle.ms`); [`Duration::MAX`] keeps
+    /// it. Brokers close idle connections too, after ten minutes unless they are set up otherwise, and a request that
+    /// crosses that is lost: this is to come first.
+    pub max_idle: Duration,
+    /// After so long without a sign of the peer the system asks for one (TCP keep-alive): what stands in between and forgets
+    /// idle connections without telling, as load balancers do after some minutes, goes on knowing this one. `None` does
+    /// not ask.
+    pub keepalive: Option<Duration>,
+    /// How long bytes may stay unacknowledged before the system ends the connection (`TCP_USER_TIMEOUT`). Linux only;
+    /// elsewhere the timeouts of requests do. `None` leaves it to the system, which gives up after a quarter of an hour.
+    pub user_timeout: Option<Duration>,
+    /// When metadata was asked for in vain for so long, the brokers that were known are forgotten, and the bootstrap
+    /// addresses asked again (`metadata.recovery.rebootstrap.trigger.ms`, KIP-1102). [`Duration::MAX`] never does.
+    pub rebootstrap_after: Duration,
     /// The longest frame taken from a broker, in bytes. It must exceed what a fetch may ask for.
     pub max_frame_len: usize,
     /// The waits before a broker that could not be reached is tried again (`reconnect.backoff.ms` and
@@ -27,6 +46,9 @@ pub struct ConnectionConfig {
     pub seed: u64,
     /// How byte streams are made; TCP when there is nothing here.
     pub dial: Option<Dial>,
+    /// The proxy that connects to brokers; this machine does when there is nothing here.
+    #[cfg(feature = "socks5")]
+    pub socks5: Option<Socks5>,
     /// How the streams are encrypted; not at all when there is nothing here.
     #[cfg(feature = "tls")]
     pub tls: Option<Tls>,
@@ -45,6 +67,12 @@ pub struct UnsafeLogin {
 }
 
 impl ConnectionConfig {
+    /// How long the next try to connect may take, after so many failures in a row.
+    pub(crate) fn patience(&self, failures: u32) -> Duration {
+        let doubled = self.setup_timeout.saturating_mul(1 << failures.min(16));
+        doubled.min(self.max_setup_timeout.max(self.setup_timeout))
+    }
+
     /// Refuses settings that would give a secret away.
     ///
     /// # Errors
@@ -68,10 +96,17 @@ impl Default for ConnectionConfig {
         Self {
             client_id: ByteString::from_static("milena"),
             setup_timeout: Duration::from_secs(10),
+            max_setup_timeout: Duration::from_secs(30),
+            max_idle: Duration::from_secs(9 * 60),
+            keepalive: Some(Duration::from_secs(60)),
+            user_timeout: Some(Duration::from_secs(30)),
+            rebootstrap_after: Duration::from_secs(5 * 60),
             max_frame_len: 100 << 20,
             reconnect_backoff: Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(1) },
             seed: 0,
             dial: None,
+            #[cfg(feature = "socks5")]
+            socks5: None,
             #[cfg(feature = "tls")]
             tls: None,
             sasl: None,

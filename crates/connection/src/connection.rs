@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use crate::{
-    Address, ConnectionConfig, ConnectionError,
+    Address, ConnectionConfig, ConnectionError, Stage,
     frame_stream::FrameReader,
     handshake::{Established, establish},
     login::{Login, login_is_due},
@@ -35,6 +35,7 @@ use crate::{
     outbox::{Closing, Left, Outbox, Pen},
     reply::{Listener, Reply},
     stream::Receiving,
+    throttle::throttle,
     versions::Versions,
 };
 
@@ -99,6 +100,7 @@ pub(crate) struct Shared {
     pub(crate) address: Address,
     client_id: ByteString,
     pub(crate) versions: Versions,
+    max_idle: Duration,
     open: Mutex<Open>,
     /// Tells the reader that the earliest deadline has changed.
     deadline_changed: Notify,
@@ -118,10 +120,24 @@ struct Open {
     /// When the reader looks at the deadlines next.
     alarm: Option<Instant>,
     next_correlation_id: i32,
+    /// When something was last asked by somebody, or the connection made.
+    used: Option<Instant>,
+    /// The broker does not want to hear anything until then.
+    muted_until: Option<Instant>,
     /// Set once: why nothing more can be sent.
-    broken: Option<Arc<str>>,
+    broken: Option<Broken>,
     /// No handle is left: the connection ends with the last answer.
     draining: bool,
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Broken {
+    pub(crate) cause: Arc<str>,
+    pub(crate) stage: Stage,
+    pub(crate) at: Instant,
+    /// It was not wanted any more.
+    pub(crate) is_planned: bool,
 }
 
 #[derive(Debug)]
@@ -152,19 +168,46 @@ impl Open {
 
     /// When the reader has to look at the deadlines. An alarm that is no longer needed is left as it is: those of the
     /// requests to come are behind it mostly, so that the reader need not be woken for each.
-    fn set_alarm(&mut self) -> Option<Instant> {
+    fn set_alarm(&mut self, max_idle: Duration) -> Option<Instant> {
         let now = Instant::now();
-        let earliest = self.earliest();
+        let earliest = self.earliest().or_else(|| self.idle_at(max_idle));
         self.alarm = self.alarm.filter(|alarm| *alarm > now).into_iter().chain(earliest).min();
         self.alarm
+    }
+
+    /// Until when the broker wants to hear nothing.
+    fn muted_until(&self) -> Option<Instant> {
+        self.muted_until.filter(|until| *until > Instant::now())
+    }
+
+    /// Asks nothing for so long. What is open may take so much longer, for the broker may have read none of it.
+    fn mute(&mut self, pause: Duration) {
+        let until = Instant::now() + pause;
+        self.muted_until = Some(self.muted_until.map_or(until, |before| before.max(until)));
+        for sent in &mut self.requests {
+            sent.deadline = later(sent.deadline.into_std(), pause).into();
+        }
+    }
+
+    /// When nothing has been asked for long enough to do without the connection.
+    fn idle_at(&self, max_idle: Duration) -> Option<Instant> {
+        let is_idle = self.requests.is_empty() && self.leaving.is_empty() && !self.draining;
+        let since = self.used.into_iter().chain(self.muted_until).max().filter(|_| is_idle)?;
+        Some(later(since.into_std(), max_idle).into())
     }
 }
 
 impl Connection {
     /// Connects to `address` and finds out what the broker there speaks.
-    pub(crate) async fn open(address: &Address, config: &ConnectionConfig) -> Result<Self, ConnectionError> {
-        let Established { reader, writer, versions, session } = establish(address, config).await?;
-        let shared = Arc::new(Shared::new(address.clone(), config.client_id.clone(), versions));
+    pub(crate) async fn open(
+        address: &Address,
+        config: &ConnectionConfig,
+        timeout: Duration,
+    ) -> Result<Self, ConnectionError> {
+        let Established { reader, writer, versions, session } = establish(address, config, timeout).await?;
+        let mut shared = Shared::new(address.clone(), config.client_id.clone(), versions);
+        shared.max_idle = config.max_idle;
+        let shared = Arc::new(shared);
         // The queue holds what the machines allow themselves in flight, which is bounded there.
         let (queue, requests) = mpsc::unbounded_channel();
         let is_known = config.sasl.is_some();
@@ -178,10 +221,16 @@ impl Connection {
     /// Writes a request, or puts it behind those that wait to be written. When the connection has ended the request comes
     /// back.
     pub(crate) fn send(&self, queued: Queued) -> Result<(), Box<Queued>> {
-        if self.is_broken() {
-            return Err(Box::new(queued));
-        }
-        let task = match self.outbox.write_now(&self.shared, queued) {
+        let is_muted = {
+            let open = self.shared.open();
+            if open.broken.is_some() || self.queue.is_closed() {
+                return Err(Box::new(queued));
+            }
+            open.muted_until().is_some()
+        };
+        let written =
+            if is_muted { Err(Box::new(queued)) } else { self.outbox.write_now(&self.shared, queued) };
+        let task = match written {
             Ok(Left::Nothing) => return Ok(()),
             Ok(Left::Rest) => Task::WriteRest,
             Err(queued) => Task::Write(*queued),
@@ -207,6 +256,28 @@ impl Connection {
         self.shared.open().requests.len()
     }
 
+    /// How and when it ended, if it has.
+    pub(crate) fn broken(&self) -> Option<Broken> {
+        self.shared.open().broken.clone()
+    }
+
+    /// For how long the broker wants to hear nothing.
+    pub(crate) fn muted_for(&self) -> Option<Duration> {
+        self.shared.open().muted_until().map(|until| until - Instant::now())
+    }
+
+    /// The oldest request that waits for an answer, and how long its answer may still take.
+    pub(crate) fn oldest(&self) -> Option<(ApiKey, Duration)> {
+        let open = self.shared.open();
+        let oldest = open.requests.front()?;
+        Some((oldest.api, oldest.deadline.saturating_duration_since(Instant::now())))
+    }
+
+    /// What the broker speaks.
+    pub(crate) fn versions(&self) -> &Versions {
+        &self.shared.versions
+    }
+
     /// Ends the connection; open requests are answered with a failure.
     pub(crate) fn close(&self) {
         self.shared.break_off(&ConnectionError::Released);
@@ -219,7 +290,8 @@ impl Shared {
             address,
             client_id,
             versions,
-            open: Mutex::default(),
+            max_idle: Duration::MAX,
+            open: Mutex::new(Open { used: Some(Instant::now()), ..Open::default() }),
             deadline_changed: Notify::new(),
             over: watch::Sender::new(false),
         }
@@ -238,7 +310,12 @@ impl Shared {
             if open.broken.is_some() {
                 return;
             }
-            open.broken = Some(Arc::clone(&cause));
+            open.broken = Some(Broken {
+                cause: Arc::clone(&cause),
+                stage: error.stage(),
+                at: Instant::now(),
+                is_planned: matches!(error, ConnectionError::Idle(_) | ConnectionError::Released),
+            });
             (std::mem::take(&mut open.requests), std::mem::take(&mut open.leaving), open.listener.take())
         };
         tracing::debug!(broker = %self.address, %error, unanswered = requests.len(), "connection over");
@@ -253,7 +330,11 @@ impl Shared {
     }
 
     fn cause(&self) -> Option<Arc<str>> {
-        self.open().broken.clone()
+        self.open().broken.as_ref().map(|broken| Arc::clone(&broken.cause))
+    }
+
+    fn muted_until(&self) -> Option<Instant> {
+        self.open().muted_until()
     }
 }
 
@@ -320,6 +401,13 @@ impl Half {
                 is_over(&mut over).await;
                 break;
             }
+            while let Some(until) = shared.muted_until() {
+                tokio::select! {
+                    biased;
+                    () = is_over(&mut over) => break,
+                    () = tokio::time::sleep_until(until) => {}
+                }
+            }
             let mut pen = outbox.pen().await;
             let written = tokio::select! {
                 biased;
@@ -348,7 +436,7 @@ impl Half {
         loop {
             let (due, done) = {
                 let mut open = shared.open();
-                (open.set_alarm(), open.draining && open.requests.is_empty())
+                (open.set_alarm(shared.max_idle), open.draining && open.requests.is_empty())
             };
             if done {
                 return shared.break_off(&ConnectionError::Released);
@@ -407,7 +495,7 @@ impl Shared {
         let Waiting { timeout, expects_answer, reply } = waiting;
         let (version, api) = (*version, request.api_key());
         let mut open = self.open();
-        if let Some(cause) = open.broken.clone() {
+        if let Some(cause) = open.broken.as_ref().map(|broken| Arc::clone(&broken.cause)) {
             drop(open);
             return reply.answer(Err(Failure::new(FailureKind::NotSent, cause)));
         }
@@ -419,7 +507,12 @@ impl Shared {
             return reply.answer(Err(Failure::new(FailureKind::Unsupported, cause)));
         }
         open.next_correlation_id = correlation_id.wrapping_add(1);
-        let deadline = later(now(), timeout).into();
+        let now = now();
+        // That the client says again who it is is no use made of the connection.
+        if !matches!(api, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate) {
+            open.used = Some(now.into());
+        }
+        let deadline = later(now, timeout).into();
         let rings_too_late = open.alarm.is_none_or(|alarm| deadline < alarm);
         if expects_answer {
             open.requests.push_back(Sent { correlation_id, api, version, timeout, deadline, reply });
@@ -443,7 +536,7 @@ impl Shared {
         let listener = leaving.into_iter().filter_map(|leaving| leaving.reply.written()).last();
         let Some(listener) = listener else { return };
         let mut open = self.open();
-        match open.broken.clone() {
+        match open.broken.as_ref().map(|broken| Arc::clone(&broken.cause)) {
             None => open.listener = Some(listener),
             Some(cause) => {
                 drop(open);
@@ -468,6 +561,12 @@ impl Shared {
         let Sent { api, version, reply, .. } = sent;
         match decode_response(api, version, frame) {
             Ok(response) => {
+                let pause = throttle(&response, version);
+                if !pause.is_zero() {
+                    tracing::debug!(broker = %self.address, ?pause, %api, "throttled");
+                    // Before the answer is known, for that may have more to be asked at once.
+                    self.open().mute(pause);
+                }
                 reply.answer(Ok(shape::from_version(response, version)));
                 Ok(())
             }
@@ -487,9 +586,12 @@ impl Shared {
         if let Some(late) = open.requests.iter().find(|sent| sent.deadline <= now) {
             return Err(ConnectionError::RequestTimeout { api: late.api, timeout: late.timeout });
         }
-        match open.leaving.iter().find(|leaving| leaving.deadline <= now) {
-            Some(late) => Err(ConnectionError::WriteTimeout { api: late.api, timeout: late.timeout }),
-            None => Ok(()),
+        if let Some(late) = open.leaving.iter().find(|leaving| leaving.deadline <= now) {
+            return Err(ConnectionError::WriteTimeout { api: late.api, timeout: late.timeout });
+        }
+        match open.idle_at(self.max_idle) {
+            Some(idle_at) if idle_at <= now => Err(ConnectionError::Idle(self.max_idle)),
+            _ => Ok(()),
         }
     }
 }
@@ -505,7 +607,7 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::network::AddressBook;
+    use crate::address_book::AddressBook;
 
     /// The reader may find the connection broken while the writer encodes: the request that comes too late is answered
     /// like those before it.

@@ -5,9 +5,11 @@ use std::{io, sync::Arc, time::Duration};
 use milena_protocol::{ApiKey, DecodeError, EncodeError, ErrorCode, frame::FrameError};
 use thiserror::Error;
 
-use crate::SaslError;
+#[cfg(feature = "socks5")]
+use crate::Address;
 #[cfg(feature = "tls")]
 use crate::TlsError;
+use crate::{SaslError, Stage};
 
 /// What went wrong with one connection. Shown behind the address of the broker.
 #[derive(Debug, Error)]
@@ -27,6 +29,9 @@ pub enum ConnectionError {
         "connected, and no answer to the first request within {0:?}; is this a Kafka port, in plaintext?"
     )]
     Silent(Duration),
+    /// The connection broke before it was made.
+    #[error("{1}")]
+    At(Stage, Box<ConnectionError>),
     /// Reading or writing failed.
     #[error("the connection broke: {0}")]
     Io(io::Error),
@@ -128,4 +133,46 @@ pub enum ConnectionError {
     /// This side has let go of the connection.
     #[error("the connection was closed by this client")]
     Released,
+    /// Nobody had anything to ask. The next request connects anew.
+    #[error("the connection was closed by this client, for nothing was asked within {0:?}")]
+    Idle(Duration),
+    /// The SOCKS5 proxy does not connect.
+    #[cfg(feature = "socks5")]
+    #[error("the proxy at {proxy} does not connect to it: {error}")]
+    Proxy {
+        /// Where the proxy is.
+        proxy: Address,
+        /// What it said, or what was wrong with that.
+        error: String,
+    },
+}
+
+impl ConnectionError {
+    /// How far the connection had come.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Resolve(_) => Stage::Dns,
+            Self::Connect(_) | Self::SetupTimeout(_) => Stage::Tcp,
+            #[cfg(feature = "socks5")]
+            Self::Proxy { .. } => Stage::Proxy,
+            #[cfg(feature = "tls")]
+            Self::TlsSettings(_) => Stage::Tls,
+            Self::TlsHandshake(_) => Stage::Tls,
+            Self::Silent(_) | Self::ClosedAtOnce | Self::Versions(_) | Self::Encode(_) => Stage::ApiVersions,
+            Self::NoSasl
+            | Self::Mechanism { .. }
+            | Self::Authentication { .. }
+            | Self::Sasl { .. }
+            | Self::LoginTimeout(_)
+            | Self::Login(_) => Stage::Sasl,
+            Self::At(stage, _) => *stage,
+            _ => Stage::Requests,
+        }
+    }
+
+    /// The same, if it says nothing of the stage itself: what can break a connection at any time broke it at this one.
+    pub(crate) fn at(self, stage: Stage) -> Self {
+        if self.stage() == Stage::Requests { Self::At(stage, Box::new(self)) } else { self }
+    }
 }

@@ -18,13 +18,14 @@ use milena_protocol::{
     messages::{ApiVersionsRequest, ApiVersionsResponse, Request, Response},
     wire::Writer,
 };
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpStream, lookup_host},
     time::timeout_at,
 };
 
 use crate::{
-    Address, ConnectionConfig, ConnectionError,
+    Address, ConnectionConfig, ConnectionError, Stage,
     authentication::{Ask, authenticate},
     frame_stream::{FrameReader, write_all},
     now,
@@ -43,22 +44,25 @@ pub(crate) struct Established {
     pub(crate) session: Option<Duration>,
 }
 
-/// Connects, asks for the versions and says who the client is, within the setup timeout.
+/// Connects, asks for the versions and says who the client is, all within `timeout`.
 pub(crate) async fn establish(
     address: &Address,
     config: &ConnectionConfig,
+    timeout: Duration,
 ) -> Result<Established, ConnectionError> {
-    let deadline = later(now(), config.setup_timeout);
-    let (reader, writer) = stream(address, config, deadline).await?;
+    let deadline = later(now(), timeout);
+    let (reader, writer) = stream(address, config, timeout, deadline).await?;
     let mut talk =
         Talk { reader: FrameReader::new(reader, config.max_frame_len), writer, config, correlation_id: 0 };
     let versions = timeout_at(deadline.into(), talk.versions())
         .await
-        .unwrap_or(Err(ConnectionError::Silent(config.setup_timeout)))?;
+        .unwrap_or(Err(ConnectionError::Silent(timeout)))
+        .map_err(|error| error.at(Stage::ApiVersions))?;
     let session = match &config.sasl {
         Some(sasl) => timeout_at(deadline.into(), authenticate(&mut talk, sasl, &versions))
             .await
-            .unwrap_or(Err(ConnectionError::LoginTimeout(config.setup_timeout)))?,
+            .unwrap_or(Err(ConnectionError::LoginTimeout(timeout)))
+            .map_err(|error| error.at(Stage::Sasl))?,
         None => None,
     };
     Ok(Established { reader: talk.reader, writer: talk.writer, versions, session })
@@ -68,19 +72,16 @@ pub(crate) async fn establish(
 async fn stream(
     address: &Address,
     config: &ConnectionConfig,
+    timeout: Duration,
     deadline: Instant,
 ) -> Result<(Receiving, Sending), ConnectionError> {
     let plain = match &config.dial {
         Some(dial) => {
             let dialed = timeout_at(deadline.into(), dial.dial(address.clone())).await;
-            dialed
-                .map_err(|_| ConnectionError::SetupTimeout(config.setup_timeout))?
-                .map_err(ConnectionError::Connect)?
+            dialed.map_err(|_| ConnectionError::SetupTimeout(timeout))?.map_err(ConnectionError::Connect)?
         }
         None => {
-            let stream = connect(address, config.setup_timeout, deadline).await?;
-            // Requests are written whole, so waiting for more to send would only add latency.
-            stream.set_nodelay(true).map_err(ConnectionError::Connect)?;
+            let stream = tcp(address, config, timeout, deadline).await?;
             #[cfg(feature = "tls")]
             let is_plain = config.tls.is_none();
             #[cfg(not(feature = "tls"))]
@@ -94,7 +95,7 @@ async fn stream(
     };
     #[cfg(feature = "tls")]
     let plain = match &config.tls {
-        Some(tls) => encrypt(plain, tls, address, config.setup_timeout, deadline).await?,
+        Some(tls) => encrypt(plain, tls, address, timeout, deadline).await?,
         None => plain,
     };
     let (reader, writer) = tokio::io::split(plain);
@@ -115,6 +116,47 @@ async fn encrypt(
     let encrypted = timeout_at(deadline.into(), connector.connect(name, plain)).await.map_err(overdue)?;
     let encrypted = encrypted.map_err(|error| ConnectionError::TlsHandshake(tls::describe(&error)))?;
     Ok(Box::new(encrypted))
+}
+
+/// A socket to the broker, by itself or through a proxy.
+async fn tcp(
+    address: &Address,
+    config: &ConnectionConfig,
+    timeout: Duration,
+    deadline: Instant,
+) -> Result<TcpStream, ConnectionError> {
+    #[cfg(feature = "socks5")]
+    if let Some(socks5) = &config.socks5 {
+        let proxy = socks5.proxy();
+        let unreachable = |error: ConnectionError| ConnectionError::Proxy {
+            proxy: proxy.clone(),
+            error: error.to_string(),
+        };
+        let stream = connect(proxy, timeout, deadline).await.map_err(unreachable)?;
+        tune(&stream, config).map_err(ConnectionError::Connect)?;
+        let led = timeout_at(deadline.into(), socks5.lead(stream, address)).await;
+        let silent = |_| ConnectionError::Proxy {
+            proxy: proxy.clone(),
+            error: format!("it was silent for {timeout:?}; is this a SOCKS5 port?"),
+        };
+        return led.map_err(silent)?;
+    }
+    let stream = connect(address, timeout, deadline).await?;
+    tune(&stream, config).map_err(ConnectionError::Connect)?;
+    Ok(stream)
+}
+
+/// Has the system look after the socket.
+fn tune(stream: &TcpStream, config: &ConnectionConfig) -> std::io::Result<()> {
+    // Requests are written whole, so waiting for more to send would only add latency.
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    if let Some(quiet) = config.keepalive {
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(quiet).with_interval(quiet / 4))?;
+    }
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(config.user_timeout)?;
+    Ok(())
 }
 
 async fn connect(

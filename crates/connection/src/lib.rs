@@ -11,6 +11,7 @@
 //! [`Failure`](milena_cluster::Failure) that says whether the broker may have acted.
 
 mod address;
+mod address_book;
 mod authentication;
 mod config;
 mod connection;
@@ -24,7 +25,11 @@ mod outbox;
 mod reply;
 mod sasl;
 mod secret;
+#[cfg(feature = "socks5")]
+mod socks5;
+mod stage;
 mod stream;
+mod throttle;
 #[cfg(feature = "tls")]
 mod tls;
 mod versions;
@@ -36,6 +41,9 @@ pub use error::ConnectionError;
 pub use network::Network;
 pub use sasl::{InvalidToken, Sasl, SaslError, ScramHash, Token, TokenProvider};
 pub use secret::Secret;
+#[cfg(feature = "socks5")]
+pub use socks5::Socks5;
+pub use stage::Stage;
 pub use stream::Dial;
 #[cfg(feature = "tls")]
 pub use tls::{DangerousTls, Tls, TlsError};

@@ -14,10 +14,10 @@ use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     ConnectionConfig, ConnectionError, Sasl,
+    address_book::AddressBook,
     authentication::{Ask, authenticate},
     connection::{Queued, Shared},
     frame_stream::write_all,
-    network::AddressBook,
     now,
     reply::Reply,
     stream::Sending,

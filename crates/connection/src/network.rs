@@ -15,12 +15,13 @@ use std::{
 };
 
 use milena_cluster::{BrokerId, Failure, FailureKind, Outgoing, Target, later};
-use milena_protocol::{RequestMessage, ResponseMessage, messages::Response};
+use milena_protocol::{ApiKey, RequestMessage, ResponseMessage};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     Address, ConnectionConfig, ConnectionError,
-    connection::{Connection, Queued},
+    address_book::AddressBook,
+    connection::{Broken, Connection, Queued},
     now,
     reply::{NewsSender, Reply},
 };
@@ -67,7 +68,7 @@ impl Drop for Lane {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(crate) struct Shared {
     config: ConnectionConfig,
     bootstrap: Vec<Address>,
     addresses: AddressBook,
@@ -82,18 +83,20 @@ struct Slots {
     by_key: BTreeMap<SlotKey, Slot>,
     random: fastrand::Rng,
     closed: bool,
+    /// That of the address book when connections were last looked through.
+    edition: u64,
 }
 
 /// Whose connection it is, and to whom.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct SlotKey {
-    lane: u64,
-    to: Destination,
+pub(crate) struct SlotKey {
+    pub(crate) lane: u64,
+    pub(crate) to: Destination,
 }
 
 /// What a connection is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Destination {
+pub(crate) enum Destination {
     /// Bootstrapping: the broker's id is not known.
     Bootstrap(Address),
     /// Producing and fetching.
@@ -103,15 +106,17 @@ enum Destination {
 }
 
 #[derive(Debug)]
-struct Slot {
-    address: Address,
-    state: SlotState,
+pub(crate) struct Slot {
+    pub(crate) address: Address,
+    pub(crate) state: SlotState,
     /// Failures to connect in a row.
-    failures: u32,
+    pub(crate) failures: u32,
+    /// What went wrong last, however long ago.
+    pub(crate) last: Option<Broken>,
 }
 
 #[derive(Debug)]
-enum SlotState {
+pub(crate) enum SlotState {
     Closed,
     /// Connecting failed; until then requests fail at once with the same cause.
     Failed {
@@ -124,7 +129,7 @@ enum SlotState {
 
 /// A request that waits for a connection, and where else it may go.
 #[derive(Debug)]
-struct Waiting {
+pub(crate) struct Waiting {
     queued: Queued,
     fallbacks: VecDeque<SlotKey>,
     /// Why those before could not be reached, [`MAX_CAUSES`] at most.
@@ -139,7 +144,7 @@ impl Network {
     #[must_use]
     pub fn new(bootstrap: Vec<Address>, config: ConnectionConfig) -> Self {
         let random = fastrand::Rng::with_seed(config.seed);
-        let slots = Slots { by_key: BTreeMap::new(), random, closed: false };
+        let slots = Slots { by_key: BTreeMap::new(), random, closed: false, edition: 0 };
         let shared = Arc::new(Shared {
             config,
             bootstrap,
@@ -219,7 +224,13 @@ impl Network {
         let fallbacks = match target {
             Target::Broker(id) => own(Destination::Broker(id)),
             Target::Coordinator(id) => own(Destination::Coordinator(id)),
-            Target::AnyBroker => self.shared.candidates(),
+            Target::AnyBroker => {
+                if queued.request.api_key() == ApiKey::Metadata {
+                    let patience = self.shared.config.rebootstrap_after;
+                    self.shared.addresses.asked_for_metadata(Instant::now(), patience);
+                }
+                self.shared.candidates()
+            }
         };
         self.shared.enqueue(Waiting { queued, fallbacks, causes: Vec::new() });
     }
@@ -252,7 +263,8 @@ impl Shared {
     fn candidates(&self) -> VecDeque<SlotKey> {
         let mut connected = Vec::new();
         let mut others = Vec::new();
-        let slots = self.slots();
+        let mut slots = self.slots();
+        let outdated = slots.take_outdated(self.addresses.edition());
         for (key, slot) in &slots.by_key {
             match &slot.state {
                 SlotState::Open(connection) if key.lane == SHARED_LANE && !connection.is_broken() => {
@@ -262,9 +274,11 @@ impl Shared {
             }
         }
         drop(slots);
+        // Each ends with its last answer.
+        drop(outdated);
         connected.sort();
         let mut order: VecDeque<SlotKey> = connected.into_iter().map(|(_, key)| key).collect();
-        others.extend(self.addresses.brokers().map(Destination::Broker));
+        others.extend(self.addresses.brokers().into_keys().map(Destination::Broker));
         others.extend(self.bootstrap.iter().cloned().map(Destination::Bootstrap));
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let start = turn.checked_rem(others.len()).unwrap_or(0);
@@ -307,6 +321,7 @@ impl Shared {
             address: address.clone(),
             state: SlotState::Closed,
             failures: 0,
+            last: None,
         });
         if slot.address != address {
             // The broker has moved: its old address may by now be another's.
@@ -319,7 +334,10 @@ impl Shared {
         let waiting = match &mut slot.state {
             SlotState::Open(connection) => match connection.send(waiting.queued) {
                 Ok(()) => return Ok(()),
-                Err(queued) => Waiting { queued: *queued, ..waiting },
+                Err(queued) => {
+                    slot.last = connection.broken().filter(|broken| !broken.is_planned).or(slot.last.take());
+                    Waiting { queued: *queued, ..waiting }
+                }
             },
             SlotState::Opening(queue) => {
                 queue.push_back(waiting);
@@ -331,9 +349,11 @@ impl Shared {
             SlotState::Closed | SlotState::Failed { .. } => waiting,
         };
         slot.state = SlotState::Opening(VecDeque::from([waiting]));
+        let failures = slot.failures;
         // A runtime that shuts down drops the attempt on the spot, and that takes the lock.
         drop(slots);
-        let attempt = Attempt { shared: Arc::clone(self), key: key.clone(), address, concluded: false };
+        let attempt =
+            Attempt { shared: Arc::clone(self), key: key.clone(), address, failures, concluded: false };
         tokio::spawn(attempt.run());
         Ok(())
     }
@@ -343,6 +363,22 @@ impl Shared {
             Destination::Bootstrap(address) => Some(address.clone()),
             Destination::Broker(id) | Destination::Coordinator(id) => self.addresses.of(*id),
         }
+    }
+}
+
+impl Slots {
+    /// The connections of the shared lane, when all that was known of brokers has been forgotten since the last call: they may
+    /// lead to a cluster that is no longer the client's.
+    fn take_outdated(&mut self, edition: u64) -> BTreeMap<SlotKey, Slot> {
+        if std::mem::replace(&mut self.edition, edition) == edition {
+            return BTreeMap::new();
+        }
+        let is_outdated =
+            |key: &SlotKey, slot: &Slot| key.lane == SHARED_LANE && matches!(slot.state, SlotState::Open(_));
+        let all = std::mem::take(&mut self.by_key);
+        let (outdated, kept) = all.into_iter().partition(|(key, slot)| is_outdated(key, slot));
+        self.by_key = kept;
+        outdated
     }
 }
 
@@ -365,6 +401,8 @@ struct Attempt {
     shared: Arc<Shared>,
     key: SlotKey,
     address: Address,
+    /// Those before.
+    failures: u32,
     /// The slot is another attempt's by now.
     concluded: bool,
 }
@@ -372,9 +410,10 @@ struct Attempt {
 impl Attempt {
     async fn run(mut self) {
         loop {
-            let opened = Connection::open(&self.address, &self.shared.config).await;
+            let config = &self.shared.config;
+            let opened = Connection::open(&self.address, config, config.patience(self.failures)).await;
             match self.conclude(opened) {
-                Some(moved) => self.address = moved,
+                Some(moved) => (self.address, self.failures) = (moved, 0),
                 None => break,
             }
         }
@@ -408,7 +447,13 @@ impl Attempt {
                 slot.failures = slot.failures.saturating_add(1);
                 let until = later(now(), self.shared.config.reconnect_backoff.after(slot.failures, random));
                 let cause: Arc<str> = format!("{}: {error}", self.address).into();
-                tracing::debug!(address = %self.address, %error, "no connection");
+                tracing::debug!(address = %self.address, %error, stage = %error.stage(), "no connection");
+                slot.last = Some(Broken {
+                    cause: Arc::clone(&cause),
+                    stage: error.stage(),
+                    at: Instant::now(),
+                    is_planned: false,
+                });
                 slot.state = SlotState::Failed { until: until.into(), cause: Arc::clone(&cause) };
                 (queue.into(), cause)
             }
@@ -440,62 +485,4 @@ impl Drop for Attempt {
         };
         left.into_iter().for_each(|waiting| waiting.fail("the runtime of the client has ended"));
     }
-}
-
-/// Where the brokers listen, as far as answers have told.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct AddressBook(Arc<Mutex<BTreeMap<BrokerId, Address>>>);
-
-impl AddressBook {
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<BrokerId, Address>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn of(&self, id: BrokerId) -> Option<Address> {
-        self.entries().get(&id).cloned()
-    }
-
-    fn brokers(&self) -> impl Iterator<Item = BrokerId> + use<> {
-        self.entries().keys().copied().collect::<Vec<_>>().into_iter()
-    }
-
-    /// Notes the brokers an answer names.
-    pub(crate) fn learn(&self, response: &Response) {
-        match response {
-            // The whole cluster: brokers it does not name are gone. An empty list comes from a starting broker.
-            Response::Metadata(metadata) if !metadata.brokers.is_empty() => {
-                let mut entries = self.entries();
-                entries.clear();
-                let brokers = metadata.brokers.iter();
-                entries.extend(brokers.filter_map(|broker| entry(broker.node_id, &broker.host, broker.port)));
-            }
-            Response::FindCoordinator(found) => {
-                let coordinators = found.coordinators.iter().filter(|found| found.error_code == 0);
-                self.entries()
-                    .extend(coordinators.filter_map(|found| entry(found.node_id, &found.host, found.port)));
-            }
-            // KIP-951: the new leader's address comes with the answer that names it.
-            Response::Produce(produce) => {
-                let nodes = produce.node_endpoints.iter();
-                self.add(nodes.filter_map(|node| entry(node.node_id, &node.host, node.port)));
-            }
-            Response::Fetch(fetch) => {
-                let nodes = fetch.node_endpoints.iter();
-                self.add(nodes.filter_map(|node| entry(node.node_id, &node.host, node.port)));
-            }
-            _ => {}
-        }
-    }
-
-    fn add(&self, brokers: impl Iterator<Item = (BrokerId, Address)>) {
-        let mut brokers = brokers.peekable();
-        if brokers.peek().is_some() {
-            self.entries().extend(brokers);
-        }
-    }
-}
-
-fn entry(id: i32, host: &str, port: i32) -> Option<(BrokerId, Address)> {
-    let port = u16::try_from(port).ok()?;
-    Some((BrokerId::from_wire(id)?, Address { host: host.to_owned(), port }))
 }

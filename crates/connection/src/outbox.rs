@@ -194,7 +194,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Address, connection::Answered, frame_stream::FrameReader, network::AddressBook, reply::Reply,
+        Address, address_book::AddressBook, connection::Answered, frame_stream::FrameReader, reply::Reply,
         versions::Versions,
     };
 

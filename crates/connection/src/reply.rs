@@ -5,7 +5,14 @@ use std::sync::Arc;
 use milena_cluster::{Failure, FailureKind, RequestId};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{connection::Answered, network::AddressBook};
+use crate::{
+    address_book::{AddressBook, BeginAnew},
+    connection::Answered,
+};
+
+/// Why an answer is none.
+const REBOOTSTRAP: &str =
+    "the broker says that its cluster is not the one it was: the bootstrap addresses are asked again";
 
 /// What a machine's loop hears of a request.
 #[derive(Debug)]
@@ -51,9 +58,10 @@ impl Reply {
 
     /// Hands over the answer. A waiter that has gone away does not miss it.
     pub(crate) fn answer(mut self, answer: Answered) {
-        if let Ok(response) = &answer {
-            self.addresses.learn(response);
-        }
+        let answer = answer.and_then(|response| match self.addresses.learn(&response) {
+            Ok(()) => Ok(response),
+            Err(BeginAnew) => Err(Failure::new(FailureKind::Unanswered, REBOOTSTRAP)),
+        });
         self.hand_over(answer);
     }
 
