@@ -21,8 +21,8 @@ use milena_protocol::{messages::MetadataRequest, wire::ByteString};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    Admin, ConnectError, ConsumerBuilder, ProducerBuilder, TransactionalProducerBuilder, memory::Budget,
-    record::WallClock,
+    Admin, ConnectError, ConsumerBuilder, Explanation, ProducerBuilder, TransactionalProducerBuilder,
+    explain::Handles, memory::Budget, record::WallClock,
 };
 
 /// A handle to a Kafka cluster. Cloning shares its connections.
@@ -51,6 +51,7 @@ pub struct Client {
     clock: WallClock,
     member_seeds: MemberSeeds,
     budget: Option<Budget>,
+    handles: Handles,
 }
 
 /// A seed for each consumer of a client: members of one group must not draw the same ids.
@@ -113,7 +114,13 @@ impl Client {
     /// A producer to be set up and built.
     #[must_use]
     pub fn producer(&self) -> ProducerBuilder {
-        ProducerBuilder::new(self.network.clone(), self.seed, self.clock.clone(), self.budget.clone())
+        ProducerBuilder::new(
+            self.network.clone(),
+            self.seed,
+            self.clock.clone(),
+            self.budget.clone(),
+            self.handles.clone(),
+        )
     }
 
     /// A producer with transactions, to be set up and built. `id` names it over restarts (`transactional.id`): of the
@@ -134,13 +141,42 @@ impl Client {
 
     fn consumer_of(&self, group: Option<ByteString>) -> ConsumerBuilder {
         let (seeds, clock) = (self.member_seeds.clone(), self.clock.clone());
-        ConsumerBuilder::new(self.network.clone(), group, seeds, clock, self.budget.clone())
+        ConsumerBuilder::new(
+            self.network.clone(),
+            group,
+            seeds,
+            clock,
+            self.budget.clone(),
+            self.handles.clone(),
+        )
     }
 
     /// Topics, groups and their offsets.
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::new(self.network.clone())
+    }
+
+    /// Why the client does not do more than it does: what each partition that is read or written waits for and for how long,
+    /// what went wrong last with each broker and at which stage, and where each group and transaction stands. It asks nobody, and
+    /// takes as long as looking at each producer and consumer.
+    ///
+    /// ```
+    /// # use milena_embedded_broker::EmbeddedBroker;
+    /// # use milena::Client;
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let broker = EmbeddedBroker::builder().topic("orders", 1).start().await?;
+    /// let client = Client::connect(broker.bootstrap()).await?;
+    /// let consumer = client.consumer("billing").subscribe(["orders"]).build()?;
+    /// println!("{}", client.explain());
+    /// # consumer.close(std::time::Duration::from_secs(5)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn explain(&self) -> Explanation {
+        self.handles.explain(self.network.report())
     }
 
     /// Closes every connection. Producers and consumers of this client are closed first, by their own `close`: what
@@ -343,6 +379,13 @@ impl ClientBuilder {
             .map_err(ConnectError::Unreachable)?;
         let member_seeds = MemberSeeds::new(self.seed);
         let budget = self.memory.map(Budget::new);
-        Ok(Client { network, seed: self.seed, clock: self.clock, member_seeds, budget })
+        Ok(Client {
+            network,
+            seed: self.seed,
+            clock: self.clock,
+            member_seeds,
+            budget,
+            handles: Handles::default(),
+        })
     }
 }

@@ -15,6 +15,7 @@ mod consumer;
 mod deliveries;
 mod enqueue;
 mod error;
+mod explain;
 mod interceptor;
 mod memory;
 mod producer;
@@ -34,6 +35,7 @@ pub use consumer::{
 };
 pub use deliveries::{Deliveries, EnqueueAllError, NotEnqueued};
 pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, SendError};
+pub use explain::{Explained, Explanation};
 pub use interceptor::ProducerInterceptor;
 pub use producer::{Producer, ProducerBuilder};
 pub use producer_properties::{Flavor, ProducerProperties, PropertiesError, PropertyProblem};
@@ -41,24 +43,25 @@ pub use record::{AsRecord, Record};
 pub use transaction::{InitializeError, Transaction, TransactionalProducer, TransactionalProducerBuilder};
 
 pub use bytes::Bytes;
-pub use milena_cluster::{BrokerId, Failure, FailureKind, TopicPartition};
+pub use milena_cluster::{BrokerId, Due, Failure, FailureKind, Reason, TopicPartition};
 #[cfg(feature = "socks5")]
 pub use milena_connection::Socks5;
 pub use milena_connection::{
-    Address, InvalidAddress, InvalidToken, Sasl, ScramHash, Secret, Token, TokenProvider, UnsafeLogin,
+    Address, ConnectionReport, ConnectionState, InvalidAddress, InvalidToken, LastError, NetworkReport,
+    Purpose, Sasl, ScramHash, Secret, Stage, Token, TokenProvider, UnsafeLogin,
 };
 #[cfg(feature = "tls")]
 pub use milena_connection::{DangerousTls, Tls};
 pub use milena_consumer_group::{
-    Assign, Assignments, Assignor, AutoOffsetReset, ChosenProtocol, CommitError, ConsumerError, Fault,
-    GroupMember, GroupMembers, GroupProtocol, IsolationLevel, NotAssigned, OffsetAndMetadata,
-    PartitionCounts, PartitionRecords, Position, SeekTo, SubscribeError,
+    Assign, Assignments, Assignor, AutoOffsetReset, ChosenProtocol, CommitError, ConsumedPartition,
+    ConsumerError, ConsumerReport, Fault, GroupMember, GroupMembers, GroupProtocol, IsolationLevel,
+    NotAssigned, OffsetAndMetadata, PartitionCounts, PartitionRecords, Position, SeekTo, SubscribeError,
 };
 pub use milena_producer::{
     Acks, Certainty, ChoosePartition, Delivery, EnqueueError, FatalCause, FatalTransaction, GroupMetadata,
-    NewRecord, Partitioner, ProduceError, ProduceFailure, ProducerStats, RecordMetadata, Remedy,
-    SettledBatch, Tally, TransactionError, TransactionFailure, Unacknowledged, Unplaced,
-    crc32_partition_for_key, partition_for_key,
+    NewRecord, Partitioner, ProduceError, ProduceFailure, ProducedPartition, ProducerReport, ProducerStats,
+    RecordMetadata, Remedy, SettledBatch, Tally, TransactionError, TransactionFailure, Unacknowledged,
+    Unplaced, crc32_partition_for_key, partition_for_key,
 };
 pub use milena_protocol::{
     ErrorCode,

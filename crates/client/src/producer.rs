@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 
 use crate::{
     BuildError, CloseError, ProducerInterceptor,
+    explain::Handles,
     interceptor::Interceptors,
     memory::{Budget, Needs, Share},
     record::WallClock,
@@ -89,13 +90,20 @@ pub struct ProducerBuilder {
     clock: WallClock,
     interceptors: Interceptors,
     budget: Option<Budget>,
+    handles: Handles,
 }
 
 impl ProducerBuilder {
-    pub(crate) fn new(network: Network, seed: u64, clock: WallClock, budget: Option<Budget>) -> Self {
+    pub(crate) fn new(
+        network: Network,
+        seed: u64,
+        clock: WallClock,
+        budget: Option<Budget>,
+        handles: Handles,
+    ) -> Self {
         let config = ProducerConfig { seed, ..ProducerConfig::default() };
         let interceptors = Interceptors::default();
-        Self { network, config, max_block: Duration::from_secs(60), clock, interceptors, budget }
+        Self { network, config, max_block: Duration::from_secs(60), clock, interceptors, budget, handles }
     }
 
     /// How batches are compressed. Smaller batches cost the client CPU and save the network and the broker's disk.
@@ -264,6 +272,7 @@ impl ProducerBuilder {
         let accumulator = Arc::clone(machine.accumulator());
         let driven = Driven::new(machine);
         let memory = self.budget.map(|budget| budget.join(&driven, needs)).transpose()?;
+        self.handles.add_producer(&driven);
         let interceptors = self.interceptors;
         let signals = Arc::new(Signals { interceptors: interceptors.clone(), ..Signals::default() });
         let task = Task { driven: Arc::clone(&driven), signals: Arc::clone(&signals), _memory: memory };

@@ -9,6 +9,7 @@ mod later;
 mod machine;
 mod metadata;
 mod metadata_tracker;
+mod reason;
 pub mod shape;
 mod verdict;
 
@@ -18,4 +19,5 @@ pub use later::later;
 pub use machine::{Deadline, Failure, FailureKind, Machine, Outgoing, RequestId, RequestIds, Target};
 pub use metadata::{Broker, BrokerId, Metadata, Partition, Topic, TopicPartition};
 pub use metadata_tracker::{MetadataConfig, MetadataTracker};
+pub use reason::{Due, Reason, milliseconds};
 pub use verdict::{Verdict, verdict};

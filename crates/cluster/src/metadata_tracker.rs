@@ -1,6 +1,11 @@
 //! Keeps a machine's [`Metadata`] current: which topics it wants, when to ask, and what came back.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+    time::Instant,
+};
 
 use milena_protocol::{
     messages::{MetadataRequest, Response, metadata::MetadataRequestTopic},
@@ -50,6 +55,8 @@ pub struct MetadataTracker {
     /// Nothing went wrong: what is asked for has only grown old.
     of_age: bool,
     last_failure: Option<Failure>,
+    /// Since when answers have named no leader of a partition.
+    leaderless: BTreeMap<TopicPartition, Instant>,
 }
 
 #[derive(Debug)]
@@ -77,6 +84,7 @@ impl MetadataTracker {
             fruitless: 0,
             of_age: false,
             last_failure: None,
+            leaderless: BTreeMap::new(),
         }
     }
 
@@ -90,6 +98,12 @@ impl MetadataTracker {
     #[must_use]
     pub fn last_failure(&self) -> Option<&Failure> {
         self.last_failure.as_ref()
+    }
+
+    /// Since when no answer has named a leader of the partition.
+    #[must_use]
+    pub fn leaderless_since(&self, partition: &TopicPartition) -> Option<Instant> {
+        self.leaderless.get(partition).copied()
     }
 
     /// Keeps a topic known from here on.
@@ -179,6 +193,7 @@ impl MetadataTracker {
                 self.last_failure = None;
                 let before = Arc::clone(&self.metadata);
                 Arc::make_mut(&mut self.metadata).apply(response);
+                self.note_leaderless(now);
                 before != self.metadata
             }
             Ok(_) => false,
@@ -197,6 +212,18 @@ impl MetadataTracker {
             State::Fresh { since: now, until: later(now, self.config.max_age) }
         };
         true
+    }
+
+    fn note_leaderless(&mut self, now: Instant) {
+        let before = std::mem::take(&mut self.leaderless);
+        for (name, topic) in &self.metadata.topics {
+            let partitions = topic.partitions.iter().zip(0..);
+            for (_, index) in partitions.filter(|(partition, _)| partition.leader.is_none()) {
+                let partition = TopicPartition::new(name.clone(), index);
+                let since = before.get(&partition).copied().unwrap_or(now);
+                self.leaderless.insert(partition, since);
+            }
+        }
     }
 
     /// True when every wanted topic is known with all its leaders.

@@ -86,6 +86,11 @@ impl<M: Machine> Driven<M> {
         }
     }
 
+    /// The number of the lane whose connections it has, while it is driven: see [`NetworkReport`](crate::NetworkReport).
+    pub fn lane(&self) -> Option<u64> {
+        self.line().as_ref().map(|line| line.network.lane_number())
+    }
+
     fn line(&self) -> MutexGuard<'_, Option<Line<M>>> {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -4,6 +4,7 @@
 //! - [`Network`]: all connections of a client; finds the broker for a request.
 //! - [`Driven`] and [`drive`]: a machine of `milena-cluster` and the loop around it.
 //! - [`Address`]: bootstrap addresses.
+//! - [`NetworkReport`]: what connections do, for whoever asks why they don't.
 //! - [`Dial`]: byte streams that are not TCP.
 //! - [`Sasl`], [`Tls`], [`Secret`]: who the client is, and whom it believes.
 //!
@@ -23,6 +24,7 @@ mod login;
 mod network;
 mod outbox;
 mod reply;
+mod report;
 mod sasl;
 mod secret;
 #[cfg(feature = "socks5")]
@@ -39,6 +41,7 @@ pub use config::{ConnectionConfig, UnsafeLogin};
 pub use driver::{Driven, drive, now};
 pub use error::ConnectionError;
 pub use network::Network;
+pub use report::{ConnectionReport, ConnectionState, LastError, NetworkReport, Purpose};
 pub use sasl::{InvalidToken, Sasl, SaslError, ScramHash, Token, TokenProvider};
 pub use secret::Secret;
 #[cfg(feature = "socks5")]

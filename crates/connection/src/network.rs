@@ -235,6 +235,14 @@ impl Network {
         self.shared.enqueue(Waiting { queued, fallbacks, causes: Vec::new() });
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    pub(crate) fn own_lane(&self) -> u64 {
+        self.lane.number
+    }
+
     /// Closes every connection; what is open fails, and so does what waits for one and whatever is sent afterwards.
     pub fn close(&self) {
         let slots = {
@@ -256,6 +264,19 @@ impl Shared {
     /// Locked to look or to change, never across an await.
     fn slots(&self) -> MutexGuard<'_, Slots> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn bootstrap(&self) -> &[Address] {
+        &self.bootstrap
+    }
+
+    pub(crate) fn address_book(&self) -> &AddressBook {
+        &self.addresses
+    }
+
+    /// What `look` makes of every connection, made or not.
+    pub(crate) fn with_slots<T>(&self, look: impl Fn(&SlotKey, &Slot) -> T) -> Vec<T> {
+        self.slots().by_key.iter().map(|(key, slot)| look(key, slot)).collect()
     }
 
     /// Who may answer a request that any broker can: connected brokers first, the least busy of them in front, then the

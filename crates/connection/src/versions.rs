@@ -25,6 +25,12 @@ impl Versions {
         (version >= theirs_first.max(*ours.start())).then_some(version)
     }
 
+    /// The version that is used of each API.
+    pub(crate) fn chosen(&self) -> BTreeMap<&'static str, i16> {
+        let chosen = self.0.keys().filter_map(|api| Some((api.name(), self.pick(*api, i16::MAX)?)));
+        chosen.collect()
+    }
+
     /// What the broker said of `api`, for a message to a person.
     pub(crate) fn describe(&self, api: ApiKey) -> String {
         match self.0.get(&api) {

@@ -47,6 +47,14 @@ type Script = Arc<dyn Fn(usize, &Address) -> MetadataResponse + Send + Sync>;
 
 impl Scripted {
     async fn start(script: impl Fn(usize, &Address) -> MetadataResponse + Send + Sync + 'static) -> Self {
+        Self::start_slow(|_| Duration::ZERO, script).await
+    }
+
+    /// Takes so long for each answer, one behind the other.
+    async fn start_slow(
+        takes: fn(usize) -> Duration,
+        script: impl Fn(usize, &Address) -> MetadataResponse + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let scripted = Self { address: Address { host: "127.0.0.1".to_owned(), port }, seen: Arc::default() };
@@ -56,7 +64,7 @@ impl Scripted {
                 broker.seen.lock().unwrap().connections += 1;
                 let (broker, script) = (broker.clone(), Arc::clone(&script));
                 tokio::spawn(async move {
-                    let _ = broker.serve(stream, script).await;
+                    let _ = broker.serve(stream, script, takes).await;
                     broker.seen.lock().unwrap().ended += 1;
                 });
             }
@@ -64,7 +72,12 @@ impl Scripted {
         scripted
     }
 
-    async fn serve(&self, mut stream: TcpStream, script: Script) -> std::io::Result<()> {
+    async fn serve(
+        &self,
+        mut stream: TcpStream,
+        script: Script,
+        takes: fn(usize) -> Duration,
+    ) -> std::io::Result<()> {
         loop {
             let mut frame = vec![0; stream.read_u32().await? as usize];
             stream.read_exact(&mut frame).await?;
@@ -79,6 +92,7 @@ impl Scripted {
                     seen.asked.push(Instant::now());
                     seen.asked.len() - 1
                 };
+                tokio::time::sleep(takes(number)).await;
                 script(number, &self.address).into()
             };
             let frame =
@@ -146,13 +160,9 @@ async fn a_connection_that_nobody_uses_is_closed_and_made_again() {
 }
 
 /// C7.
-#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[tokio::test]
 async fn an_answer_that_takes_longer_than_a_connection_may_be_idle_is_waited_for() {
-    let broker = Scripted::start(|_, address| {
-        std::thread::sleep(Duration::from_millis(600));
-        at(address)
-    })
-    .await;
+    let broker = Scripted::start_slow(|_| Duration::from_millis(600), |_, address| at(address)).await;
     let network = network(&broker.address, |config| config.max_idle = Duration::from_millis(100));
     ask(&network, Target::AnyBroker, SOON).await.unwrap();
 }
@@ -182,13 +192,15 @@ async fn a_broker_that_throttles_is_left_alone_for_so_long() {
 }
 
 /// C5: the broker may have read nothing of what was on its way already.
-#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+#[tokio::test]
 async fn what_was_on_its_way_has_so_much_more_time() {
-    let broker = Scripted::start(|number, address| {
-        // One request is read behind the other, as a broker does.
-        std::thread::sleep(Duration::from_millis(if number == 1 { 500 } else { 100 }));
-        MetadataResponse { throttle_time_ms: if number == 0 { 600 } else { 0 }, ..at(address) }
-    })
+    let broker = Scripted::start_slow(
+        |number| Duration::from_millis(if number == 1 { 500 } else { 100 }),
+        |number, address| MetadataResponse {
+            throttle_time_ms: if number == 0 { 600 } else { 0 },
+            ..at(address)
+        },
+    )
     .await;
     let network = network(&broker.address, |_| {});
     let timeout = Duration::from_millis(400);

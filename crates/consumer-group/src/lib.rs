@@ -31,7 +31,7 @@ mod tests;
 
 pub use assignors::{Assign, Assignments, Assignor, GroupMember, GroupMembers, PartitionCounts};
 pub use config::{AutoOffsetReset, ConfigError, ConsumerConfig, GroupProtocol, IsolationLevel};
-pub use consumer::Consumer;
+pub use consumer::{ConsumedPartition, Consumer, ConsumerReport};
 pub use cursors::{Position, SeekTo};
 pub use error::{CommitError, ConsumerError, Fault, NotAssigned, SubscribeError};
 pub use event::Event;

@@ -45,7 +45,7 @@ pub use partitioner::{
 };
 #[cfg(feature = "planted-bugs")]
 pub use planted_bug::PlantedBug;
-pub use producer::{FlushId, Producer, ProducerEvent};
+pub use producer::{FlushId, ProducedPartition, Producer, ProducerEvent, ProducerReport};
 pub use stats::{ProducerStats, SettledBatch, Tally};
 pub use transaction_error::{FatalCause, FatalTransaction, Remedy, TransactionError, TransactionFailure};
 pub use transaction_event::TransactionEvent;

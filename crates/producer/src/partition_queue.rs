@@ -155,6 +155,26 @@ impl PartitionQueue {
         self.batches.iter().filter(|batch| batch.in_flight.is_some()).count()
     }
 
+    /// Batches that are not settled.
+    pub(crate) fn len(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// When the oldest batch was begun, and when it is given up.
+    pub(crate) fn oldest(&self) -> Option<(Instant, Instant)> {
+        self.batches.front().map(|batch| (batch.opened, batch.deadline))
+    }
+
+    /// Whose answer on a batch is waited for.
+    pub(crate) fn in_flight_at(&self) -> Option<BrokerId> {
+        self.leader.filter(|_| self.in_flight() > 0)
+    }
+
+    /// Why a batch was not settled last.
+    pub(crate) fn last_failure(&self) -> Option<&str> {
+        self.last_failure.as_deref()
+    }
+
     /// True when nothing sent under the old producer id is open any more.
     pub(crate) fn is_drained(&self) -> bool {
         self.batches.iter().all(|batch| batch.in_flight.is_none() && batch.doubt == Doubt::None)

@@ -1,5 +1,6 @@
 //! The producer as one machine: metadata, producer id, batches and their answers. Its transactions: `transactions`.
 
+mod report;
 mod sending;
 
 use std::{
@@ -27,6 +28,8 @@ use crate::{
     transactional::Transactional,
     unanswered::Unanswered,
 };
+
+pub use report::{ProducedPartition, ProducerReport};
 
 /// What the producer tells its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +155,7 @@ impl Producer {
     /// `max_request_size` must fit.
     pub fn set_memory(&mut self, bytes: usize) {
         self.accumulator.set_memory(bytes);
-        self.report();
+        self.tell();
     }
 
     /// What went wrong last on the way to metadata or a producer id: why nothing moves.
@@ -194,7 +197,7 @@ impl Producer {
             State::Closing { deadline: known } => *known = deadline.min(*known),
             State::Closed => {}
         }
-        self.report();
+        self.tell();
     }
 
     fn report_flushes(&mut self) {
@@ -218,7 +221,7 @@ impl Producer {
     }
 
     /// Tells the owner what a change has brought about.
-    pub(crate) fn report(&mut self) {
+    pub(crate) fn tell(&mut self) {
         self.follow_transaction();
         let settled = self.accumulator.take_settled().into_iter();
         self.events.extend(settled.map(|batch| ProducerEvent::Settled(Box::new(batch))));
@@ -367,12 +370,12 @@ impl Machine for Producer {
         } else if let Some(known) = self.identity.handle_response(now, id, &result, &mut self.random) {
             self.queues.values_mut().for_each(|queue| queue.adopt(known));
         }
-        self.report();
+        self.tell();
     }
 
     fn handle_written(&mut self, now: Instant, id: RequestId) {
         self.take_for_granted(now, id);
-        self.report();
+        self.tell();
     }
 
     fn handle_hangup(&mut self, now: Instant, id: RequestId, _: &Arc<str>) {
@@ -385,16 +388,16 @@ impl Machine for Producer {
         self.accumulator.handle_timeout(now);
         if self.accumulator.next_expiry().is_some_and(|at| at <= now) {
             self.expire(now);
-            self.report();
+            self.tell();
         }
         if self.expire_transaction(now) {
-            self.report();
+            self.tell();
         }
         if let State::Closing { deadline } = self.state
             && deadline <= now
         {
             self.abandon();
-            self.report();
+            self.tell();
         }
     }
 

@@ -293,13 +293,42 @@ impl Transactional {
 
     /// Whether batches may go to the partition. In version 1 it has to be added to the transaction first.
     pub(crate) fn admit(&mut self, partition: &TopicPartition) -> bool {
-        if self.version == Version::V2 || self.scope.added.contains(partition) {
+        if self.is_admitted(partition) {
             return true;
         }
         if self.state.traffic() == Traffic::Flows {
             self.scope.wanted.insert(partition.clone());
         }
         false
+    }
+
+    /// Whether batches go to the partition, as far as the transaction is concerned.
+    pub(crate) fn is_admitted(&self, partition: &TopicPartition) -> bool {
+        self.version == Version::V2 || self.scope.added.contains(partition)
+    }
+
+    /// Where it stands, in words.
+    pub(crate) fn explain(&self) -> String {
+        let doing = match &self.state {
+            Transaction::Initializing(_) => "waits for a producer id".to_owned(),
+            Transaction::Ready => "no transaction is open".to_owned(),
+            Transaction::Open { .. } => "a transaction is open".to_owned(),
+            Transaction::Flushing { .. } => "is to commit when all is acknowledged".to_owned(),
+            Transaction::Committing(_) => "waits for the coordinator to commit".to_owned(),
+            Transaction::Draining => "is to abort when nothing is on its way".to_owned(),
+            Transaction::Aborting(_) => "waits for the coordinator to abort".to_owned(),
+            Transaction::CommitUnknown(_) | Transaction::Abortable(_) | Transaction::Fatal(_) => {
+                self.state.refusal().to_string()
+            }
+        };
+        let coordinator = match self.coordinator.broker() {
+            Some(broker) => format!("coordinator {broker}"),
+            None => "no coordinator is known".to_owned(),
+        };
+        match self.last_failure() {
+            Some(last) => format!("{doing}; {coordinator}; {last}"),
+            None => format!("{doing}; {coordinator}"),
+        }
     }
 
     /// A batch goes out.

@@ -41,7 +41,7 @@ impl Producer {
     /// When none may begin: the error says whether that passes.
     pub fn begin(&mut self, now: Instant) -> Result<(), TransactionError> {
         self.transactional_mut()?.begin(now)?;
-        self.report();
+        self.tell();
         Ok(())
     }
 
@@ -56,7 +56,7 @@ impl Producer {
         offsets: BTreeMap<TopicPartition, GroupOffset>,
     ) -> Result<OffsetsId, TransactionError> {
         let id = self.transactional_mut()?.send_offsets(group, offsets)?;
-        self.report();
+        self.tell();
         Ok(id)
     }
 
@@ -70,7 +70,7 @@ impl Producer {
         self.follow_transaction();
         // Behind the gate, so that all that was accepted is flushed.
         self.accumulator.flush();
-        self.report();
+        self.tell();
         Ok(())
     }
 
@@ -81,7 +81,7 @@ impl Producer {
     /// When there is nothing to abort. After a commit whose outcome is not known nothing may be aborted.
     pub fn abort(&mut self) -> Result<(), TransactionError> {
         self.transactional_mut()?.abort()?;
-        self.report();
+        self.tell();
         Ok(())
     }
 
@@ -93,7 +93,7 @@ impl Producer {
     /// In any other state.
     pub fn reinitialize(&mut self) -> Result<(), TransactionError> {
         self.transactional_mut()?.reinitialize()?;
-        self.report();
+        self.tell();
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use super::{Consumer, Habits, Listener, RebalanceListener, TypedConsumer};
 use crate::{
     BuildError,
     client::MemberSeeds,
+    explain::Handles,
     memory::{Budget, Needs},
     record::WallClock,
 };
@@ -31,6 +32,7 @@ pub struct ConsumerBuilder {
     source: Source,
     habits: Habits,
     budget: Option<Budget>,
+    handles: Handles,
 }
 
 #[derive(Clone, Debug)]
@@ -48,10 +50,11 @@ impl ConsumerBuilder {
         seeds: MemberSeeds,
         clock: WallClock,
         budget: Option<Budget>,
+        handles: Handles,
     ) -> Self {
         let config = ConsumerConfig { group_id: group, ..ConsumerConfig::default() };
         let habits = Habits { max_poll_records: 500, ..Habits::default() };
-        Self { network, config, seeds, clock, source: Source::Nothing, habits, budget }
+        Self { network, config, seeds, clock, source: Source::Nothing, habits, budget, handles }
     }
 
     /// Reads these topics, sharing their partitions with the other members of the group.
@@ -234,6 +237,7 @@ impl ConsumerBuilder {
         }
         let driven = Driven::new(machine);
         let share = self.budget.map(|budget| budget.join(&driven, needs)).transpose()?;
+        self.handles.add_consumer(&driven);
         Ok(Consumer::start(driven, self.network, self.habits, share))
     }
 

@@ -27,6 +27,8 @@ use crate::{
     shared::{Answer, Shared},
 };
 
+pub use explain::{ConsumedPartition, ConsumerReport};
+
 /// A consumer, as one machine. See the [crate](crate) for how it is driven.
 ///
 /// The verbs may be called at any time between two turns of the driver; after each the driver drains the machine.

@@ -17,12 +17,12 @@ const LAST_BY_NAME: i16 = 12;
 
 /// The partitions one broker could be asked for.
 #[derive(Debug, Default)]
-struct Candidates {
+pub(super) struct Candidates {
     partitions: Vec<(TopicPartition, Wanted, u64)>,
     /// Something is here for the application.
     is_ready: bool,
     /// A partition has no room.
-    full: bool,
+    pub(super) full: bool,
     /// Partitions that are paused and hold something.
     idle: Vec<TopicPartition>,
 }
@@ -32,10 +32,10 @@ struct Candidates {
 const ANSWERS: usize = 4;
 
 /// The memory for an answer.
-struct Room {
-    bytes: usize,
+pub(super) struct Room {
+    pub(super) bytes: usize,
     /// With less than this nothing is asked.
-    least: usize,
+    pub(super) least: usize,
 }
 
 impl Fetcher {
@@ -77,7 +77,7 @@ impl Fetcher {
     }
 
     /// What one of `brokers` brokers may be asked for.
-    fn room(&self, shared: &Shared, broker: BrokerId, brokers: usize) -> Room {
+    pub(super) fn room(&self, shared: &Shared, broker: BrokerId, brokers: usize) -> Room {
         let limit = shared.config.max_buffered_bytes;
         let share = self.memory.for_answers(limit) / brokers;
         let bytes = share
@@ -88,7 +88,7 @@ impl Fetcher {
         Room { bytes: bytes.min(least.max(share / ANSWERS)), least }
     }
 
-    fn candidates(
+    pub(super) fn candidates(
         &self,
         now: Instant,
         shared: &Shared,

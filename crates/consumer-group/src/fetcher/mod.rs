@@ -106,7 +106,21 @@ pub(crate) enum Obstacle {
     NoLeader,
     BrokerWaiting(BrokerId),
     InFlight(BrokerId),
+    /// The partition has what it may.
     Full,
+    /// Another partition of the same broker has, and they are asked for together.
+    BrokerFull(BrokerId),
+    /// There is no memory for what the broker may answer.
+    NoMemory,
+}
+
+/// What keeps a broker from being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Jam {
+    /// One of its partitions has what it may.
+    Full,
+    /// There is no memory for an answer.
+    NoMemory,
 }
 
 impl Fetcher {
@@ -210,6 +224,27 @@ impl Fetcher {
         ])
     }
 
+    /// Until when a broker is left alone.
+    pub(crate) fn troubled_until(&self, broker: BrokerId) -> Option<Instant> {
+        self.troubled.get(&broker).and_then(Retry::until)
+    }
+
+    /// Bytes that are here of a partition.
+    pub(crate) fn bytes(&self, partition: &TopicPartition) -> usize {
+        self.buffer.bytes(partition)
+    }
+
+    /// What keeps each broker from being asked that its partitions have to do with each other.
+    pub(crate) fn jams(&self, now: Instant, shared: &Shared, cursors: &Cursors) -> BTreeMap<BrokerId, Jam> {
+        let brokers = self.candidates(now, shared, cursors, shared.metadata.metadata());
+        let count = brokers.len().max(1);
+        let jam = |broker: BrokerId, is_full: bool| {
+            let room = self.room(shared, broker, count);
+            if is_full { Some(Jam::Full) } else { (room.bytes < room.least).then_some(Jam::NoMemory) }
+        };
+        brokers.iter().filter_map(|(broker, of_it)| Some((*broker, jam(*broker, of_it.full)?))).collect()
+    }
+
     /// Why a partition is not being asked for; `Ok` with the bytes here when it is about to be.
     pub(crate) fn obstacle(
         &self,
@@ -217,6 +252,7 @@ impl Fetcher {
         shared: &Shared,
         partition: &TopicPartition,
         cursor: &Cursor,
+        jams: &BTreeMap<BrokerId, Jam>,
     ) -> Result<usize, Obstacle> {
         let metadata = shared.metadata.metadata();
         self.wanted(now, shared, partition, cursor, metadata)?;
@@ -226,6 +262,11 @@ impl Fetcher {
         }
         if self.troubled.get(&source).is_some_and(|retry| retry.is_waiting(now)) {
             return Err(Obstacle::BrokerWaiting(source));
+        }
+        match jams.get(&source) {
+            Some(Jam::Full) => return Err(Obstacle::BrokerFull(source)),
+            Some(Jam::NoMemory) => return Err(Obstacle::NoMemory),
+            None => {}
         }
         Ok(self.buffer.bytes(partition))
     }

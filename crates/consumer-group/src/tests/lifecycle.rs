@@ -108,7 +108,7 @@ fn every_partition_says_why_it_is_not_fetched() {
         [
             "assigned by hand",
             "letters-0 at offset 3: waits for the answer of broker 1",
-            "letters-1 at offset 3: has no known leader: waits for metadata",
+            "letters-1 at offset 3: has no known leader: waits for metadata (for 0 ms)",
             "letters-2 at no offset yet: waits for the committed offset",
         ]
     );

@@ -68,6 +68,17 @@ pub(crate) enum Gate {
     Closed,
 }
 
+/// Batches of a partition that have not been sent.
+#[derive(Debug, Default)]
+pub(crate) struct WaitingBatches {
+    pub(crate) batches: usize,
+    pub(crate) records: u64,
+    /// When the first was begun, and when it is given up.
+    pub(crate) oldest: Option<(Instant, Instant)>,
+    /// Until when the first waits for more records, unless it is to be sent.
+    pub(crate) lingers_until: Option<Instant>,
+}
+
 /// What is counted and awaited over all batches.
 #[derive(Debug, Default)]
 struct Books {
@@ -327,6 +338,33 @@ impl Accumulator {
             unsettled_batches: state.books.unsettled.len(),
             done: state.books.tally,
         }
+    }
+
+    /// Bytes that the batches may hold.
+    pub(crate) fn memory(&self) -> usize {
+        self.state().books.memory
+    }
+
+    /// The batches of each partition that have not been sent, where there are any.
+    pub(crate) fn waiting(&self) -> Vec<(TopicPartition, WaitingBatches)> {
+        let state = self.state();
+        let mut waiting = Vec::new();
+        for (name, topic) in &state.topics {
+            for (batches, index) in topic.partitions.iter().zip(0..) {
+                let all = || batches.closed.iter().chain(&batches.open);
+                if let Some(oldest) = all().next() {
+                    let lingering = state.books.lingering.get(&oldest.serial).filter(|_| !oldest.due);
+                    let of_partition = WaitingBatches {
+                        batches: all().count(),
+                        records: all().map(|batch| u64::from(batch.builder.count().unsigned_abs())).sum(),
+                        oldest: Some((oldest.opened, oldest.deadline)),
+                        lingers_until: lingering.map(|(at, _)| *at),
+                    };
+                    waiting.push((TopicPartition::new(name.clone(), index), of_partition));
+                }
+            }
+        }
+        waiting
     }
 
     /// Batches of a partition are closed at this size from the next one on; at that of the settings for `None`.

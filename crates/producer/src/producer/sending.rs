@@ -120,7 +120,7 @@ impl Producer {
         request::min_version(self.config.codec_of(&partition.topic).compression())
     }
 
-    fn in_flight_to(&self, leader: BrokerId) -> usize {
+    pub(super) fn in_flight_to(&self, leader: BrokerId) -> usize {
         self.in_flight.values().filter(|request| request.leader == leader).count()
     }
 
@@ -210,7 +210,7 @@ impl Producer {
                     opened,
                     result: Err(error),
                 });
-                self.report();
+                self.tell();
                 None
             }
         }
