@@ -16,6 +16,7 @@ mod connect;
 mod consume;
 mod decode;
 mod demo;
+mod doctor;
 mod escaped;
 mod groups;
 mod lag;
@@ -54,6 +55,8 @@ enum Command {
     Decode(decode::Arguments),
     /// Runs an order service and three consumer groups, and checks what they saw
     Demo(demo::Arguments),
+    /// Tells how far a client gets with a cluster, and what to do where it does not go on
+    Doctor(Box<doctor::Arguments>),
     /// Lists, describes and deletes consumer groups
     Groups(groups::Arguments),
     /// Shows how far consumer groups are behind
@@ -78,6 +81,7 @@ async fn main() -> ExitCode {
         Command::Consume(arguments) => consume::run(*arguments).await,
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Doctor(arguments) => doctor::run(*arguments).await,
         Command::Groups(arguments) => groups::run(arguments).await,
         Command::Lag(arguments) => lag::run(arguments).await,
         Command::Offsets(arguments) => offsets::run(arguments).await,

@@ -44,3 +44,17 @@ impl Progress {
         self.bar.finish_and_clear();
     }
 }
+
+/// Something that takes a while, on a terminal only. It is cleared when it is over.
+pub(crate) fn waiting(what: &'static str) -> ProgressBar {
+    let visible = std::io::stderr().is_terminal();
+    let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(None, target).with_message(what);
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        bar.set_style(style);
+    }
+    if visible {
+        bar.enable_steady_tick(Duration::from_millis(200));
+    }
+    bar
+}

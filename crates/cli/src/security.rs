@@ -4,7 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
-use milena::{ClientBuilder, Sasl, Tls};
+use milena::{Address, ClientBuilder, Sasl, Socks5, Tls};
 
 use crate::advised::advised;
 
@@ -35,6 +35,9 @@ pub(crate) struct Security {
     /// command line, which others on the machine can read
     #[arg(help_heading = HEADING, long, value_name = "NAME", requires = "sasl_mechanism")]
     user: Option<String>,
+    /// Connects through a SOCKS5 proxy, which resolves the names of the brokers
+    #[arg(help_heading = HEADING, long, value_name = "HOST:PORT")]
+    socks5: Option<Address>,
     /// The password of --user, in the first line of a file; it goes before MILENA_PASSWORD
     #[arg(help_heading = HEADING, long, value_name = "FILE", requires = "user")]
     password_file: Option<PathBuf>,
@@ -54,6 +57,9 @@ impl Security {
     pub(crate) fn secure(&self, mut client: ClientBuilder) -> anyhow::Result<ClientBuilder> {
         if let Some(tls) = self.tls() {
             client = client.tls(tls);
+        }
+        if let Some(proxy) = &self.socks5 {
+            client = client.socks5(Socks5::new(proxy.clone()));
         }
         if let Some(sasl) = self.sasl()? {
             client = client.sasl(sasl);

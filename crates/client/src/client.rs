@@ -78,9 +78,9 @@ impl MemberSeeds {
 pub struct ClientBuilder {
     bootstrap: String,
     connection: ConnectionConfig,
-    request_timeout: Duration,
+    pub(crate) request_timeout: Duration,
     seed: u64,
-    clock: WallClock,
+    pub(crate) clock: WallClock,
     memory: Option<usize>,
 }
 
@@ -366,26 +366,23 @@ impl ClientBuilder {
     ///
     /// # Cancellation
     /// Dropping the future leaves nothing behind but perhaps a connection that closes by itself.
-    pub async fn connect(mut self) -> Result<Client, ConnectError> {
+    pub async fn connect(self) -> Result<Client, ConnectError> {
+        let Self { seed, memory, request_timeout, .. } = self;
+        let clock = self.clock.clone();
+        let (network, _) = self.network()?;
+        // No topic: just the brokers.
+        let brokers = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+        network.call(Target::AnyBroker, brokers, request_timeout).await.map_err(ConnectError::Unreachable)?;
+        let member_seeds = MemberSeeds::new(seed);
+        let budget = memory.map(Budget::new);
+        Ok(Client { network, seed, clock, member_seeds, budget, handles: Handles::default() })
+    }
+
+    /// The network of a client with these settings, which has not connected to anybody, and the bootstrap addresses.
+    pub(crate) fn network(mut self) -> Result<(Network, Vec<Address>), ConnectError> {
         let addresses = Address::parse_list(&self.bootstrap)?;
         self.connection.validate()?;
         self.connection.seed = self.seed;
-        let network = Network::new(addresses, self.connection);
-        // No topic: just the brokers.
-        let brokers = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
-        network
-            .call(Target::AnyBroker, brokers, self.request_timeout)
-            .await
-            .map_err(ConnectError::Unreachable)?;
-        let member_seeds = MemberSeeds::new(self.seed);
-        let budget = self.memory.map(Budget::new);
-        Ok(Client {
-            network,
-            seed: self.seed,
-            clock: self.clock,
-            member_seeds,
-            budget,
-            handles: Handles::default(),
-        })
+        Ok((Network::new(addresses.clone(), self.connection), addresses))
     }
 }

@@ -13,6 +13,7 @@ mod admin;
 mod client;
 mod consumer;
 mod deliveries;
+mod diagnosis;
 mod enqueue;
 mod error;
 mod explain;
@@ -34,6 +35,7 @@ pub use consumer::{
     TypedRecord, TypedRecords,
 };
 pub use deliveries::{Deliveries, EnqueueAllError, NotEnqueued};
+pub use diagnosis::{Check, Diagnosis, DiagnosisOptions, Health};
 pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, SendError};
 pub use explain::{Explained, Explanation};
 pub use interceptor::ProducerInterceptor;

@@ -67,6 +67,15 @@ pub struct UnsafeLogin {
 }
 
 impl ConnectionConfig {
+    /// Whether names of brokers are resolved on this side.
+    pub(crate) fn resolves_here(&self) -> bool {
+        #[cfg(feature = "socks5")]
+        let is_direct = self.socks5.is_none();
+        #[cfg(not(feature = "socks5"))]
+        let is_direct = true;
+        is_direct && self.dial.is_none()
+    }
+
     /// How long the next try to connect may take, after so many failures in a row.
     pub(crate) fn patience(&self, failures: u32) -> Duration {
         let doubled = self.setup_timeout.saturating_mul(1 << failures.min(16));

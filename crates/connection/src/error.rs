@@ -173,6 +173,10 @@ impl ConnectionError {
 
     /// The same, if it says nothing of the stage itself: what can break a connection at any time broke it at this one.
     pub(crate) fn at(self, stage: Stage) -> Self {
-        if self.stage() == Stage::Requests { Self::At(stage, Box::new(self)) } else { self }
+        if self.stage() == Stage::Requests || stage == Stage::Dns {
+            Self::At(stage, Box::new(self))
+        } else {
+            self
+        }
     }
 }

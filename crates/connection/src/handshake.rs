@@ -164,7 +164,7 @@ async fn connect(
     timeout: Duration,
     deadline: Instant,
 ) -> Result<TcpStream, ConnectionError> {
-    let overdue = |_| ConnectionError::SetupTimeout(timeout);
+    let overdue = |_| ConnectionError::SetupTimeout(timeout).at(Stage::Dns);
     let found = timeout_at(deadline.into(), lookup_host((address.host.as_str(), address.port)));
     let found = found.await.map_err(overdue)?.map_err(ConnectionError::Resolve)?;
     connect_to_one(found.collect(), timeout, deadline).await

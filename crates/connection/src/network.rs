@@ -266,6 +266,10 @@ impl Shared {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn config(&self) -> &ConnectionConfig {
+        &self.config
+    }
+
     pub(crate) fn bootstrap(&self) -> &[Address] {
         &self.bootstrap
     }
