@@ -121,6 +121,7 @@ fn secure_part(interrupt: &Interrupt) -> anyhow::Result<Part> {
     let file = crate::workspace_root().join(SECURE_COMPOSE_FILE);
     let cluster = Cluster::open(&file, false, interrupt.clone())?;
     let secrets = cluster.secrets().context("the broker has no secrets")?;
+    let jars = cluster.jars()?;
     let selection = [
         "--workspace",
         "--no-fail-fast",
@@ -130,7 +131,9 @@ fn secure_part(interrupt: &Interrupt) -> anyhow::Result<Part> {
         "--ignored",
         "--test-threads=1",
     ];
-    on(&cluster, &selection, &[("MILENA_SECRETS", secrets.into_os_string())], interrupt)
+    let environment =
+        [("MILENA_SECRETS", secrets.into_os_string()), ("MILENA_KAFKA_LIBS", jars.into_os_string())];
+    on(&cluster, &selection, &environment, interrupt)
 }
 
 /// Runs tests on a cluster that begins with empty data, and stops it again.
