@@ -19,7 +19,7 @@ demo *arguments:
 generate *arguments:
     cargo xtask generate {{ arguments }}
 
-# start the three brokers of docker-compose.kraft.yml; `--fresh` begins with empty data
+# start the three brokers of docker-compose.kraft.yml; `--fresh` begins with empty data, `--secure` takes docker-compose.secure.yml
 cluster-up *arguments:
     cargo xtask cluster up {{ arguments }}
 

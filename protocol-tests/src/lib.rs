@@ -15,6 +15,7 @@ pub mod proxy;
 pub mod refusal;
 pub mod scenarios;
 pub mod schema;
+pub mod secured;
 pub mod sim;
 pub mod stage;
 pub mod subject;

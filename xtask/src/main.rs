@@ -25,7 +25,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Starts, stops and breaks the Kafka cluster of docker-compose.kraft.yml.
+    /// Starts, stops and breaks the Kafka cluster of docker-compose.kraft.yml, or one that asks who you are (--secure).
     Cluster(cluster::Arguments),
     /// Throws what coverage leads to at everything that reads frames; needs a nightly toolchain.
     Fuzz(fuzz::Arguments),

@@ -33,6 +33,8 @@ pub(crate) struct Service {
     pub(crate) environment: BTreeMap<String, String>,
     pub(crate) ports: Vec<PublishedPort>,
     pub(crate) volumes: Vec<Volume>,
+    /// Users of both SCRAM mechanisms and their passwords, from `x-scram-users`: Kafka has no property for them.
+    pub(crate) scram_users: BTreeMap<String, String>,
 }
 
 /// A port of the container that compose publishes on the host.
@@ -126,6 +128,14 @@ fn broker(name: &str, version: &str, service: RawService) -> anyhow::Result<Serv
     let ports = service.ports.iter().map(|port| published_port(port)).collect::<Result<Vec<_>, _>>()?;
     ensure!(!ports.is_empty(), "publishes no port, so no client can reach it");
     let volumes = service.volumes.iter().map(|volume| mount(volume)).collect::<Result<Vec<_>, _>>()?;
+    for (user, password) in &service.scram_users {
+        // They become parts of `[name=USER,password=PASSWORD]`, which knows no quotes.
+        let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+        ensure!(
+            is_plain(user) && is_plain(password),
+            "the SCRAM user {user} needs quotes, of which there are none"
+        );
+    }
     Ok(Service {
         name: name.to_owned(),
         hostname: service.hostname.unwrap_or_else(|| name.to_owned()),
@@ -133,6 +143,7 @@ fn broker(name: &str, version: &str, service: RawService) -> anyhow::Result<Serv
         environment,
         ports,
         volumes,
+        scram_users: service.scram_users,
     })
 }
 
@@ -190,6 +201,8 @@ struct RawService {
     ports: Vec<String>,
     #[serde(default)]
     volumes: Vec<String>,
+    #[serde(default, rename = "x-scram-users")]
+    scram_users: BTreeMap<String, String>,
 }
 
 /// The value of an environment variable: text or an integer. Compose refuses bare booleans; so do we.
@@ -294,6 +307,36 @@ services:
             assert_eq!(service.required("KAFKA_MIN_INSYNC_REPLICAS").unwrap(), "2");
             assert_eq!(service.required("KAFKA_LOG_RETENTION_BYTES").unwrap(), "-1");
         }
+    }
+
+    #[test]
+    fn the_secure_file_of_this_repository_is_understood() {
+        let path = crate::workspace_root().join(crate::cluster::SECURE_COMPOSE_FILE);
+        let compose = Compose::read(&path).unwrap();
+        let [broker] = compose.brokers.as_slice() else { panic!("{compose:?}") };
+        assert_eq!(broker.address().unwrap().to_string(), "127.0.0.1:44092");
+        let protocols = broker.required("KAFKA_LISTENER_SECURITY_PROTOCOL_MAP").unwrap();
+        // Readiness is asked for in plaintext.
+        assert!(protocols.contains("PLAIN:PLAINTEXT"), "{protocols}");
+        assert!(broker.required("KAFKA_LISTENERS").unwrap().starts_with("PLAIN://:44092,"));
+        assert_eq!(broker.scram_users["alice"], "alice-scram");
+        // Both clusters may run at the same time.
+        let other = Compose::read(&path.with_file_name(crate::cluster::DEFAULT_COMPOSE_FILE)).unwrap();
+        assert_ne!(compose.name, other.name);
+        for port in &broker.ports {
+            assert!(other.brokers.iter().all(|other| !other.ports.contains(port)), "{port:?}");
+        }
+    }
+
+    #[test]
+    fn passwords_that_would_be_read_as_something_else_are_refused() {
+        let file = |password: &str| {
+            Compose::parse(&format!(
+                "name: p\nservices:\n  a:\n    image: apache/kafka:4.3.1\n    ports: ['127.0.0.1:41092:9094']\n    x-scram-users: {{alice: '{password}'}}\n"
+            ))
+        };
+        assert_eq!(file("se-cret").unwrap().brokers[0].scram_users["alice"], "se-cret");
+        assert!(format!("{:#}", file("a,b]").unwrap_err()).contains("alice needs quotes"));
     }
 
     #[test]

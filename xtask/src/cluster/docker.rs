@@ -13,7 +13,7 @@ use super::compose::Compose;
 use super::metadata::live_brokers;
 use super::process;
 use super::status::{NodeState, State};
-use super::{Engine, Fresh};
+use super::{Engine, Fresh, SCRAM_MECHANISMS};
 use crate::interrupt::Interrupt;
 
 /// An engine that does not answer within this time counts as absent.
@@ -91,6 +91,36 @@ impl Docker {
         Ok(())
     }
 
+    /// Makes the SCRAM users. The image formats the metadata log itself and takes no `--add-scram`, so they come to be when
+    /// the broker is up: whoever logs in before that is refused, and brokers could not use SCRAM among themselves.
+    fn make_scram_users(&self) -> anyhow::Result<()> {
+        for broker in &self.compose.brokers {
+            let port = broker.ports.first().context("no port is published")?.container;
+            let bootstrap = format!("--bootstrap-server=localhost:{port}");
+            for (user, password) in &broker.scram_users {
+                let credentials =
+                    SCRAM_MECHANISMS.map(|mechanism| format!("{mechanism}=[password={password}]"));
+                let credentials = format!("--add-config={}", credentials.join(","));
+                let user = format!("--entity-name={user}");
+                self.run(
+                    &[
+                        "exec",
+                        "-T",
+                        &broker.name,
+                        "/opt/kafka/bin/kafka-configs.sh",
+                        &bootstrap,
+                        "--alter",
+                        "--entity-type=users",
+                        &user,
+                        &credentials,
+                    ],
+                    &self.interrupt,
+                )?;
+            }
+        }
+        Ok(())
+    }
+
     fn run_on(&self, arguments: &[&str], node: &str) -> anyhow::Result<()> {
         let service = self.compose.broker(node)?;
         self.run(&[arguments, &[service.name.as_str()]].concat(), &self.interrupt)
@@ -109,7 +139,8 @@ impl Engine for Docker {
         let all = self.compose.brokers.len();
         let result = self
             .run(&["up", "--detach", "--wait"], &self.interrupt)
-            .and_then(|()| self.await_ready(&self.compose.bootstrap(), all));
+            .and_then(|()| self.await_ready(&self.compose.bootstrap(), all))
+            .and_then(|()| self.make_scram_users());
         if result.is_err() {
             self.command(&["logs", "--tail=20"]).stdout(std::io::stderr()).status()?;
             self.down(false)?;

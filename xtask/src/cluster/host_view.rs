@@ -159,6 +159,7 @@ mod tests {
             volumes: [("data", "/var/lib/kafka/data"), ("./secrets", "/etc/secrets")]
                 .map(|(source, target)| Volume { source: source.to_owned(), target: target.to_owned() })
                 .to_vec(),
+            scram_users: BTreeMap::new(),
         }
     }
 

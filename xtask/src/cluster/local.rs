@@ -89,8 +89,8 @@ impl Local {
         awaited: &[&Node],
         brokers: usize,
     ) -> anyhow::Result<()> {
-        let published: Vec<_> = self.nodes.iter().map(|node| node.address).collect();
-        ports::reserve(&published);
+        let published = self.compose.brokers.iter().flat_map(|broker| &broker.ports);
+        ports::reserve(&published.map(|port| port.host).collect::<Vec<_>>());
         for node in missing {
             for address in node.listeners() {
                 ports::await_free(&node.name, *address, &self.interrupt)?;

@@ -1,4 +1,4 @@
-//! `cargo xtask cluster`: the three brokers of docker-compose.kraft.yml.
+//! `cargo xtask cluster`: the three brokers of docker-compose.kraft.yml, or the one of docker-compose.secure.yml.
 //!
 //! The compose file is the one source of truth. Docker runs it where an engine answers; otherwise [`local`] starts
 //! the same brokers as JVMs, from the same environment variables.
@@ -12,7 +12,7 @@ use crate::interrupt::Interrupt;
 use compose::Compose;
 use docker::Docker;
 use local::Local;
-use status::{NodeState, Status};
+use status::{NodeState, State, Status};
 
 mod compose;
 mod docker;
@@ -24,15 +24,25 @@ mod node;
 mod ports;
 pub(crate) mod process;
 mod properties;
+mod secrets;
 mod status;
 
 pub(crate) const DEFAULT_COMPOSE_FILE: &str = "docker-compose.kraft.yml";
+
+/// One broker with TLS, logins and ACLs.
+pub(crate) const SECURE_COMPOSE_FILE: &str = "docker-compose.secure.yml";
+
+const SCRAM_MECHANISMS: [&str; 2] = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// The compose file that describes the cluster, relative to the repository.
     #[arg(long, global = true, default_value = DEFAULT_COMPOSE_FILE)]
     file: PathBuf,
+
+    /// The broker with TLS, logins and ACLs in place of the three: docker-compose.secure.yml tells its ports and users.
+    #[arg(long, global = true, conflicts_with = "file")]
+    secure: bool,
 
     /// Runs local JVMs even where Docker answers.
     #[arg(long, global = true)]
@@ -102,7 +112,8 @@ pub(crate) trait Engine {
 
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let interrupt = Interrupt::install()?;
-    let cluster = Cluster::open(&crate::workspace_root().join(&arguments.file), arguments.local, interrupt)?;
+    let file = if arguments.secure { Path::new(SECURE_COMPOSE_FILE) } else { &arguments.file };
+    let cluster = Cluster::open(&crate::workspace_root().join(file), arguments.local, interrupt)?;
     let engine = cluster.engine.as_ref();
     match &arguments.command {
         Command::Up { fresh } => {
@@ -131,6 +142,8 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
 /// A compose file and what runs it.
 pub(crate) struct Cluster {
     compose: Compose,
+    /// The folder of the compose file.
+    base: PathBuf,
     engine: Box<dyn Engine>,
     interrupt: Interrupt,
 }
@@ -147,12 +160,13 @@ impl Cluster {
             } else {
                 Box::new(local)
             };
-        Ok(Self { compose, engine, interrupt })
+        Ok(Self { compose, base: base.to_owned(), engine, interrupt })
     }
 
     pub(crate) fn up(&self, fresh: Fresh) -> anyhow::Result<()> {
         let begin = Instant::now();
         eprintln!("starting Kafka {} by {}", self.compose.version(), self.engine.name());
+        self.make_secrets()?;
         self.engine.up(fresh)?;
         eprintln!("{} brokers up after {:.1} s", self.compose.brokers.len(), begin.elapsed().as_secs_f64());
         Ok(())
@@ -163,6 +177,22 @@ impl Cluster {
         self.engine.down(purge)?;
         eprintln!("cluster down after {:.1} s", begin.elapsed().as_secs_f64());
         Ok(())
+    }
+
+    /// The folder of the host that the brokers have as `/etc/kafka/secrets`, if they have one.
+    pub(crate) fn secrets(&self) -> Option<PathBuf> {
+        let mut volumes = self.compose.brokers.iter().flat_map(|broker| &broker.volumes);
+        let volume = volumes.find(|volume| volume.target == secrets::MOUNT_POINT)?;
+        volume.source.strip_prefix("./").map(|source| self.base.join(source))
+    }
+
+    /// Makes new secrets where the brokers want some. Those that run have read theirs, and keep them.
+    fn make_secrets(&self) -> anyhow::Result<()> {
+        let Some(folder) = self.secrets() else { return Ok(()) };
+        if self.engine.states()?.iter().any(|node| node.state != State::Stopped) {
+            return Ok(());
+        }
+        secrets::make(&crate::workspace_root().join("fixtures/tls"), &folder)
     }
 
     /// The addresses of all brokers, as clients take them.

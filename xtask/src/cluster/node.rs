@@ -1,5 +1,6 @@
 //! One broker as a local JVM: its folder, its configuration, its process.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 
+use super::SCRAM_MECHANISMS;
 use super::compose::{Compose, Service};
 use super::host_view::HostView;
 use super::metadata::live_brokers;
@@ -134,6 +136,7 @@ impl Node {
             .arg(self.service.required("CLUSTER_ID")?)
             .arg("--config")
             .arg(properties)
+            .args(scram_arguments(&self.service.scram_users))
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
@@ -230,5 +233,36 @@ impl Node {
 
     fn version_file(&self) -> PathBuf {
         self.folder.join("kafka.version")
+    }
+}
+
+/// What makes the formatted log know these users: they can log in at the first start.
+fn scram_arguments(users: &BTreeMap<String, String>) -> Vec<String> {
+    let mut arguments = Vec::new();
+    for (user, password) in users {
+        for mechanism in SCRAM_MECHANISMS {
+            arguments.push("--add-scram".to_owned());
+            arguments.push(format!("{mechanism}=[name={user},password={password}]"));
+        }
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_user_gets_both_kinds_of_scram() {
+        let users = [("alice".to_owned(), "secret".to_owned())].into();
+        assert_eq!(
+            scram_arguments(&users),
+            [
+                "--add-scram",
+                "SCRAM-SHA-256=[name=alice,password=secret]",
+                "--add-scram",
+                "SCRAM-SHA-512=[name=alice,password=secret]"
+            ]
+        );
     }
 }

@@ -5,6 +5,8 @@
 //!
 //! - with the cluster up, those that need it or Java: they are marked `#[ignore = "needs the cluster"]` and live in a
 //!   file `tests/cluster_*.rs`;
+//! - when that one is down, with the broker up that asks who you are, those that need it: `#[ignore = "needs the secure cluster"]`,
+//!   in `tests/secured_broker_*.rs`;
 //! - with `--faults`, those on the cluster that take minutes of killing and freezing brokers: `tests/faults_*.rs`;
 //! - where kcat is installed, those that need it: `#[ignore = "needs kcat"]`, in `tests/kcat_*.rs`. Elsewhere they stay
 //!   skipped, and that is said;
@@ -21,7 +23,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::cluster::{Cluster, DEFAULT_COMPOSE_FILE, Fresh};
+use crate::cluster::{Cluster, DEFAULT_COMPOSE_FILE, Fresh, SECURE_COMPOSE_FILE};
 use crate::interrupt::Interrupt;
 use report::{Parser, Part, Total};
 
@@ -70,10 +72,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         println!("\nthe tests that need the cluster are left out");
     } else if !interrupt.is_set() {
         println!("\nthe tests that need the cluster");
-        parts.push(cluster_part(arguments.faults, &interrupt).unwrap_or_else(|error| {
-            eprintln!("error: {error:#}");
-            Parser::default().finish(false)
-        }));
+        parts.push(or_failed(cluster_part(arguments.faults, &interrupt)));
+        if !interrupt.is_set() {
+            println!("\nthe tests that need the secure cluster");
+            parts.push(or_failed(secure_part(&interrupt)));
+        }
     }
     if !interrupt.is_set() {
         parts.extend(kcat_part(&interrupt)?);
@@ -99,7 +102,6 @@ fn cluster_part(faults: bool, interrupt: &Interrupt) -> anyhow::Result<Part> {
     let file = crate::workspace_root().join(DEFAULT_COMPOSE_FILE);
     let cluster = Cluster::open(&file, false, interrupt.clone())?;
     let jars = cluster.jars()?;
-    cluster.up(Fresh::Yes)?;
     // The same selection of packages as in the first part, so that nothing is built anew.
     let mut selection = vec!["--workspace", "--no-fail-fast", "--test", "cluster_*"];
     if faults {
@@ -111,13 +113,52 @@ fn cluster_part(faults: bool, interrupt: &Interrupt) -> anyhow::Result<Part> {
         ("MILENA_KAFKA_LIBS", jars.into_os_string()),
         ("MILENA_XTASK", xtask.into_os_string()),
     ];
-    let part = cargo_test(&selection, &environment, interrupt);
+    on(&cluster, &selection, &environment, interrupt)
+}
+
+/// As [`cluster_part`], with the broker that asks who you are.
+fn secure_part(interrupt: &Interrupt) -> anyhow::Result<Part> {
+    let file = crate::workspace_root().join(SECURE_COMPOSE_FILE);
+    let cluster = Cluster::open(&file, false, interrupt.clone())?;
+    let secrets = cluster.secrets().context("the broker has no secrets")?;
+    let jars = cluster.jars()?;
+    let selection = [
+        "--workspace",
+        "--no-fail-fast",
+        "--test",
+        "secured_broker_*",
+        "--",
+        "--ignored",
+        "--test-threads=1",
+    ];
+    let environment =
+        [("MILENA_SECRETS", secrets.into_os_string()), ("MILENA_KAFKA_LIBS", jars.into_os_string())];
+    on(&cluster, &selection, &environment, interrupt)
+}
+
+/// Runs tests on a cluster that begins with empty data, and stops it again.
+fn on(
+    cluster: &Cluster,
+    selection: &[&str],
+    environment: &[(&str, std::ffi::OsString)],
+    interrupt: &Interrupt,
+) -> anyhow::Result<Part> {
+    cluster.up(Fresh::Yes)?;
+    let part = cargo_test(selection, environment, interrupt);
     // The logs stay when something is to be found in them.
     let failed = part.as_ref().map_or(true, |part| !part.succeeded);
     let down = cluster.down(!failed);
     let part = part?;
     down?;
     Ok(part)
+}
+
+/// A part that could not run at all has failed.
+fn or_failed(part: anyhow::Result<Part>) -> Part {
+    part.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        Parser::default().finish(false)
+    })
 }
 
 /// Runs the tests with librdkafka's command-line client, if it is there.
