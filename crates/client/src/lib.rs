@@ -42,7 +42,7 @@ pub use transaction::{InitializeError, Transaction, TransactionalProducer, Trans
 
 pub use bytes::Bytes;
 pub use milena_cluster::{BrokerId, Failure, FailureKind, TopicPartition};
-#[cfg(feature = "tls")]
+#[cfg(feature = "_tls")]
 pub use milena_connection::{DangerousTls, Tls};
 pub use milena_connection::{InvalidToken, Sasl, ScramHash, Secret, Token, TokenProvider, UnsafeLogin};
 pub use milena_consumer_group::{

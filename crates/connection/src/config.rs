@@ -6,7 +6,7 @@ use milena_cluster::Backoff;
 use milena_protocol::wire::ByteString;
 use thiserror::Error;
 
-#[cfg(feature = "tls")]
+#[cfg(feature = "_tls")]
 use crate::Tls;
 use crate::{Dial, Sasl};
 
@@ -28,7 +28,7 @@ pub struct ConnectionConfig {
     /// How byte streams are made; TCP when there is nothing here.
     pub dial: Option<Dial>,
     /// How the streams are encrypted; not at all when there is nothing here.
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "_tls")]
     pub tls: Option<Tls>,
     /// Who the client is; nobody asks when there is nothing here.
     pub sasl: Option<Sasl>,
@@ -50,9 +50,9 @@ impl ConnectionConfig {
     /// # Errors
     /// When the login would be readable for others and nobody said that it may.
     pub fn validate(&self) -> Result<(), UnsafeLogin> {
-        #[cfg(feature = "tls")]
+        #[cfg(feature = "_tls")]
         let is_encrypted = self.tls.is_some();
-        #[cfg(not(feature = "tls"))]
+        #[cfg(not(feature = "_tls"))]
         let is_encrypted = false;
         match &self.sasl {
             Some(sasl) if !is_encrypted && sasl.shows_secrets() && !sasl.is_allowed_in_the_clear => {
@@ -72,7 +72,7 @@ impl Default for ConnectionConfig {
             reconnect_backoff: Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(1) },
             seed: 0,
             dial: None,
-            #[cfg(feature = "tls")]
+            #[cfg(feature = "_tls")]
             tls: None,
             sasl: None,
         }

@@ -6,7 +6,7 @@ use milena_protocol::{ApiKey, DecodeError, EncodeError, ErrorCode, frame::FrameE
 use thiserror::Error;
 
 use crate::SaslError;
-#[cfg(feature = "tls")]
+#[cfg(feature = "_tls")]
 use crate::TlsError;
 
 /// What went wrong with one connection. Shown behind the address of the broker.
@@ -77,7 +77,7 @@ pub enum ConnectionError {
         timeout: Duration,
     },
     /// TLS can't be had with these settings.
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "_tls")]
     #[error("TLS is not possible: {0}")]
     TlsSettings(#[from] TlsError),
     /// The peers did not agree on TLS, or one does not believe the other.

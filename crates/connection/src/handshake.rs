@@ -28,11 +28,11 @@ use crate::{
     authentication::{Ask, authenticate},
     frame_stream::{FrameReader, write_all},
     now,
-    stream::{ByteStream, Receiving, Sending},
+    stream::{Receiving, Sending},
     versions::Versions,
 };
-#[cfg(feature = "tls")]
-use crate::{Tls, tls};
+#[cfg(feature = "_tls")]
+use crate::{Tls, stream::ByteStream, tls};
 
 /// A stream that is ready for requests.
 pub(crate) struct Established {
@@ -81,9 +81,9 @@ async fn stream(
             let stream = connect(address, config.setup_timeout, deadline).await?;
             // Requests are written whole, so waiting for more to send would only add latency.
             stream.set_nodelay(true).map_err(ConnectionError::Connect)?;
-            #[cfg(feature = "tls")]
+            #[cfg(feature = "_tls")]
             let is_plain = config.tls.is_none();
-            #[cfg(not(feature = "tls"))]
+            #[cfg(not(feature = "_tls"))]
             let is_plain = true;
             if is_plain {
                 let (reader, writer) = stream.into_split();
@@ -92,7 +92,7 @@ async fn stream(
             Box::new(stream)
         }
     };
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "_tls")]
     let plain = match &config.tls {
         Some(tls) => encrypt(plain, tls, address, config.setup_timeout, deadline).await?,
         None => plain,
@@ -101,7 +101,7 @@ async fn stream(
     Ok((Receiving::Other(reader), Sending::Other(writer)))
 }
 
-#[cfg(feature = "tls")]
+#[cfg(feature = "_tls")]
 async fn encrypt(
     plain: Box<dyn ByteStream>,
     tls: &Tls,

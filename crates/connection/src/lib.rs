@@ -14,6 +14,8 @@ mod address;
 mod authentication;
 mod config;
 mod connection;
+#[cfg(feature = "_tls")]
+mod cryptography;
 mod driver;
 mod error;
 mod frame_stream;
@@ -25,7 +27,7 @@ mod reply;
 mod sasl;
 mod secret;
 mod stream;
-#[cfg(feature = "tls")]
+#[cfg(feature = "_tls")]
 mod tls;
 mod versions;
 
@@ -37,5 +39,5 @@ pub use network::Network;
 pub use sasl::{InvalidToken, Sasl, SaslError, ScramHash, Token, TokenProvider};
 pub use secret::Secret;
 pub use stream::Dial;
-#[cfg(feature = "tls")]
+#[cfg(feature = "_tls")]
 pub use tls::{DangerousTls, Tls, TlsError};
