@@ -44,6 +44,8 @@ pub use bytes::Bytes;
 pub use milena_cluster::{BrokerId, Failure, FailureKind, TopicPartition};
 #[cfg(feature = "_tls")]
 pub use milena_connection::{DangerousTls, Tls};
+#[cfg(feature = "oidc")]
+pub use milena_connection::{InvalidOidc, Oidc, OidcBuilder, OidcError};
 pub use milena_connection::{InvalidToken, Sasl, ScramHash, Secret, Token, TokenProvider, UnsafeLogin};
 pub use milena_consumer_group::{
     Assign, Assignments, Assignor, AutoOffsetReset, ChosenProtocol, CommitError, ConsumerError, Fault,

@@ -117,7 +117,7 @@ async fn encrypt(
     Ok(Box::new(encrypted))
 }
 
-async fn connect(
+pub(crate) async fn connect(
     address: &Address,
     timeout: Duration,
     deadline: Instant,

@@ -22,6 +22,8 @@ mod frame_stream;
 mod handshake;
 mod login;
 mod network;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod outbox;
 mod reply;
 mod sasl;
@@ -36,6 +38,8 @@ pub use config::{ConnectionConfig, UnsafeLogin};
 pub use driver::{Driven, drive, now};
 pub use error::ConnectionError;
 pub use network::Network;
+#[cfg(feature = "oidc")]
+pub use oidc::{InvalidOidc, Oidc, OidcBuilder, OidcError};
 pub use sasl::{InvalidToken, Sasl, SaslError, ScramHash, Token, TokenProvider};
 pub use secret::Secret;
 pub use stream::Dial;
