@@ -42,6 +42,8 @@ pub use transaction::{InitializeError, Transaction, TransactionalProducer, Trans
 
 pub use bytes::Bytes;
 pub use milena_cluster::{BrokerId, Failure, FailureKind, TopicPartition};
+#[cfg(feature = "msk-iam")]
+pub use milena_connection::{AwsCredentials, AwsCredentialsProvider, AwsEnvironment, MskIam, MskIamError};
 #[cfg(feature = "_tls")]
 pub use milena_connection::{DangerousTls, Tls};
 #[cfg(feature = "oidc")]

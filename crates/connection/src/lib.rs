@@ -21,6 +21,8 @@ mod error;
 mod frame_stream;
 mod handshake;
 mod login;
+#[cfg(feature = "msk-iam")]
+mod msk_iam;
 mod network;
 #[cfg(feature = "oidc")]
 mod oidc;
@@ -37,6 +39,8 @@ pub use address::{Address, InvalidAddress};
 pub use config::{ConnectionConfig, UnsafeLogin};
 pub use driver::{Driven, drive, now};
 pub use error::ConnectionError;
+#[cfg(feature = "msk-iam")]
+pub use msk_iam::{AwsCredentials, AwsCredentialsProvider, AwsEnvironment, MskIam, MskIamError};
 pub use network::Network;
 #[cfg(feature = "oidc")]
 pub use oidc::{InvalidOidc, Oidc, OidcBuilder, OidcError};
