@@ -10,7 +10,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use milena_connection::{InvalidOidc, Oidc, OidcBuilder, OidcError, Sasl, Tls, Token, TokenProvider};
+use bytes::Bytes;
+use milena_cluster::Target;
+use milena_connection::{
+    Address, ConnectionConfig, InvalidOidc, Network, Oidc, OidcBuilder, OidcError, Sasl, Tls, Token,
+    TokenProvider,
+};
+use milena_protocol::{
+    frame::{decode_request, encode_response},
+    messages::{
+        ApiVersionsResponse, MetadataRequest, Request, Response, SaslHandshakeResponse,
+        api_versions::ApiVersion,
+    },
+};
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -18,6 +30,7 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpListener,
+    task::JoinHandle,
 };
 use tokio_rustls::TlsAcceptor;
 use tracing_subscriber::fmt::MakeWriter;
@@ -463,6 +476,72 @@ fn settings_that_cannot_be_meant_are_refused() {
         assert!(matches!(error, InvalidOidc::Extension { .. }), "{error}");
     }
     assert!(https().parameter("resource", "a").parameter("resource", "b").build().is_ok());
+}
+
+/// A broker that lets one client log in, and what it said who it is.
+async fn broker() -> (Address, JoinHandle<Bytes>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let said = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        loop {
+            let len = stream.read_u32().await.unwrap();
+            let mut frame = vec![0; len as usize];
+            stream.read_exact(&mut frame).await.unwrap();
+            let request = decode_request(&frame.into()).unwrap();
+            let response: Response = match request.body.unwrap() {
+                Request::ApiVersions(_) => {
+                    let range =
+                        |(api_key, max_version)| ApiVersion { api_key, max_version, ..Default::default() };
+                    let api_keys = [(3, 12), (17, 1), (18, 4), (36, 2)].map(range).to_vec();
+                    ApiVersionsResponse { api_keys, ..Default::default() }.into()
+                }
+                Request::SaslHandshake(choice) => {
+                    SaslHandshakeResponse { mechanisms: vec![choice.mechanism], ..Default::default() }.into()
+                }
+                Request::SaslAuthenticate(token) => return token.auth_bytes,
+                other => panic!("{other:?}"),
+            };
+            let header = request.header;
+            let frame =
+                encode_response(&response, header.request_api_version, header.correlation_id).unwrap();
+            stream.write_all(&frame.to_bytes()).await.unwrap();
+        }
+    });
+    (Address { host: "127.0.0.1".to_owned(), port }, said)
+}
+
+#[tokio::test]
+async fn a_login_shows_the_broker_the_token() {
+    let server = Server::plain(Reply::Text(token_for(300))).await;
+    let oidc = server.oidc().extension("logicalCluster", "lkc-1").build().unwrap();
+    for _ in 0..2 {
+        let (address, said) = broker().await;
+        let sasl = Some(Sasl::oauth_bearer(oidc.clone()).allow_in_the_clear());
+        let network = Network::new(vec![address], ConnectionConfig { sasl, ..Default::default() });
+        let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+        // The broker hangs up then.
+        network.call(Target::AnyBroker, request, Duration::from_secs(5)).await.unwrap_err();
+        let expected = format!("n,,\x01auth=Bearer {TOKEN}\x01logicalCluster=lkc-1\x01\x01");
+        assert_eq!(said.await.unwrap(), expected);
+    }
+    assert_eq!(server.asked(), 1);
+}
+
+/// A broker that is there while the endpoint is not: the login says which of them it is.
+#[tokio::test]
+async fn a_login_without_a_token_says_why() {
+    let server = Server::plain(Reply::Text(json("401 No", r#"{"error":"invalid_client"}"#))).await;
+    let sasl = Some(Sasl::oauth_bearer(server.oidc().build().unwrap()).allow_in_the_clear());
+    let (address, _said) = broker().await;
+    let network = Network::new(vec![address], ConnectionConfig { sasl, ..Default::default() });
+    let request = MetadataRequest { topics: Some(Vec::new()), ..Default::default() };
+    let failure = network.call(Target::AnyBroker, request, Duration::from_secs(5)).await.unwrap_err();
+    let expected = format!(
+        "the login by OAUTHBEARER failed: there is no token: http://127.0.0.1:{} refused with status 401: invalid_client",
+        server.port
+    );
+    assert!(failure.to_string().contains(&expected), "{failure}");
 }
 
 /// Lines that were logged.
