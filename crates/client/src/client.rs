@@ -14,7 +14,7 @@ use std::{
 use milena_cluster::{Backoff, Target};
 #[cfg(feature = "socks5")]
 use milena_connection::Socks5;
-#[cfg(feature = "tls")]
+#[cfg(feature = "_tls")]
 use milena_connection::Tls;
 use milena_connection::{Address, ConnectionConfig, Dial, Network, Sasl};
 use milena_protocol::{messages::MetadataRequest, wire::ByteString};
@@ -336,7 +336,7 @@ impl ClientBuilder {
     ///     .tls(Tls::ca_file("/etc/kafka/ca.pem"))
     ///     .sasl(Sasl::scram_sha_512("order-service", std::env::var("KAFKA_PASSWORD").unwrap_or_default()));
     /// ```
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "_tls")]
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.connection.tls = Some(tls);

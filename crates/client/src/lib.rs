@@ -8,6 +8,13 @@
 //! - [`Admin`] makes, describes and deletes topics, groups and what they committed, and says how far groups are behind.
 //!
 //! The names are Kafka's. No C is compiled, and no system library is needed.
+//!
+//! # Features
+//! - `tls` (default): encrypted connections, with graviola's cryptography, for x86-64 and 64-bit Arm.
+//! - `ring`, `aws-lc-rs`: the same with other cryptography, for other processors or other demands. These compile C. Of several
+//!   that are asked for anywhere in a program, `aws-lc-rs` is taken before `ring`, and `ring` before graviola.
+//! - `oidc`: tokens for [`Sasl::oauth_bearer`] from an OpenID Connect provider (KIP-768). It goes with one of those above.
+//! - `msk-iam`: logins to Amazon MSK by AWS credentials.
 
 mod admin;
 mod client;
@@ -52,8 +59,12 @@ pub use milena_connection::{
     Address, ConnectionReport, ConnectionState, InvalidAddress, InvalidToken, LastError, NetworkReport,
     Purpose, Sasl, ScramHash, Secret, Stage, Token, TokenProvider, UnsafeLogin,
 };
-#[cfg(feature = "tls")]
+#[cfg(feature = "msk-iam")]
+pub use milena_connection::{AwsCredentials, AwsCredentialsProvider, AwsEnvironment, MskIam, MskIamError};
+#[cfg(feature = "_tls")]
 pub use milena_connection::{DangerousTls, Tls};
+#[cfg(feature = "oidc")]
+pub use milena_connection::{InvalidOidc, Oidc, OidcBuilder, OidcError};
 pub use milena_consumer_group::{
     Assign, Assignments, Assignor, AutoOffsetReset, ChosenProtocol, CommitError, ConsumedPartition,
     ConsumerError, ConsumerReport, Fault, GroupMember, GroupMembers, GroupProtocol, IsolationLevel,

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 #[cfg(feature = "socks5")]
 use crate::Socks5;
-#[cfg(feature = "tls")]
+#[cfg(feature = "_tls")]
 use crate::Tls;
 use crate::{Dial, Sasl};
 
@@ -50,7 +50,7 @@ pub struct ConnectionConfig {
     #[cfg(feature = "socks5")]
     pub socks5: Option<Socks5>,
     /// How the streams are encrypted; not at all when there is nothing here.
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "_tls")]
     pub tls: Option<Tls>,
     /// Who the client is; nobody asks when there is nothing here.
     pub sasl: Option<Sasl>,
@@ -87,9 +87,9 @@ impl ConnectionConfig {
     /// # Errors
     /// When the login would be readable for others and nobody said that it may.
     pub fn validate(&self) -> Result<(), UnsafeLogin> {
-        #[cfg(feature = "tls")]
+        #[cfg(feature = "_tls")]
         let is_encrypted = self.tls.is_some();
-        #[cfg(not(feature = "tls"))]
+        #[cfg(not(feature = "_tls"))]
         let is_encrypted = false;
         match &self.sasl {
             Some(sasl) if !is_encrypted && sasl.shows_secrets() && !sasl.is_allowed_in_the_clear => {
@@ -116,7 +116,7 @@ impl Default for ConnectionConfig {
             dial: None,
             #[cfg(feature = "socks5")]
             socks5: None,
-            #[cfg(feature = "tls")]
+            #[cfg(feature = "_tls")]
             tls: None,
             sasl: None,
         }

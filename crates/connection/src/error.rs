@@ -7,7 +7,7 @@ use thiserror::Error;
 
 #[cfg(feature = "socks5")]
 use crate::Address;
-#[cfg(feature = "tls")]
+#[cfg(feature = "_tls")]
 use crate::TlsError;
 use crate::{SaslError, Stage};
 
@@ -82,7 +82,7 @@ pub enum ConnectionError {
         timeout: Duration,
     },
     /// TLS can't be had with these settings.
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "_tls")]
     #[error("TLS is not possible: {0}")]
     TlsSettings(#[from] TlsError),
     /// The peers did not agree on TLS, or one does not believe the other.
@@ -156,7 +156,7 @@ impl ConnectionError {
             Self::Connect(_) | Self::SetupTimeout(_) => Stage::Tcp,
             #[cfg(feature = "socks5")]
             Self::Proxy { .. } => Stage::Proxy,
-            #[cfg(feature = "tls")]
+            #[cfg(feature = "_tls")]
             Self::TlsSettings(_) => Stage::Tls,
             Self::TlsHandshake(_) => Stage::Tls,
             Self::Silent(_) | Self::ClosedAtOnce | Self::Versions(_) | Self::Encode(_) => Stage::ApiVersions,

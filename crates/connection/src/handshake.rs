@@ -29,11 +29,11 @@ use crate::{
     authentication::{Ask, authenticate},
     frame_stream::{FrameReader, write_all},
     now,
-    stream::{ByteStream, Receiving, Sending},
+    stream::{Receiving, Sending},
     versions::Versions,
 };
-#[cfg(feature = "tls")]
-use crate::{Tls, tls};
+#[cfg(feature = "_tls")]
+use crate::{Tls, stream::ByteStream, tls};
 
 /// A stream that is ready for requests.
 pub(crate) struct Established {
@@ -82,9 +82,9 @@ async fn stream(
         }
         None => {
             let stream = tcp(address, config, timeout, deadline).await?;
-            #[cfg(feature = "tls")]
+            #[cfg(feature = "_tls")]
             let is_plain = config.tls.is_none();
-            #[cfg(not(feature = "tls"))]
+            #[cfg(not(feature = "_tls"))]
             let is_plain = true;
             if is_plain {
                 let (reader, writer) = stream.into_split();
@@ -93,7 +93,7 @@ async fn stream(
             Box::new(stream)
         }
     };
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "_tls")]
     let plain = match &config.tls {
         Some(tls) => encrypt(plain, tls, address, timeout, deadline).await?,
         None => plain,
@@ -102,7 +102,7 @@ async fn stream(
     Ok((Receiving::Other(reader), Sending::Other(writer)))
 }
 
-#[cfg(feature = "tls")]
+#[cfg(feature = "_tls")]
 async fn encrypt(
     plain: Box<dyn ByteStream>,
     tls: &Tls,
@@ -159,7 +159,7 @@ fn tune(stream: &TcpStream, config: &ConnectionConfig) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn connect(
+pub(crate) async fn connect(
     address: &Address,
     timeout: Duration,
     deadline: Instant,

@@ -16,12 +16,18 @@ mod address_book;
 mod authentication;
 mod config;
 mod connection;
+#[cfg(feature = "_tls")]
+mod cryptography;
 mod driver;
 mod error;
 mod frame_stream;
 mod handshake;
 mod login;
+#[cfg(feature = "msk-iam")]
+mod msk_iam;
 mod network;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod outbox;
 mod probe;
 mod reply;
@@ -33,7 +39,7 @@ mod socks5;
 mod stage;
 mod stream;
 mod throttle;
-#[cfg(feature = "tls")]
+#[cfg(feature = "_tls")]
 mod tls;
 mod versions;
 
@@ -41,7 +47,11 @@ pub use address::{Address, InvalidAddress};
 pub use config::{ConnectionConfig, UnsafeLogin};
 pub use driver::{Driven, drive, now};
 pub use error::ConnectionError;
+#[cfg(feature = "msk-iam")]
+pub use msk_iam::{AwsCredentials, AwsCredentialsProvider, AwsEnvironment, MskIam, MskIamError};
 pub use network::Network;
+#[cfg(feature = "oidc")]
+pub use oidc::{InvalidOidc, Oidc, OidcBuilder, OidcError};
 pub use probe::Probe;
 pub use report::{ConnectionReport, ConnectionState, LastError, NetworkReport, Purpose};
 pub use sasl::{InvalidToken, Sasl, SaslError, ScramHash, Token, TokenProvider};
@@ -50,5 +60,5 @@ pub use secret::Secret;
 pub use socks5::Socks5;
 pub use stage::Stage;
 pub use stream::Dial;
-#[cfg(feature = "tls")]
+#[cfg(feature = "_tls")]
 pub use tls::{DangerousTls, Tls, TlsError};

@@ -19,7 +19,7 @@ use rustls::{
 use thiserror::Error;
 use tokio_rustls::TlsConnector;
 
-use crate::Secret;
+use crate::{Secret, cryptography::cryptography};
 
 /// How connections are encrypted, and whom the client believes to be a broker. TLS 1.2 and 1.3; the certificate's name
 /// is always held against the host that is connected to.
@@ -62,7 +62,8 @@ struct Loaded {
 pub enum TlsError {
     /// This processor lacks instructions that the cryptography needs.
     #[error(
-        "the cryptography needs a processor with AES, CLMUL, BMI2, ADX and AVX2 (or NEON, AES and PMULL)"
+        "the cryptography needs a processor with AES, CLMUL, BMI2, ADX and AVX2 (or NEON, AES and PMULL): take another \
+         processor, or build with milena's feature `ring` or `aws-lc-rs`"
     )]
     UnsupportedCpu,
     /// There are no certificates of authorities on this system.
@@ -192,10 +193,7 @@ impl Settings {
     }
 
     fn load(&self) -> Result<ClientConfig, TlsError> {
-        if !graviola::util::is_cpu_supported() {
-            return Err(TlsError::UnsupportedCpu);
-        }
-        let provider = Arc::new(rustls_graviola::default_provider());
+        let provider = Arc::new(cryptography()?);
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
         let builder = if self.is_verified {

@@ -10,6 +10,8 @@ use std::{fmt, sync::Arc};
 
 use thiserror::Error;
 
+#[cfg(any(feature = "oidc", feature = "msk-iam"))]
+pub(crate) use self::oauth_bearer::Wanted;
 use self::scram::Scram;
 pub use self::{
     oauth_bearer::{InvalidToken, Token, TokenProvider},

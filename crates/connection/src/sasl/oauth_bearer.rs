@@ -76,7 +76,7 @@ impl fmt::Debug for Token {
 }
 
 /// A token under way, or why there is none.
-type Wanted<'p> =
+pub(crate) type Wanted<'p> =
     Pin<Box<dyn Future<Output = Result<Token, Box<dyn std::error::Error + Send + Sync>>> + Send + 'p>>;
 
 /// Where tokens come from. A [`Token`] is the provider of itself; a closure that returns one, of new ones.
