@@ -323,7 +323,8 @@ impl Shared {
         for reply in replies.chain(leaving.into_iter().map(|leaving| leaving.reply)) {
             reply.answer(Err(Failure::new(FailureKind::Unanswered, Arc::clone(&cause))));
         }
-        if let Some(listener) = listener {
+        // A broker that refuses does so at once, and not when the connection has been idle for long.
+        if let Some(listener) = listener.filter(|_| !matches!(error, ConnectionError::Idle(_))) {
             listener.hung_up(cause);
         }
         self.over.send_replace(true);

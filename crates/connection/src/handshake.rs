@@ -291,6 +291,30 @@ mod tests {
 
     use super::*;
 
+    /// C7, C8: the system asks quiet peers for a sign, and gives up on those that do not acknowledge.
+    #[tokio::test]
+    async fn sockets_are_looked_after_by_the_system() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connect = async |config: &ConnectionConfig| {
+            let address = Address { host: address.ip().to_string(), port: address.port() };
+            let timeout = Duration::from_secs(5);
+            tcp(&address, config, timeout, later(now(), timeout)).await.unwrap()
+        };
+        let stream = connect(&ConnectionConfig::default()).await;
+        let socket = SockRef::from(&stream);
+        assert!(stream.nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(Duration::from_secs(30)));
+        let config = ConnectionConfig { keepalive: None, user_timeout: None, ..Default::default() };
+        let stream = connect(&config).await;
+        let socket = SockRef::from(&stream);
+        assert!(!socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(socket.tcp_user_timeout().unwrap(), None);
+    }
+
     #[tokio::test]
     async fn an_address_that_swallows_everything_leaves_time_for_the_next() {
         let full = TcpSocket::new_v4().unwrap();

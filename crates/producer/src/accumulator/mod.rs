@@ -9,6 +9,7 @@ mod topic_batches;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -31,7 +32,6 @@ pub use intake::{Enqueued, Intake};
 pub(crate) use topic_batches::{Leader, OpenBatch};
 
 /// The records that wait to be sent, shared by everybody who enqueues and the machine that sends.
-#[derive(Debug)]
 pub struct Accumulator {
     linger: Duration,
     delivery_timeout: Duration,
@@ -98,6 +98,13 @@ struct Books {
     tally: Tally,
     /// Batches that were settled, for an owner that wants to hear of each.
     settled: Option<Vec<SettledBatch>>,
+}
+
+/// Without what records hold.
+impl fmt::Debug for Accumulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accumulator").field("stats", &self.stats()).finish_non_exhaustive()
+    }
 }
 
 impl Accumulator {
