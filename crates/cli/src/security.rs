@@ -1,15 +1,20 @@
 //! How a command is let in: TLS, and who logs in with what password.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, anyhow};
 use clap::ValueEnum;
-use milena::{Address, ClientBuilder, Sasl, Socks5, Tls};
+use milena::{Address, ClientBuilder, Sasl, ScramHash, Socks5, Tls, Token};
 
 use crate::advised::advised;
 
 /// Where the password is looked for when no file is named.
 const PASSWORD: &str = "MILENA_PASSWORD";
+/// The same for a token.
+const TOKEN: &str = "MILENA_TOKEN";
 /// Under what the options stand in the help. Those behind them stand elsewhere, so that it is said of each.
 const HEADING: &str = "Encryption and login";
 
@@ -28,8 +33,9 @@ pub(crate) struct Security {
     /// The key of --tls-certificate, in a PEM file without a password
     #[arg(help_heading = HEADING, long, value_name = "FILE", requires = "tls_certificate")]
     tls_key: Option<PathBuf>,
-    /// How --user logs in. `plain` shows the password, and needs TLS
-    #[arg(help_heading = HEADING, long, value_enum, value_name = "MECHANISM", requires = "user")]
+    /// How to log in. `plain` shows the password, `oauthbearer` the token, and they need TLS; the others take --user. The token
+    /// comes from the environment variable MILENA_TOKEN or --token-file
+    #[arg(help_heading = HEADING, long, value_enum, value_name = "MECHANISM")]
     sasl_mechanism: Option<Mechanism>,
     /// Who logs in. The password comes from the environment variable MILENA_PASSWORD or --password-file, and never from the
     /// command line, which others on the machine can read
@@ -38,6 +44,9 @@ pub(crate) struct Security {
     /// Connects through a SOCKS5 proxy, which resolves the names of the brokers
     #[arg(help_heading = HEADING, long, value_name = "HOST:PORT")]
     socks5: Option<Address>,
+    /// The token of `oauthbearer`, in the first line of a file; it goes before MILENA_TOKEN
+    #[arg(help_heading = HEADING, long, value_name = "FILE", requires = "sasl_mechanism")]
+    token_file: Option<PathBuf>,
     /// The password of --user, in the first line of a file; it goes before MILENA_PASSWORD
     #[arg(help_heading = HEADING, long, value_name = "FILE", requires = "user")]
     password_file: Option<PathBuf>,
@@ -50,6 +59,8 @@ enum Mechanism {
     ScramSha256,
     #[value(name = "scram-sha-512")]
     ScramSha512,
+    #[value(name = "oauthbearer")]
+    OAuthBearer,
 }
 
 impl Security {
@@ -79,38 +90,34 @@ impl Security {
     }
 
     fn sasl(&self) -> anyhow::Result<Option<Sasl>> {
-        let Some((mechanism, user)) = self.sasl_mechanism.zip(self.user.as_deref()) else { return Ok(None) };
-        let password = self.password(user)?;
-        Ok(Some(match mechanism {
-            Mechanism::Plain => Sasl::plain(user, password),
-            Mechanism::ScramSha256 => Sasl::scram_sha_256(user, password),
-            Mechanism::ScramSha512 => Sasl::scram_sha_512(user, password),
-        }))
+        let Some(mechanism) = self.sasl_mechanism else { return Ok(None) };
+        let hash = match mechanism {
+            Mechanism::OAuthBearer => return Ok(Some(Sasl::oauth_bearer(self.token()?))),
+            Mechanism::Plain => {
+                let (user, password) = self.login()?;
+                return Ok(Some(Sasl::plain(user, password)));
+            }
+            Mechanism::ScramSha256 => ScramHash::Sha256,
+            Mechanism::ScramSha512 => ScramHash::Sha512,
+        };
+        let (user, password) = self.login()?;
+        Ok(Some(Sasl::scram(hash, user, password)))
     }
 
-    fn password(&self, user: &str) -> anyhow::Result<String> {
-        let (password, place) = if let Some(file) = &self.password_file {
-            let text = fs::read_to_string(file)
-                .with_context(|| format!("reading the password in {}", file.display()))?;
-            (text.lines().next().unwrap_or_default().to_owned(), file.display().to_string())
-        } else {
-            match env::var(PASSWORD) {
-                Ok(password) => (password, PASSWORD.to_owned()),
-                Err(env::VarError::NotPresent) => {
-                    let error = anyhow!("the password of {user} is not given");
-                    let advice =
-                        format!("set {PASSWORD} in the environment, or name a file with --password-file");
-                    return Err(advised(error, advice));
-                }
-                Err(env::VarError::NotUnicode(_)) => {
-                    return Err(anyhow!("the password in {PASSWORD} is not UTF-8"));
-                }
-            }
+    fn login(&self) -> anyhow::Result<(&str, String)> {
+        let Some(user) = self.user.as_deref() else {
+            return Err(advised(anyhow!("the user who logs in is not given"), "name the user with --user"));
         };
-        if password.is_empty() {
-            return Err(anyhow!("the password of {user} in {place} is empty"));
+        let what = format!("the password of {user}");
+        Ok((user, secret(&what, PASSWORD, "--password-file", self.password_file.as_deref())?))
+    }
+
+    fn token(&self) -> anyhow::Result<Token> {
+        if let Some(user) = &self.user {
+            let error = anyhow!("the token says who logs in, not --user {user}");
+            return Err(advised(error, "leave --user out, or take another --sasl-mechanism"));
         }
-        Ok(password)
+        Ok(Token::new(secret("the token", TOKEN, "--token-file", self.token_file.as_deref())?)?)
     }
 
     /// What may be done about the reason for which no broker lets the command in; none when that has nothing to do with
@@ -141,4 +148,27 @@ impl Security {
             None
         }
     }
+}
+
+/// What nobody else may read: the first line of a file, or of an environment variable where no file is named.
+fn secret(what: &str, variable: &str, option: &str, file: Option<&Path>) -> anyhow::Result<String> {
+    let (secret, place) = if let Some(file) = file {
+        let text =
+            fs::read_to_string(file).with_context(|| format!("reading {what} in {}", file.display()))?;
+        (text.lines().next().unwrap_or_default().to_owned(), file.display().to_string())
+    } else {
+        match env::var(variable) {
+            Ok(secret) => (secret, variable.to_owned()),
+            Err(env::VarError::NotPresent) => {
+                let error = anyhow!("{what} is not given");
+                let advice = format!("set {variable} in the environment, or name a file with {option}");
+                return Err(advised(error, advice));
+            }
+            Err(env::VarError::NotUnicode(_)) => return Err(anyhow!("{what} in {variable} is not UTF-8")),
+        }
+    };
+    if secret.is_empty() {
+        return Err(anyhow!("{what} in {place} is empty"));
+    }
+    Ok(secret)
 }

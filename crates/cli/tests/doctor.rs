@@ -2,27 +2,27 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
 
 use std::{
-    process::{Command, Output},
+    process::Output,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use milena::{AutoOffsetReset, Client, Record};
 use milena_embedded_broker::{EmbeddedBroker, core::SaslConfig};
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, process::Command};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-fn doctor(words: &str) -> Output {
+async fn doctor(words: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_milena"));
-    command.env("MILENA_PASSWORD", "guess").arg("doctor").args(words.split(' ')).output().unwrap()
+    command.env("MILENA_PASSWORD", "guess").arg("doctor").args(words.split(' ')).output().await.unwrap()
 }
 
 /// What it says, and how it ends.
 async fn said(words: String) -> (String, Option<i32>) {
-    let output = tokio::task::spawn_blocking(move || doctor(&words)).await.unwrap();
+    let output = doctor(&words).await;
     assert_eq!(text(&output.stderr), "");
     (text(&output.stdout), output.status.code())
 }
@@ -112,13 +112,13 @@ async fn a_login_that_is_refused_is_told_with_its_stage() {
     assert!(!told.contains("guess") && !told.contains("cluster"), "{told}");
 }
 
-#[test]
-fn options_that_cannot_be_are_said_so() {
+#[tokio::test]
+async fn options_that_cannot_be_are_said_so() {
     for (words, error, advice) in [
         ("-b here", "`here` has no port between 1 and 65535", "host:port, several separated by commas"),
         ("-b here:1 --sasl-mechanism plain --user alice", "PLAIN without TLS shows the password", "--tls"),
     ] {
-        let output = doctor(words);
+        let output = doctor(words).await;
         assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(2), ""));
         let said = text(&output.stderr);
         assert!(said.contains(error) && said.contains("try: ") && said.contains(advice), "{said}");

@@ -153,11 +153,26 @@ async fn a_login_that_fails_says_what_to_do() {
     assert_eq!(said, "milena: the password of alice in MILENA_PASSWORD is empty\n");
     let nowhere = format!("{missing} --password-file /nowhere/password");
     let said = refused("topics list", &broker, &nowhere, None);
-    assert!(said.starts_with("milena: reading the password in /nowhere/password: No such file"), "{said}");
+    assert!(
+        said.starts_with("milena: reading the password of alice in /nowhere/password: No such file"),
+        "{said}"
+    );
     let said = refused("topics list", &broker, "--user alice", None);
     assert!(said.contains("--sasl-mechanism <MECHANISM>"), "{said}");
-    let said = refused("topics list", &broker, "--sasl-mechanism plain", None);
-    assert!(said.contains("--user <NAME>"), "{said}");
+    for (options, expected) in [
+        ("--sasl-mechanism plain", "the user who logs in is not given\ntry: name the user with --user\n"),
+        (
+            "--sasl-mechanism oauthbearer",
+            "the token is not given\ntry: set MILENA_TOKEN in the environment, or name a file with --token-file\n",
+        ),
+        (
+            "--sasl-mechanism oauthbearer --user alice",
+            "the token says who logs in, not --user alice\ntry: leave --user out, or take another --sasl-mechanism\n",
+        ),
+    ] {
+        let said = refused("topics list", &broker, options, None);
+        assert_eq!(said, format!("milena: {expected}"));
+    }
     broker.shutdown().await;
 }
 

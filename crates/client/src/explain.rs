@@ -66,7 +66,7 @@ fn alive<M: Machine>(list: &[Weak<Driven<M>>]) -> Vec<Arc<Driven<M>>> {
 /// The machine knows that a broker does not answer, the network why.
 fn add_trouble(doing: &mut Reason, network: &NetworkReport) {
     if let Some(trouble) = doing.broker.and_then(|broker| network.trouble_with(broker)) {
-        doing.text.push_str(&format!("; {} failed: {}", trouble.stage, trouble.cause));
+        doing.cause = Some(format!("{} failed: {}", trouble.stage, trouble.cause));
     }
 }
 

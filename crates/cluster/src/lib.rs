@@ -19,5 +19,5 @@ pub use later::later;
 pub use machine::{Deadline, Failure, FailureKind, Machine, Outgoing, RequestId, RequestIds, Target};
 pub use metadata::{Broker, BrokerId, Metadata, Partition, Topic, TopicPartition};
 pub use metadata_tracker::{MetadataConfig, MetadataTracker};
-pub use reason::{Due, Reason, milliseconds};
+pub use reason::{Due, Reason, counted, milliseconds};
 pub use verdict::{Verdict, verdict};

@@ -13,6 +13,9 @@ pub struct Reason {
     pub code: &'static str,
     /// The same for people, as the rest of a sentence that begins with what it is about.
     pub text: String,
+    /// What went wrong before, if anything.
+    #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
+    pub cause: Option<String>,
     /// The broker that it is about.
     #[cfg_attr(feature = "serde", serde(skip_serializing_if = "Option::is_none"))]
     pub broker: Option<i32>,
@@ -27,7 +30,14 @@ pub struct Reason {
 impl Reason {
     /// A reason with no more to it.
     pub fn new(code: &'static str, text: impl Into<String>) -> Self {
-        Self { code, text: text.into(), broker: None, since_ms: None, left_ms: None }
+        Self { code, text: text.into(), cause: None, broker: None, since_ms: None, left_ms: None }
+    }
+
+    /// What went wrong before.
+    #[must_use]
+    pub fn because(mut self, cause: Option<impl Into<String>>) -> Self {
+        self.cause = cause.map(Into::into);
+        self
     }
 
     /// It is about this broker.
@@ -56,10 +66,14 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)?;
         match (self.since_ms, self.left_ms) {
-            (Some(since), Some(left)) => write!(f, " (for {since} ms, {left} ms left)"),
-            (Some(since), None) => write!(f, " (for {since} ms)"),
-            (None, Some(left)) => write!(f, " ({left} ms left)"),
-            (None, None) => Ok(()),
+            (Some(since), Some(left)) => write!(f, " (for {since} ms, {left} ms left)")?,
+            (Some(since), None) => write!(f, " (for {since} ms)")?,
+            (None, Some(left)) => write!(f, " ({left} ms left)")?,
+            (None, None) => {}
+        }
+        match &self.cause {
+            Some(cause) => write!(f, ": {cause}"),
+            None => Ok(()),
         }
     }
 }
@@ -87,6 +101,12 @@ impl fmt::Display for Due {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "next in {} ms: {}", self.in_ms, self.what)
     }
+}
+
+/// `1 request`, `2 requests`.
+#[must_use]
+pub fn counted(count: usize, noun: &str, plural: &str) -> String {
+    format!("{count} {}", if count == 1 { noun } else { plural })
 }
 
 /// Whole milliseconds, as many as fit.

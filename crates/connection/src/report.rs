@@ -1,8 +1,12 @@
 //! What a client's connections do, and what went wrong with them last.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    time::Duration,
+};
 
-use milena_cluster::milliseconds;
+use milena_cluster::{counted, milliseconds};
 use milena_protocol::ApiKey;
 use tokio::time::Instant;
 
@@ -202,7 +206,14 @@ impl NetworkReport {
             self.brokers.iter().map(|(id, address)| format!("broker {id} at {address}")).collect();
         let known = if brokers.is_empty() { "no broker is known".to_owned() } else { brokers.join(", ") };
         let head = format!("bootstrap {}; {known}", self.bootstrap.join(", "));
-        std::iter::once(head).chain(self.connections.iter().map(ToString::to_string)).collect()
+        let mut told = BTreeSet::new();
+        let connections = self.connections.iter().map(|connection| {
+            // What a broker speaks it speaks over every connection.
+            let is_news = !connection.versions.is_empty() && told.insert(&connection.address);
+            let versions = if is_news { connection.usual_versions() } else { String::new() };
+            format!("{connection}{versions}")
+        });
+        std::iter::once(head).chain(connections).collect()
     }
 
     /// What went wrong last with a broker, unless a connection to it has been made since.
@@ -220,21 +231,28 @@ impl fmt::Display for NetworkReport {
     }
 }
 
+impl ConnectionReport {
+    fn usual_versions(&self) -> String {
+        let usual = USUAL.iter().filter_map(|api| Some((api.name(), self.versions.get(api.name())?)));
+        let versions: Vec<_> = usual.map(|(name, version)| format!("{name} {version}")).collect();
+        format!("; speaks {}", versions.join(", "))
+    }
+}
+
 impl fmt::Display for ConnectionReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.purpose, self.broker) {
-            (Purpose::Coordinator, Some(id)) => write!(f, "broker {id} as coordinator, {}", self.address)?,
-            (_, Some(id)) => write!(f, "broker {id}, {}", self.address)?,
-            (_, None) => write!(f, "bootstrap {}", self.address)?,
+            (Purpose::Coordinator, Some(id)) => write!(f, "broker {id} as coordinator")?,
+            (_, Some(id)) => write!(f, "broker {id}")?,
+            (_, None) => f.write_str("bootstrap")?,
         }
-        write!(f, ": {}", self.state)?;
+        if self.lane > 0 {
+            write!(f, " for {}", self.lane)?;
+        }
+        write!(f, ", {}: {}", self.address, self.state)?;
         if self.failures > 0 {
-            write!(f, ", {} failures in a row", self.failures)?;
-        }
-        let usual = USUAL.iter().filter_map(|api| Some((api.name(), self.versions.get(api.name())?)));
-        let versions: Vec<_> = usual.map(|(name, version)| format!("{name} {version}")).collect();
-        if !versions.is_empty() {
-            write!(f, "; speaks {}", versions.join(", "))?;
+            let failures = usize::try_from(self.failures).unwrap_or(usize::MAX);
+            write!(f, ", {} in a row", counted(failures, "failure", "failures"))?;
         }
         match &self.last_error {
             Some(error) => write!(f, "; {error}"),
@@ -247,7 +265,7 @@ impl fmt::Display for ConnectionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connected { in_flight, oldest, oldest_left_ms, throttled_ms } => {
-                write!(f, "connected, {in_flight} requests in flight")?;
+                write!(f, "connected, {} in flight", counted(*in_flight, "request", "requests"))?;
                 if let (Some(api), Some(left)) = (oldest, oldest_left_ms) {
                     write!(f, ", {api} with {left} ms left")?;
                 }
@@ -256,7 +274,9 @@ impl fmt::Display for ConnectionState {
                     None => Ok(()),
                 }
             }
-            Self::Connecting { waiting } => write!(f, "being connected, {waiting} requests wait"),
+            Self::Connecting { waiting } => {
+                write!(f, "being connected for {}", counted(*waiting, "request", "requests"))
+            }
             Self::BackingOff { left_ms } => write!(f, "not connected, tried again in {left_ms} ms"),
             Self::Closed => f.write_str("not connected"),
         }

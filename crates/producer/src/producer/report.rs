@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Instant};
 
-use milena_cluster::{BrokerId, Due, Machine, Reason, TopicPartition, milliseconds};
+use milena_cluster::{BrokerId, Due, Machine, Reason, TopicPartition, counted, milliseconds};
 
 use super::{Producer, State};
 use crate::{accumulator::WaitingBatches, partition_queue::PartitionQueue, transaction::Traffic};
@@ -146,8 +146,8 @@ impl Producer {
             return Reason::new("in_flight", format!("waits for the answer of {asked}")).at(asked);
         }
         if !self.metadata.metadata().topics.contains_key(&partition.topic) {
-            let why = self.topic_failure(&partition.topic).map(|why| format!(": {why}")).unwrap_or_default();
-            return Reason::new("unknown_topic", format!("nothing is known of the topic{why}"));
+            let why = self.topic_failure(&partition.topic);
+            return Reason::new("unknown_topic", "waits until something is known of the topic").because(why);
         }
         let Some(leader) = leader else {
             let since = self.metadata.leaderless_since(partition);
@@ -162,10 +162,10 @@ impl Producer {
                 return Reason::new("renewing", text);
             }
             if let Some(at) = queue.retry_at().filter(|at| *at > now) {
-                let last = queue.last_failure().map(|last| format!(": {last}")).unwrap_or_default();
-                return Reason::new("back_off", format!("is sent again after a wait{last}"))
+                return Reason::new("back_off", "is sent again after a wait")
                     .at(leader)
-                    .until(now, Some(at));
+                    .until(now, Some(at))
+                    .because(queue.last_failure());
             }
         }
         if self.unanswered.is_suspect(leader) {
@@ -184,23 +184,22 @@ impl Producer {
 
     /// What keeps everything from being numbered, or the partition out of its transaction.
     fn reason_of_identity(&self, now: Instant, partition: &TopicPartition) -> Option<Reason> {
-        let failure = |why: Option<&str>| why.map(|why| format!(": {why}")).unwrap_or_default();
         if self.numbering().is_none() {
             let why = match &self.transactional {
                 Some(transactional) => transactional.last_failure(),
                 None => self.identity.last_failure(),
             };
             let until = self.identity_timeout().map(|deadline| deadline.at);
-            let text = format!("waits for a producer id{}", failure(why));
-            return Some(Reason::new("no_producer_id", text).until(now, until));
+            return Some(
+                Reason::new("no_producer_id", "waits for a producer id").until(now, until).because(why),
+            );
         }
         let transactional = self.transactional.as_ref()?;
         match transactional.traffic() {
             Traffic::Rests => Some(Reason::new("no_transaction", "is given up with its transaction")),
             _ if !transactional.is_admitted(partition) => {
-                let text =
-                    format!("waits to be added to the transaction{}", failure(transactional.last_failure()));
-                Some(Reason::new("not_added", text))
+                let reason = Reason::new("not_added", "waits to be added to the transaction");
+                Some(reason.because(transactional.last_failure()))
             }
             _ => None,
         }
@@ -214,8 +213,11 @@ impl ProducerReport {
         let id =
             self.transactional_id.as_ref().map(|id| format!("transactional id {id}, ")).unwrap_or_default();
         let head = format!(
-            "{id}{}; {} of {} bytes of memory in use, {} requests in flight",
-            self.state, self.buffer_used, self.buffer_memory, self.requests_in_flight
+            "{id}{}; {} of {} bytes of memory in use, {} in flight",
+            self.state,
+            self.buffer_used,
+            self.buffer_memory,
+            counted(self.requests_in_flight, "request", "requests")
         );
         let unknown = self
             .unknown_topics
@@ -245,8 +247,9 @@ impl fmt::Display for ProducedPartition {
         let Self { topic, partition, unsent_batches, unsent_records, sent_batches, oldest_ms, .. } = self;
         write!(
             f,
-            "{topic}-{partition}: {sent_batches} batches sent, {unsent_batches} with {unsent_records} records not, the \
-             oldest {oldest_ms} ms old: it {}",
+            "{topic}-{partition}: {} sent, {} with {unsent_records} records not; the oldest is {oldest_ms} ms old and {}",
+            counted(*sent_batches, "batch", "batches"),
+            counted(*unsent_batches, "batch", "batches"),
             self.doing
         )
     }
