@@ -48,7 +48,7 @@ async fn a_cluster_in_good_health() {
         &format!("ok       broker 1, advertised as {first}: resolves to 127.0.0.1, connected in "),
         "ok       versions: Produce ",
         "ok       topic orders: 3 partitions",
-        "ok       group billing: Stable, 1 members, coordinator broker ",
+        "ok       group billing: Stable, 1 member, coordinator broker ",
         "ok       clock: no record of those looked at is ahead of it (newest in orders-",
     ] {
         assert!(told.contains(expected), "{expected:?} is not in\n{told}");

@@ -66,7 +66,7 @@ pub(super) struct Attempt {
 
 impl Attempt {
     pub(super) fn refused(&self, code: ErrorCode, message: Option<ByteString>) -> AdminError {
-        let message = message.map(|text| text.to_string());
+        let message = message.filter(|text| !text.is_empty()).map(|text| text.to_string());
         AdminError::Refused { action: self.action.to_string(), code, message }
     }
 

@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use milena_cluster::TopicPartition;
+use milena_cluster::{TopicPartition, counted};
 use milena_connection::Address;
 use milena_protocol::{
     ErrorCode,
@@ -39,7 +39,7 @@ pub(super) fn check_cluster(metadata: &MetadataResponse) -> Check {
         return Check::new("cluster", Health::Wrong, format!("{id}, no brokers are named"))
             .advise("the broker is starting, or has lost its cluster: look into its log");
     }
-    Check::new("cluster", Health::Fine, format!("{id}, {brokers} brokers"))
+    Check::new("cluster", Health::Fine, format!("{id}, {}", counted(brokers, "broker", "brokers")))
 }
 
 /// Addresses that can't be meant for clients elsewhere.
@@ -105,10 +105,10 @@ pub(super) fn check_topics(metadata: &MetadataResponse, all: bool) -> Vec<Check>
     }
     let troubled: Vec<Check> =
         metadata.topics.iter().map(check_topic).filter(|check| check.health != Health::Fine).collect();
-    let (count, partitions) =
-        (metadata.topics.len(), metadata.topics.iter().map(|topic| topic.partitions.len()).sum::<usize>());
-    let found =
-        format!("{count} that the client may see, {partitions} partitions, {} in trouble", troubled.len());
+    let partitions = metadata.topics.iter().map(|topic| topic.partitions.len()).sum();
+    let partitions = counted(partitions, "partition", "partitions");
+    let count = metadata.topics.len();
+    let found = format!("{count} that the client may see, {partitions}, {} in trouble", troubled.len());
     std::iter::once(Check::new("topics", Health::Fine, found)).chain(troubled).collect()
 }
 
@@ -135,23 +135,23 @@ fn check_topic(topic: &MetadataResponseTopic) -> Check {
         partitions.iter().filter(|partition| partition.isr_nodes.len() < partition.replica_nodes.len());
     let behind: Vec<i32> = behind.map(|partition| partition.partition_index).collect();
     let rights = rights(topic.topic_authorized_operations);
-    let count = partitions.len();
+    let count = counted(partitions.len(), "partition", "partitions");
     if !leaderless.is_empty() {
-        let found = format!("{count} partitions{rights}; without a leader: {}", listed(leaderless));
+        let found = format!("{count}{rights}; without a leader: {}", listed(leaderless));
         return Check::new(about, Health::Wrong, found)
             .advise("start the brokers that have these partitions: nobody can read or write them meanwhile");
     }
     if !behind.is_empty() {
-        let found = format!("{count} partitions{rights}; with replicas that are behind: {}", listed(behind));
+        let found = format!("{count}{rights}; with replicas that are behind: {}", listed(behind));
         return Check::new(about, Health::Doubtful, found).advise(
             "start the brokers that are missing: with min.insync.replicas unmet nothing can be written",
         );
     }
     if topic.topic_authorized_operations != UNTOLD && !may(topic.topic_authorized_operations, 3, 4) {
-        return Check::new(about, Health::Doubtful, format!("{count} partitions{rights}"))
+        return Check::new(about, Health::Doubtful, format!("{count}{rights}"))
             .advise("grant the client's user READ or WRITE (kafka-acls.sh --add --topic …)");
     }
-    Check::new(about, Health::Fine, format!("{count} partitions{rights}"))
+    Check::new(about, Health::Fine, format!("{count}{rights}"))
 }
 
 fn may(operations: i32, one: u32, other: u32) -> bool {
@@ -233,11 +233,11 @@ mod tests {
             ..Default::default()
         };
         for (leader, isr, operations, health, found) in [
-            (1, &[1, 2][..], UNTOLD, Health::Fine, "1 partitions"),
-            (1, &[1, 2], 0b1_0001_1000, Health::Fine, "1 partitions; the client may read, write, describe"),
-            (1, &[1, 2], 0b1_0000_0000, Health::Doubtful, "1 partitions; the client may describe"),
-            (1, &[1], UNTOLD, Health::Doubtful, "1 partitions; with replicas that are behind: 0"),
-            (-1, &[], UNTOLD, Health::Wrong, "1 partitions; without a leader: 0"),
+            (1, &[1, 2][..], UNTOLD, Health::Fine, "1 partition"),
+            (1, &[1, 2], 0b1_0001_1000, Health::Fine, "1 partition; the client may read, write, describe"),
+            (1, &[1, 2], 0b1_0000_0000, Health::Doubtful, "1 partition; the client may describe"),
+            (1, &[1], UNTOLD, Health::Doubtful, "1 partition; with replicas that are behind: 0"),
+            (-1, &[], UNTOLD, Health::Wrong, "1 partition; without a leader: 0"),
         ] {
             let check = check_topic(&topic(partition(leader, isr), operations));
             assert_eq!((check.health, check.found.as_str()), (health, found));
@@ -275,7 +275,7 @@ mod tests {
             MetadataResponseBroker { node_id: 1, host: "b".into(), port: 9092, ..Default::default() };
         let metadata =
             MetadataResponse { brokers: vec![broker], cluster_id: Some("abc".into()), ..Default::default() };
-        assert_eq!(check_cluster(&metadata).found, "abc, 1 brokers");
+        assert_eq!(check_cluster(&metadata).found, "abc, 1 broker");
         assert_eq!(advertised(&metadata), [(1, address("b:9092"))]);
         assert_eq!(check_cluster(&MetadataResponse::default()).health, Health::Wrong);
     }

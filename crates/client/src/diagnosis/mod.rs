@@ -10,7 +10,7 @@ use std::{
     fmt,
 };
 
-use milena_cluster::{Target, TopicPartition};
+use milena_cluster::{Target, TopicPartition, counted};
 use milena_connection::{Address, Network, Probe, Stage};
 use milena_producer::Clock;
 use milena_protocol::{
@@ -254,8 +254,8 @@ async fn check_group(admin: &Admin, group: &ByteString) -> Check {
     let about = format!("group {group}");
     match admin.describe_group(group.clone()).await {
         Ok(found) => {
-            let members = found.members.len();
-            let text = format!("{}, {members} members, coordinator {}", found.state, found.coordinator);
+            let members = counted(found.members.len(), "member", "members");
+            let text = format!("{}, {members}, coordinator {}", found.state, found.coordinator);
             Check::new(about, Health::Fine, text)
         }
         Err(error) => {
