@@ -114,7 +114,7 @@ fn a_version_that_does_not_exist_is_refused_both_ways() {
     }
 }
 
-/// That encoding refuses a null is part of `another_version_carries_the_value_or_refuses_it_by_name`.
+/// C4: that encoding refuses a null is part of `another_version_carries_the_value_or_refuses_it_by_name`.
 #[test]
 fn a_null_is_refused_where_it_may_not_be() {
     let mut seen = 0;

@@ -370,6 +370,7 @@ fn lengths_and_magics_that_cannot_be_name_the_offset() {
     assert_eq!(front(22, 1, 33), cut(33, Some(34)));
 }
 
+/// C4.
 #[test]
 fn null_and_empty_stay_apart() {
     let empty = Some(Vec::new());

@@ -79,6 +79,7 @@ async fn every_mechanism_lets_in_with_and_without_tls() {
     }
 }
 
+/// X1.
 #[tokio::test]
 async fn a_wrong_password_is_named_at_once() {
     let broker = broker(None, |_| {}).await;
@@ -90,6 +91,7 @@ async fn a_wrong_password_is_named_at_once() {
     }
 }
 
+/// X1.
 #[tokio::test]
 async fn a_mechanism_that_is_not_offered_is_named_with_those_that_are() {
     let broker = broker(None, |sasl| sasl.mechanisms = vec![SaslMechanism::ScramSha256]).await;

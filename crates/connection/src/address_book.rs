@@ -146,6 +146,7 @@ mod tests {
         book.brokers().into_keys().map(|id| id.0).collect()
     }
 
+    /// M5.
     #[test]
     fn metadata_names_the_whole_cluster_unless_it_names_nobody() {
         let book = AddressBook::default();

@@ -315,6 +315,7 @@ mod tests {
         assert_eq!(socket.tcp_user_timeout().unwrap(), None);
     }
 
+    /// C6.
     #[tokio::test]
     async fn an_address_that_swallows_everything_leaves_time_for_the_next() {
         let full = TcpSocket::new_v4().unwrap();

@@ -237,7 +237,7 @@ mod tests {
         }
     }
 
-    /// Who logs in again does so behind the frame that is half written.
+    /// C9: who logs in again does so behind the frame that is half written.
     #[tokio::test]
     async fn nothing_gets_into_the_middle_of_a_frame() {
         let shared = shared();

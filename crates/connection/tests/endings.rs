@@ -141,7 +141,7 @@ fn a_runtime_that_ends_leaves_nothing_waiting_for_a_connection() {
     });
 }
 
-/// Whoever waits for a broker that is being connected goes where the broker is by then.
+/// M5: whoever waits for a broker that is being connected goes where the broker is by then.
 #[tokio::test]
 async fn a_broker_that_moves_while_it_is_connected_is_found() {
     let there = broker(Vec::new()).await;

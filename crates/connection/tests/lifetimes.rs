@@ -287,6 +287,25 @@ async fn brokers_are_forgotten_when_metadata_does_not_come_for_long() {
     assert_eq!(broker.connections(), 3);
 }
 
+/// M5: an address that was one broker's is another's now.
+#[tokio::test]
+async fn a_broker_with_another_id_at_the_same_address_is_another_broker() {
+    let broker = Scripted::start(|number, address| {
+        let mut cluster = at(address);
+        cluster.brokers[0].node_id = if number < 2 { 1 } else { 2 };
+        cluster
+    })
+    .await;
+    let network = network(&broker.address, |_| {});
+    ask(&network, Target::AnyBroker, SOON).await.unwrap();
+    ask(&network, Target::Broker(BrokerId(1)), SOON).await.unwrap();
+    ask(&network, Target::AnyBroker, SOON).await.unwrap();
+    ask(&network, Target::Broker(BrokerId(2)), SOON).await.unwrap();
+    let gone = ask(&network, Target::Broker(BrokerId(1)), SOON).await.unwrap_err();
+    assert_eq!(gone.to_string(), "where the broker listens is not known");
+    assert_eq!(broker.connections(), 3);
+}
+
 /// Accepts connections and says nothing.
 async fn silent() -> Address {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -97,6 +97,7 @@ async fn a_name_without_address_is_said_so() {
     assert!(text.starts_with("no-such-host.invalid:9092: the host name can't be resolved"), "{text}");
 }
 
+/// C1.
 #[tokio::test]
 async fn an_http_server_is_named() {
     let address = peer(|mut stream, _| async move {
@@ -107,6 +108,7 @@ async fn an_http_server_is_named() {
     assert!(text.ends_with("the peer speaks HTTP, not Kafka"), "{text}");
 }
 
+/// C1.
 #[tokio::test]
 async fn a_tls_server_is_named() {
     let address = peer(|mut stream, _| async move {
@@ -117,6 +119,7 @@ async fn a_tls_server_is_named() {
     assert!(text.ends_with("the peer speaks TLS; this connection is in plaintext"), "{text}");
 }
 
+/// C1.
 #[tokio::test]
 async fn a_frame_over_the_limit_is_refused() {
     let address = peer(|mut stream, _| async move {
@@ -145,6 +148,7 @@ async fn a_silent_peer_is_given_up() {
     assert!(text.contains("no answer to the first request within 500ms"), "{text}");
 }
 
+/// C8.
 #[tokio::test]
 async fn a_broker_that_falls_silent_is_given_up_and_the_request_is_uncertain() {
     let address = peer(|mut stream, _| async move {
@@ -157,6 +161,7 @@ async fn a_broker_that_falls_silent_is_given_up_and_the_request_is_uncertain() {
     assert!(failure.to_string().ends_with("no answer to Metadata within 300ms"), "{failure}");
 }
 
+/// C2.
 #[tokio::test]
 async fn an_answer_to_something_else_ends_the_connection() {
     let address = peer(|mut stream, _| async move {
@@ -170,6 +175,7 @@ async fn an_answer_to_something_else_ends_the_connection() {
     assert!(failure.to_string().contains("correlation id 77 came in where 0 was expected"), "{failure}");
 }
 
+/// C2.
 #[tokio::test]
 async fn garbage_behind_a_good_header_is_named_with_its_api() {
     let address = peer(|mut stream, _| async move {
@@ -182,6 +188,7 @@ async fn garbage_behind_a_good_header_is_named_with_its_api() {
     assert!(failure.to_string().contains("the answer to Metadata version 12 can't be read"), "{failure}");
 }
 
+/// C3.
 #[tokio::test]
 async fn an_old_broker_is_asked_again_in_its_own_version() {
     let address = peer(|mut stream, local| async move {
@@ -213,6 +220,7 @@ async fn an_old_broker_is_asked_again_in_its_own_version() {
     assert_eq!(unknown.to_string(), "where the broker listens is not known");
 }
 
+/// C6.
 #[tokio::test]
 async fn a_dead_bootstrap_address_does_not_matter_while_another_answers() {
     let dead = Address { host: "no-such-host.invalid".to_owned(), port: 1 };
@@ -252,7 +260,7 @@ async fn what_waits_for_a_connection_keeps_its_order() {
     }
 }
 
-/// A caller that gives up leaves the connection whole: the next caller is answered.
+/// C9: a caller that gives up leaves the connection whole: the next caller is answered.
 #[tokio::test]
 async fn a_dropped_call_breaks_nothing() {
     let address = peer(|mut stream, _| async move {

@@ -126,3 +126,34 @@ pub(crate) const fn taken_for_granted() -> Answer {
 pub(crate) fn missing(partition: &TopicPartition) -> Failure {
     Failure::new(FailureKind::Unanswered, format!("the broker's answer leaves {partition} out"))
 }
+
+#[cfg(test)]
+mod tests {
+    use milena_protocol::messages::{
+        MetadataResponse,
+        metadata::{MetadataResponsePartition, MetadataResponseTopic},
+    };
+
+    use super::*;
+
+    /// M6: a cluster may offer a Produce by ids and Metadata without them.
+    #[test]
+    fn a_topic_whose_id_nobody_tells_is_produced_to_by_name() {
+        for (id, expected) in [(Uuid::ZERO, BY_NAME), (Uuid::from_bytes([7; 16]), i16::MAX)] {
+            let topic = MetadataResponseTopic {
+                name: Some("letters".into()),
+                topic_id: id,
+                partitions: [MetadataResponsePartition::default()].into_iter().collect(),
+                ..Default::default()
+            };
+            let mut metadata = Metadata::default();
+            metadata.apply(&MetadataResponse { topics: vec![topic], ..Default::default() });
+            let partition = TopicPartition::new("letters", 0);
+            let batch = BatchToSend { partition, bytes: Bytes::from_static(b"batch") };
+            let (request, newest) = build(vec![batch], Acks::All, None, Duration::from_secs(1), &metadata);
+            assert_eq!(newest, expected);
+            let topic = request.topic_data.iter().next().unwrap();
+            assert_eq!((&*topic.name, topic.topic_id), ("letters", id));
+        }
+    }
+}

@@ -211,6 +211,7 @@ mod tests {
         assert_eq!(script.plan(0), Plan::Fetch(None));
     }
 
+    /// A5.
     #[test]
     fn a_machine_that_slept_does_not_use_what_expired_meanwhile() {
         let mut script = script();

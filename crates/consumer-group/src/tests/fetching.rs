@@ -489,7 +489,7 @@ fn a_broker_that_is_away_is_tried_again_with_waits() {
     assert!(script.consumer.explain(script.now())[1].contains("broker 1"));
 }
 
-/// A topic whose id is not known is fetched by name, in a version that has names.
+/// M6: a topic whose id is not known is fetched by name, in a version that has names.
 #[test]
 fn without_a_topic_id_older_versions_are_asked_for() {
     let mut script = Script::new(from_the_start());

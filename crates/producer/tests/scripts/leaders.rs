@@ -66,6 +66,7 @@ fn a_new_leader_named_in_the_answer_is_used_at_once_if_its_epoch_is_newer() {
     }
 }
 
+/// M3.
 #[test]
 fn a_partition_without_a_leader_keeps_its_records_and_asks_for_one() {
     let mut script = Script::new(config(), 1);
