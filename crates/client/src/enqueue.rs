@@ -114,6 +114,7 @@ impl Producer {
         record: &NewRecord<'_>,
         mut reason: EnqueueError,
     ) -> Result<Delivery, SendError> {
+        let asked_before = self.driven().look().metadata_answers();
         let attempts = async {
             loop {
                 let room = self.room().notified();
@@ -124,6 +125,9 @@ impl Producer {
                     Ok(delivery) => return Ok(delivery),
                     Err(again) if may_pass(&again) => reason = again,
                     Err(refused) => return Err(SendError::NotAccepted(refused)),
+                }
+                if let Some(refused) = self.refusal(&reason, asked_before) {
+                    return Err(SendError::NotAccepted(refused));
                 }
                 room.await;
             }
@@ -136,6 +140,14 @@ impl Producer {
                 Err(SendError::Blocked { waited: self.max_block(), reason, last })
             }
         }
+    }
+
+    /// Why waiting for a topic is in vain, if an answer says so that has come since there were `asked_before` of them.
+    fn refusal(&self, reason: &EnqueueError, asked_before: u64) -> Option<EnqueueError> {
+        let EnqueueError::UnknownTopic(topic) = reason else { return None };
+        let machine = self.driven().look();
+        let code = machine.topic_refusal(topic).filter(|_| machine.metadata_answers() != asked_before)?;
+        Some(EnqueueError::TopicRefused { topic: topic.clone(), code })
     }
 
     /// Puts records into their batches, in their order, as [`enqueue`](Self::enqueue) does one by one, for less: the lock

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use milena::{Client, EnqueueError, Producer, Record, SendError};
+use milena::{Client, EnqueueError, ErrorCode, Producer, Record, SendError};
 use milena_embedded_broker::{
     EmbeddedBroker,
     core::{Action, Rule},
@@ -190,4 +190,27 @@ async fn many_tasks_that_send_at_once_keep_the_order_of_requests() {
     assert_eq!((done.records_acknowledged, done.batches_resent, done.requests_failed), (8001, 0, 0));
     producer.close(SOON).await.unwrap();
     broker.shutdown().await;
+}
+
+/// A topic that the client may not see, or that there can't be, is not waited for as one that is being made is.
+#[tokio::test]
+async fn a_topic_that_is_refused_is_not_waited_for() {
+    let (broker, client) = start().await;
+    let producer = client.producer().max_block(Duration::from_secs(60)).build().unwrap();
+    for (topic, code) in
+        [("hidden", ErrorCode::TOPIC_AUTHORIZATION_FAILED), ("no/topic", ErrorCode::INVALID_TOPIC_EXCEPTION)]
+    {
+        let record = || Record::new(topic).value("v");
+        // Twice: that it was refused before does not count, for somebody may have done something about it.
+        for _ in 0..2 {
+            broker.add_fault(Rule::new(ApiKey::Metadata, Action::Answer(code)));
+            let refused = tokio::time::timeout(SOON, producer.send(record())).await.unwrap().unwrap_err();
+            let SendError::NotAccepted(EnqueueError::TopicRefused { topic: of, code: told }) = refused else {
+                panic!("{refused:?}")
+            };
+            assert_eq!((&*of, told), (topic, code));
+        }
+    }
+    broker.with_cluster(|cluster, _| cluster.create_topic("hidden", 1)).unwrap();
+    producer.send(Record::new("hidden").value("v")).await.unwrap();
 }

@@ -55,6 +55,8 @@ pub struct MetadataTracker {
     /// Nothing went wrong: what is asked for has only grown old.
     of_age: bool,
     last_failure: Option<Failure>,
+    /// How many answers there were.
+    answers: u64,
     /// Since when answers have named no leader of a partition.
     leaderless: BTreeMap<TopicPartition, Instant>,
 }
@@ -84,6 +86,7 @@ impl MetadataTracker {
             fruitless: 0,
             of_age: false,
             last_failure: None,
+            answers: 0,
             leaderless: BTreeMap::new(),
         }
     }
@@ -98,6 +101,12 @@ impl MetadataTracker {
     #[must_use]
     pub fn last_failure(&self) -> Option<&Failure> {
         self.last_failure.as_ref()
+    }
+
+    /// How many answers there were: who sees the number grow knows that what is known is no older than that.
+    #[must_use]
+    pub fn answers(&self) -> u64 {
+        self.answers
     }
 
     /// Since when no answer has named a leader of the partition.
@@ -193,6 +202,7 @@ impl MetadataTracker {
                 self.last_failure = None;
                 let before = Arc::clone(&self.metadata);
                 Arc::make_mut(&mut self.metadata).apply(response);
+                self.answers = self.answers.wrapping_add(1);
                 self.note_leaderless(now);
                 before != self.metadata
             }

@@ -128,6 +128,15 @@ pub enum EnqueueError {
     /// Nothing is known of the topic yet; it is being asked for.
     #[error("nothing is known of the topic {0} yet")]
     UnknownTopic(ByteString),
+    /// The cluster has answered that it does not tell of the topic: the client's user may not see it, or there can be none of
+    /// that name.
+    #[error("the cluster refuses the topic {topic}: {code}")]
+    TopicRefused {
+        /// The topic.
+        topic: ByteString,
+        /// Its code.
+        code: ErrorCode,
+    },
     /// The memory is used up; it becomes free as batches are acknowledged.
     #[error("the buffer of {0} bytes is full")]
     BufferFull(usize),

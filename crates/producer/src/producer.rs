@@ -13,6 +13,7 @@ use milena_cluster::{
     BrokerId, Deadline, Failure, Machine, MetadataTracker, Outgoing, RequestId, RequestIds, TopicPartition,
 };
 use milena_protocol::{
+    ErrorCode,
     messages::Response,
     wire::{ByteString, Uuid},
 };
@@ -164,6 +165,21 @@ impl Producer {
         let metadata = self.metadata.last_failure().map(|failure| format!("asking for metadata: {failure}"));
         let coordinator = self.transactional.as_ref().and_then(Transactional::last_failure);
         metadata.or_else(|| coordinator.or(self.identity.last_failure()).map(str::to_owned))
+    }
+
+    /// How many answers to questions for metadata there were.
+    #[must_use]
+    pub fn metadata_answers(&self) -> u64 {
+        self.metadata.answers()
+    }
+
+    /// Why the cluster does not tell of a topic, where asking again is of no use until somebody does something about it.
+    #[must_use]
+    pub fn topic_refusal(&self, topic: &str) -> Option<ErrorCode> {
+        let code = self.metadata.metadata().topic_errors.get(topic).copied();
+        code.filter(|code| {
+            matches!(*code, ErrorCode::TOPIC_AUTHORIZATION_FAILED | ErrorCode::INVALID_TOPIC_EXCEPTION)
+        })
     }
 
     /// Why nothing is known of a topic: the broker's last answer, or that there was none.
