@@ -8,7 +8,6 @@
 //! wait for an answer. They are done when they have been written.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -27,13 +26,14 @@ use tokio::{
 };
 
 use crate::{
-    Address, ConnectionConfig, ConnectionError, Stage,
+    Address, ConnectionConfig, ConnectionError,
     frame_stream::FrameReader,
     handshake::{Established, establish},
     login::{Login, login_is_due},
     now,
+    open_requests::{Broken, Leaving, Open, Sent},
     outbox::{Closing, Left, Outbox, Pen},
-    reply::{Listener, Reply},
+    reply::Reply,
     stream::Receiving,
     throttle::throttle,
     versions::Versions,
@@ -106,95 +106,6 @@ pub(crate) struct Shared {
     deadline_changed: Notify,
     /// Tells both tasks that the connection is over.
     over: watch::Sender<bool>,
-}
-
-/// Requests that are not done.
-#[derive(Debug, Default)]
-struct Open {
-    /// Those that were written, or are being written, and wait for their answers.
-    requests: VecDeque<Sent>,
-    /// Those that are being written and will not be answered.
-    leaving: Vec<Leaving>,
-    /// Who sent the last one that was written and is not answered.
-    listener: Option<Listener>,
-    /// When the reader looks at the deadlines next.
-    alarm: Option<Instant>,
-    next_correlation_id: i32,
-    /// When something was last asked by somebody, or the connection made.
-    used: Option<Instant>,
-    /// The broker does not want to hear anything until then.
-    muted_until: Option<Instant>,
-    /// Set once: why nothing more can be sent.
-    broken: Option<Broken>,
-    /// No handle is left: the connection ends with the last answer.
-    draining: bool,
-}
-
-/// How a connection ended.
-#[derive(Clone, Debug)]
-pub(crate) struct Broken {
-    pub(crate) cause: Arc<str>,
-    pub(crate) stage: Stage,
-    pub(crate) at: Instant,
-    /// It was not wanted any more.
-    pub(crate) is_planned: bool,
-}
-
-#[derive(Debug)]
-struct Sent {
-    correlation_id: i32,
-    api: ApiKey,
-    version: i16,
-    timeout: Duration,
-    deadline: Instant,
-    reply: Reply,
-}
-
-/// A request without an answer that is being written.
-#[derive(Debug)]
-struct Leaving {
-    api: ApiKey,
-    timeout: Duration,
-    deadline: Instant,
-    reply: Reply,
-}
-
-impl Open {
-    /// When the first request is overdue.
-    fn earliest(&self) -> Option<Instant> {
-        let answers = self.requests.iter().map(|sent| sent.deadline);
-        answers.chain(self.leaving.iter().map(|leaving| leaving.deadline)).min()
-    }
-
-    /// When the reader has to look at the deadlines. An alarm that is no longer needed is left as it is: those of the
-    /// requests to come are behind it mostly, so that the reader need not be woken for each.
-    fn set_alarm(&mut self, max_idle: Duration) -> Option<Instant> {
-        let now = Instant::now();
-        let earliest = self.earliest().or_else(|| self.idle_at(max_idle));
-        self.alarm = self.alarm.filter(|alarm| *alarm > now).into_iter().chain(earliest).min();
-        self.alarm
-    }
-
-    /// Until when the broker wants to hear nothing.
-    fn muted_until(&self) -> Option<Instant> {
-        self.muted_until.filter(|until| *until > Instant::now())
-    }
-
-    /// Asks nothing for so long. What is open may take so much longer, for the broker may have read none of it.
-    fn mute(&mut self, pause: Duration) {
-        let until = Instant::now() + pause;
-        self.muted_until = Some(self.muted_until.map_or(until, |before| before.max(until)));
-        for sent in &mut self.requests {
-            sent.deadline = later(sent.deadline.into_std(), pause).into();
-        }
-    }
-
-    /// When nothing has been asked for long enough to do without the connection.
-    fn idle_at(&self, max_idle: Duration) -> Option<Instant> {
-        let is_idle = self.requests.is_empty() && self.leaving.is_empty() && !self.draining;
-        let since = self.used.into_iter().chain(self.muted_until).max().filter(|_| is_idle)?;
-        Some(later(since.into_std(), max_idle).into())
-    }
 }
 
 impl Connection {

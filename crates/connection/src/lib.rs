@@ -28,6 +28,7 @@ mod msk_iam;
 mod network;
 #[cfg(feature = "oidc")]
 mod oidc;
+mod open_requests;
 mod outbox;
 mod probe;
 mod reply;

@@ -21,8 +21,9 @@ use tokio::{sync::oneshot, time::Instant};
 use crate::{
     Address, ConnectionConfig, ConnectionError,
     address_book::AddressBook,
-    connection::{Broken, Connection, Queued},
+    connection::{Connection, Queued},
     now,
+    open_requests::Broken,
     reply::{NewsSender, Reply},
 };
 

@@ -12,8 +12,9 @@ use tokio::time::Instant;
 
 use crate::{
     Network, Stage,
-    connection::{Broken, Connection},
+    connection::Connection,
     network::{Destination, Slot, SlotKey, SlotState},
+    open_requests::Broken,
 };
 
 /// What a client's connections do.
