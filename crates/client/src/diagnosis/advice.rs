@@ -37,8 +37,8 @@ fn on_the_way(stage: Stage) -> &'static str {
              that the certificate names this host and has not run out"
         }
         Stage::ApiVersions => {
-            "check that this is a port of Kafka for clients (not of a controller, JMX or HTTP), and whether it wants TLS: \
-             listener.security.protocol.map of the broker tells"
+            "check that this is a port of Kafka for clients (not of a controller, JMX or HTTP), whether it wants TLS \
+             (listener.security.protocol.map of the broker tells), and that the broker does not hang"
         }
         Stage::Sasl => {
             "check mechanism, user and password or token; the broker's log says more than it tells a client \
