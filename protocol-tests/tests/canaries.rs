@@ -161,7 +161,9 @@ async fn no_secret_and_no_payload_is_told_to_anybody() {
     told.tell(Tls::ca_file(tls::authority()).client_certificate_pem("x", key.as_str()));
 
     let text = told.text();
-    for expected in ["TRACE", "connection over", "topics", "group-1", "refused the login by PLAIN"] {
+    for expected in
+        ["TRACE", "a login without TLS", "connection over", "topics", "group-1", "refused the login by PLAIN"]
+    {
         assert!(text.contains(expected), "{expected:?} is told: the test would find what is");
     }
     let key = key.lines().nth(1).unwrap();

@@ -82,7 +82,7 @@ impl ConnectionConfig {
         doubled.min(self.max_setup_timeout.max(self.setup_timeout))
     }
 
-    /// Refuses settings that would give a secret away.
+    /// Refuses settings that would give a secret away, and logs a warning of logins that make guessing cheap.
     ///
     /// # Errors
     /// When the login would be readable for others and nobody said that it may.
@@ -94,6 +94,14 @@ impl ConnectionConfig {
         match &self.sasl {
             Some(sasl) if !is_encrypted && sasl.shows_secrets() && !sasl.is_allowed_in_the_clear => {
                 Err(UnsafeLogin { mechanism: sasl.mechanism() })
+            }
+            Some(sasl) if !is_encrypted => {
+                // Who listens can guess a weak password from a proof of SCRAM, and read and change all that follows.
+                tracing::warn!(
+                    mechanism = sasl.mechanism(),
+                    "a login without TLS: others can listen and guess"
+                );
+                Ok(())
             }
             _ => Ok(()),
         }
