@@ -45,6 +45,9 @@ impl Handles {
         });
         let consumers = consumers.iter().map(|driven| {
             let mut report = driven.look().report(now());
+            if let Some(trouble) = report.coordinator.and_then(|broker| network.trouble_with(broker)) {
+                report.state.push_str(&format!("; {} failed: {}", trouble.stage, trouble.cause));
+            }
             report.partitions.iter_mut().for_each(|partition| add_trouble(&mut partition.doing, &network));
             Explained { lane: driven.lane(), report }
         });

@@ -4,10 +4,14 @@
 use std::time::{Duration, Instant};
 
 use milena::{
-    Client, ConsumedPartition, Consumer, Explanation, IsolationLevel, ProducedPartition, Record, Stage,
-    TopicPartition,
+    Client, ConsumedPartition, Consumer, ErrorCode, Explanation, IsolationLevel, ProducedPartition, Record,
+    Sasl, Stage, TopicPartition,
 };
-use milena_embedded_broker::{EmbeddedBroker, core::BrokerId};
+use milena_embedded_broker::{
+    EmbeddedBroker,
+    core::{Action, BrokerId, Rule, SaslConfig},
+};
+use milena_protocol::ApiKey;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -187,4 +191,29 @@ async fn groups_and_transactions_say_where_they_stand() {
     }
     transaction.commit().await.unwrap();
     consumer.close(SOON).await.unwrap();
+}
+
+/// One of two brokers does not let the client in: its partition says so, with the broker and its reason.
+#[tokio::test]
+async fn a_broker_that_refuses_the_login_is_named_where_it_matters() {
+    let sasl = SaslConfig::new([("alice", "secret")]);
+    let broker = EmbeddedBroker::builder().brokers(2).topic("orders", 2);
+    let broker = broker.configure(|config| config.sasl = Some(sasl)).start().await.unwrap();
+    let builder = Client::builder(broker.bootstrap()).sasl(Sasl::scram_sha_256("alice", "secret"));
+    let client = builder.connect().await.unwrap();
+    let leader = |partition| broker.with_cluster(|cluster, _| cluster.leader("orders", partition)).unwrap().0;
+    let refused = Action::Answer(ErrorCode::SASL_AUTHENTICATION_FAILED);
+    broker.add_fault(Rule::new(ApiKey::SaslAuthenticate, refused).at(leader(1)).times(u32::MAX));
+    let consumer = client.consumer_without_group().assign([partition(0), partition(1)]).build().unwrap();
+    let explanation = until("a refusal", || {
+        let explanation = client.explain();
+        let cause = consumed(&explanation, 1)?.doing.cause.as_ref()?;
+        cause.starts_with("SASL failed: ").then_some(explanation)
+    })
+    .await;
+    let found = consumed(&explanation, 1).unwrap();
+    assert_eq!(found.doing.broker, Some(leader(1).0));
+    assert!(found.doing.cause.as_ref().unwrap().contains("refused the login by SCRAM-SHA-256"), "{found}");
+    assert_eq!(consumed(&explanation, 0).unwrap().doing.cause, None);
+    drop(consumer);
 }

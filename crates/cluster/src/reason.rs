@@ -47,6 +47,13 @@ impl Reason {
         self
     }
 
+    /// It is about this broker, if it is known.
+    #[must_use]
+    pub fn at_any(mut self, broker: Option<BrokerId>) -> Self {
+        self.broker = broker.map(|broker| broker.0);
+        self
+    }
+
     /// It has been so since then.
     #[must_use]
     pub fn since(mut self, now: Instant, since: Option<Instant>) -> Self {

@@ -119,6 +119,10 @@ impl Consumer {
         }
     }
 
+    fn leader_of(&self, partition: &TopicPartition) -> Option<BrokerId> {
+        self.shared.metadata.metadata().partition(partition).and_then(|known| known.leader)
+    }
+
     fn reason(
         &self,
         now: Instant,
@@ -130,14 +134,17 @@ impl Consumer {
             Obstacle::Revoking => Reason::new("revoking", "is to be given up: waits for revoke_done"),
             Obstacle::AwaitingCommitted => {
                 Reason::new("awaiting_committed", "waits for the committed offset")
+                    .at_any(self.shared.coordinator())
                     .until(now, cursor.retry.until())
             }
             Obstacle::AwaitingOffset => {
                 Reason::new("awaiting_offset", "waits for the leader to tell an offset")
+                    .at_any(self.leader_of(partition))
                     .until(now, cursor.retry.until())
             }
             Obstacle::Unchecked => {
-                Reason::new("unchecked", "waits for a new leader to tell whether the position is in its log")
+                let text = "waits for a new leader to tell whether the position is in its log";
+                Reason::new("unchecked", text).at_any(self.leader_of(partition))
             }
             Obstacle::Halted(why) => Reason::new("halted", format!("stands still until a seek: {why}")),
             Obstacle::Paused => Reason::new("paused", "is paused"),
