@@ -20,5 +20,6 @@ pub mod sim;
 pub mod stage;
 pub mod subject;
 pub mod tls;
+pub mod told;
 pub mod transaction_ledger;
 pub mod vector;

@@ -18,7 +18,8 @@ pub fn authority() -> String {
 }
 
 /// The path of a certificate that the authority vouches for, and of its key: `server` for localhost and 127.0.0.1,
-/// `elsewhere` for another host, `expired`, and `client`.
+/// `elsewhere` for another host, `expired`, and `client`. `early` and `outdated` are for localhost too, good from 2099 on and
+/// until 2021, and each its own authority.
 #[must_use]
 pub fn certificate(name: &str) -> (String, String) {
     (format!("{FOLDER}/{name}.pem"), format!("{FOLDER}/{name}.key"))

@@ -242,7 +242,8 @@ async fn without_a_committed_offset_and_a_policy_there_is_an_error() {
         .build()
         .unwrap();
     let error = consumer.poll(SOON).await.unwrap_err();
-    assert_eq!(error.to_string(), "there is no committed offset of letters-0, and auto_offset_reset is none");
+    let expected = "there is no committed offset of letters-0, and auto_offset_reset is none: seek, or let it be earliest or latest";
+    assert_eq!(error.to_string(), expected);
     assert!(!error.is_fatal());
     consumer.close(SOON).await.unwrap();
     broker.shutdown().await;

@@ -1,15 +1,19 @@
 //! Finds the broker that coordinates a group, and finds it again when it has moved.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use milena_protocol::{
-    ErrorCode,
+    ApiKey, ErrorCode,
     messages::{FindCoordinatorRequest, FindCoordinatorResponse, Response},
     wire::ByteString,
 };
 
 use crate::{
-    Backoff, BrokerId, Deadline, Failure, Outgoing, RequestId, RequestIds, Target, Verdict, later, verdict,
+    Advised, Backoff, BrokerId, Deadline, Failure, Outgoing, RequestId, RequestIds, Target, Verdict, later,
+    verdict,
 };
 
 /// What a key names (`KeyType` of the schema).
@@ -31,6 +35,7 @@ pub struct CoordinatorTracker {
     request_timeout: Duration,
     state: State,
     failures: u32,
+    last_failure: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -57,7 +62,8 @@ impl CoordinatorTracker {
     /// Knows nothing yet.
     #[must_use]
     pub fn new(kind: CoordinatorKind, key: ByteString, backoff: Backoff, request_timeout: Duration) -> Self {
-        Self { kind, key, backoff, request_timeout, state: State::Unknown { not_before: None }, failures: 0 }
+        let state = State::Unknown { not_before: None };
+        Self { kind, key, backoff, request_timeout, state, failures: 0, last_failure: None }
     }
 
     /// The coordinator, when known.
@@ -67,6 +73,12 @@ impl CoordinatorTracker {
             State::Known(broker) => Some(broker),
             _ => None,
         }
+    }
+
+    /// What the last search ran into, when it found nothing.
+    #[must_use]
+    pub const fn last_failure(&self) -> Option<&Arc<str>> {
+        self.last_failure.as_ref()
     }
 
     /// `broker` turned out not to be the coordinator, or can't be reached.
@@ -114,14 +126,18 @@ impl CoordinatorTracker {
         match found {
             Ok(broker) => {
                 self.failures = 0;
+                self.last_failure = None;
                 self.state = State::Known(broker);
                 CoordinatorAnswer::Found(broker)
             }
             Err(code) => {
+                let said = || Advised::new(ApiKey::FindCoordinator, code).to_string().into();
+                let unanswered = result.as_ref().err().map(|failure| Arc::clone(&failure.cause));
+                self.last_failure = Some(unanswered.unwrap_or_else(said));
                 self.failures = self.failures.saturating_add(1);
                 let wait = self.backoff.after(self.failures, random);
                 self.state = State::Unknown { not_before: Some(later(now, wait)) };
-                match verdict(milena_protocol::ApiKey::FindCoordinator, code) {
+                match verdict(ApiKey::FindCoordinator, code) {
                     Verdict::Refused => CoordinatorAnswer::Refused(code),
                     _ => CoordinatorAnswer::Waiting,
                 }

@@ -3,6 +3,7 @@
 //! `milena-producer` and `milena-consumer-group` are written in these terms. Nothing here does IO, looks at a clock or
 //! starts a thread: time and randomness are arguments, so a seed replays a run.
 
+mod advice;
 mod backoff;
 mod coordinator_tracker;
 mod later;
@@ -13,6 +14,7 @@ mod reason;
 pub mod shape;
 mod verdict;
 
+pub use advice::Advised;
 pub use backoff::Backoff;
 pub use coordinator_tracker::{CoordinatorAnswer, CoordinatorKind, CoordinatorTracker};
 pub use later::later;

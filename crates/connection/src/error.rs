@@ -19,7 +19,7 @@ pub enum ConnectionError {
     #[error("the host name can't be resolved: {0}")]
     Resolve(io::Error),
     /// Nobody listens there, or nothing goes through.
-    #[error("can't connect: {0}")]
+    #[error("can't connect: {}", refused(.0))]
     Connect(io::Error),
     /// The host name was not resolved, or nobody took the connection, in time.
     #[error("no connection within {0:?}; is a firewall in between?")]
@@ -100,7 +100,7 @@ pub enum ConnectionError {
         offered: String,
     },
     /// The broker does not let the client in.
-    #[error("the broker refused the login by {mechanism}: {said}")]
+    #[error("the broker refused the login by {mechanism}: {said}{}", of_token(.said))]
     Authentication {
         /// The mechanism.
         mechanism: &'static str,
@@ -145,6 +145,21 @@ pub enum ConnectionError {
         /// What it said, or what was wrong with that.
         error: String,
     },
+}
+
+/// A broker says no more of a token than this (RFC 7628, section 3.2.2).
+fn of_token(said: &str) -> &'static str {
+    if said.contains("invalid_token") {
+        "; is it expired, of another issuer or for another audience? The broker's log tells"
+    } else {
+        ""
+    }
+}
+
+/// What the system says, in words when nobody listens.
+fn refused(error: &io::Error) -> String {
+    let nobody = error.kind() == io::ErrorKind::ConnectionRefused;
+    format!("{error}{}", if nobody { ", so nobody listens there" } else { "" })
 }
 
 impl ConnectionError {

@@ -138,7 +138,10 @@ mod tests {
     async fn a_frame_over_the_limit_is_refused_before_it_is_read() {
         let mut reader = FrameReader::new(&[0x7f, 0xff, 0xff, 0xff, 1, 2][..], 1 << 20);
         let error = reader.next().await.unwrap_err();
-        assert_eq!(error.to_string(), "a frame of 2147483647 bytes is announced, over the limit of 1048576");
+        assert_eq!(
+            error.to_string(),
+            "a frame of 2147483647 bytes is announced, over the limit of 1048576; does the peer speak Kafka?"
+        );
         assert!(reader.buffer.capacity() <= 2 * READ_AHEAD);
     }
 

@@ -33,7 +33,7 @@ use crate::{
     versions::Versions,
 };
 #[cfg(feature = "_tls")]
-use crate::{Tls, stream::ByteStream, tls};
+use crate::{Tls, stream::ByteStream, tls_words};
 
 /// A stream that is ready for requests.
 pub(crate) struct Established {
@@ -112,9 +112,13 @@ async fn encrypt(
 ) -> Result<Box<dyn ByteStream>, ConnectionError> {
     let name = tls.name(&address.host)?;
     let connector = tls.connector()?;
-    let overdue = |_| ConnectionError::TlsHandshake(format!("the peer was silent for {timeout:?}"));
+    let overdue = |_| {
+        ConnectionError::TlsHandshake(format!(
+            "the peer was silent for {timeout:?}; is this a Kafka port, with TLS?"
+        ))
+    };
     let encrypted = timeout_at(deadline.into(), connector.connect(name, plain)).await.map_err(overdue)?;
-    let encrypted = encrypted.map_err(|error| ConnectionError::TlsHandshake(tls::describe(&error)))?;
+    let encrypted = encrypted.map_err(|error| ConnectionError::TlsHandshake(tls.describe(&error)))?;
     Ok(Box::new(encrypted))
 }
 
@@ -232,14 +236,34 @@ impl Talk<'_> {
         let mut frame = Writer::new();
         encode_request_into(&mut frame, request, version, self.correlation_id, client_id)
             .map_err(ConnectionError::Encode)?;
-        write_all(&mut self.writer, &mut frame.chunks()).await.map_err(ConnectionError::Io)?;
-        let answer = self.reader.next().await?;
+        let written = write_all(&mut self.writer, &mut frame.chunks()).await.map_err(ConnectionError::Io);
+        // Who hangs up may have said why before it did.
+        let answer = match (written, self.reader.next().await) {
+            (Ok(()), Ok(answer)) => answer,
+            (Err(error), Ok(_)) => return Err(error),
+            (written, Err(error)) => {
+                return Err(self.alert(&error).or(written.err()).unwrap_or(error));
+            }
+        };
         let api = request.api_key();
         let got = correlation_id(&answer).map_err(|error| ConnectionError::Decode { api, version, error })?;
         if got != self.correlation_id {
             return Err(ConnectionError::Correlation { expected: self.correlation_id, got });
         }
         Ok(answer)
+    }
+
+    /// What a peer says of the client's certificate when the client has taken the handshake for done.
+    #[cfg(feature = "_tls")]
+    fn alert(&self, error: &ConnectionError) -> Option<ConnectionError> {
+        let (ConnectionError::Io(error), Some(tls)) = (error, &self.config.tls) else { return None };
+        tls_words::is_alert(error).then(|| ConnectionError::TlsHandshake(tls.describe(error)))
+    }
+
+    #[cfg(not(feature = "_tls"))]
+    #[expect(clippy::unused_self, reason = "it is the same call")]
+    const fn alert(&self, _: &ConnectionError) -> Option<ConnectionError> {
+        None
     }
 
     async fn ask_versions(&mut self, version: i16) -> Result<ApiVersionsResponse, ConnectionError> {

@@ -42,6 +42,8 @@ mod stream;
 mod throttle;
 #[cfg(feature = "_tls")]
 mod tls;
+#[cfg(feature = "_tls")]
+mod tls_words;
 mod versions;
 
 pub use address::{Address, InvalidAddress};

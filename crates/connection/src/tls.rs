@@ -19,7 +19,7 @@ use rustls::{
 use thiserror::Error;
 use tokio_rustls::TlsConnector;
 
-use crate::{Secret, cryptography::cryptography};
+use crate::{Secret, cryptography::cryptography, tls_words};
 
 /// How connections are encrypted, and whom the client believes to be a broker. TLS 1.2 and 1.3; the certificate's name
 /// is always held against the host that is connected to.
@@ -78,6 +78,14 @@ pub enum TlsError {
         what: &'static str,
         /// What was wrong.
         error: String,
+    },
+    /// The client's certificate is one thing, and its key another's.
+    #[error("the private key in {key} is not that of the certificate in {certificate}")]
+    KeyMismatch {
+        /// Where the certificate is.
+        certificate: String,
+        /// Where the key is.
+        key: String,
     },
     /// The certificates can't be used.
     #[error("the certificates can't be used: {0}")]
@@ -153,6 +161,11 @@ impl Tls {
         ServerName::try_from(name.clone()).map_err(|_| TlsError::ServerName(name))
     }
 
+    /// Why a handshake failed, for a person.
+    pub(crate) fn describe(&self, error: &io::Error) -> String {
+        tls_words::describe(error, self.settings.identity.is_some())
+    }
+
     /// What connects, of the certificates as they are now.
     pub(crate) fn connector(&self) -> Result<TlsConnector, TlsError> {
         let changed = self.settings.changed();
@@ -203,7 +216,14 @@ impl Settings {
         };
         Ok(match &self.identity {
             Some((certificate, key)) => {
-                builder.with_client_auth_cert(certificate.certificates()?, key.key()?)?
+                let own = builder.with_client_auth_cert(certificate.certificates()?, key.key()?);
+                own.map_err(|error| match error {
+                    rustls::Error::InconsistentKeys(_) => {
+                        TlsError::KeyMismatch { certificate: certificate.place(), key: key.place() }
+                    }
+                    rustls::Error::InvalidCertificate(error) => certificate.damaged(&error),
+                    other => TlsError::Unusable(other),
+                })?
             }
             None => builder.with_no_client_auth(),
         })
@@ -225,7 +245,7 @@ impl Roots {
             }
             Self::Own(pem) => {
                 for certificate in pem.certificates()? {
-                    store.add(certificate)?;
+                    store.add(certificate).map_err(|error| pem.damaged(&error))?;
                 }
             }
         }
@@ -250,12 +270,19 @@ impl Pem {
         }
     }
 
-    fn invalid(&self, what: &'static str, error: impl Into<String>) -> TlsError {
-        let place = match self {
+    fn place(&self) -> String {
+        match self {
             Self::File(path) => path.display().to_string(),
             Self::Text(_) => "the text".to_owned(),
-        };
-        TlsError::Pem { place, what, error: error.into() }
+        }
+    }
+
+    fn invalid(&self, what: &'static str, error: impl Into<String>) -> TlsError {
+        TlsError::Pem { place: self.place(), what, error: error.into() }
+    }
+
+    fn damaged(&self, error: &dyn fmt::Display) -> TlsError {
+        self.invalid("certificate", format!("what is between BEGIN and END is none ({error})"))
     }
 
     fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
@@ -270,7 +297,9 @@ impl Pem {
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
         let text = self.read("private key")?;
-        if text.expose().contains("BEGIN ENCRYPTED PRIVATE KEY") {
+        // As PKCS #8 has it, and as OpenSSL has its own.
+        let encrypted = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"];
+        if encrypted.iter().any(|mark| text.expose().contains(mark)) {
             return Err(
                 self.invalid("private key", "it is encrypted; take the password off with openssl pkey")
             );
@@ -322,22 +351,5 @@ impl ServerCertVerifier for Unverified {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-/// What a failed handshake comes down to, for a person.
-pub(crate) fn describe(error: &io::Error) -> String {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
-        Some(rustls::Error::InvalidMessage(_)) => {
-            "the peer does not speak TLS; is this a plaintext port?".to_owned()
-        }
-        Some(error) => error.to_string(),
-        None if error.kind() == io::ErrorKind::UnexpectedEof
-            || error.kind() == io::ErrorKind::ConnectionReset =>
-        {
-            "the peer hung up in the middle of it; is this a plaintext port?".to_owned()
-        }
-        None => error.to_string(),
     }
 }

@@ -35,6 +35,8 @@ impl Versions {
     pub(crate) fn describe(&self, api: ApiKey) -> String {
         match self.0.get(&api) {
             Some((first, last)) => format!("versions {first} to {last}"),
+            // Nothing else answers ApiVersions without it.
+            None if api == ApiKey::Metadata => "no version (is this the port of a controller?)".to_owned(),
             None => "no version".to_owned(),
         }
     }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use milena_cluster::TopicPartition;
-use milena_protocol::{ErrorCode, records::BatchError, wire::ByteString};
+use milena_cluster::{Advised, TopicPartition};
+use milena_protocol::{ApiKey, ErrorCode, records::BatchError, wire::ByteString};
 use thiserror::Error;
 
 /// Who has to act.
@@ -24,7 +24,7 @@ pub enum Fault {
 #[non_exhaustive]
 pub enum ConsumerError {
     /// The group's coordinator refuses the member.
-    #[error("{doing} in group {group}: the coordinator refuses with {code}")]
+    #[error("{doing} in group {group}: the coordinator refuses with {}", Advised::new(ApiKey::JoinGroup, *code))]
     Group {
         /// The group.
         group: ByteString,
@@ -34,7 +34,9 @@ pub enum ConsumerError {
         code: ErrorCode,
     },
     /// Another process has the same instance id and has taken over.
-    #[error("another member of group {group} has taken over the instance id {instance_id}")]
+    #[error(
+        "another member of group {group} has taken over the instance id {instance_id}; give every process an instance id of its own"
+    )]
     FencedInstance {
         /// The group.
         group: ByteString,
@@ -50,7 +52,7 @@ pub enum ConsumerError {
         cause: Arc<str>,
     },
     /// The cluster refuses a topic of the subscription or assignment.
-    #[error("topic {topic}: the cluster refuses it with {code}")]
+    #[error("topic {topic}: the cluster refuses it with {}", Advised::new(ApiKey::Metadata, *code))]
     Topic {
         /// The topic.
         topic: ByteString,
@@ -58,7 +60,7 @@ pub enum ConsumerError {
         code: ErrorCode,
     },
     /// The cluster refuses to do something with a partition.
-    #[error("{doing} {partition}: the broker refuses with {code}")]
+    #[error("{doing} {partition}: the broker refuses with {}", Advised::new(ApiKey::Fetch, *code))]
     Partition {
         /// The partition.
         partition: TopicPartition,
@@ -68,7 +70,9 @@ pub enum ConsumerError {
         code: ErrorCode,
     },
     /// The position is not in the log, and `auto_offset_reset` is `None`.
-    #[error("offset {offset} of {partition} is not in the log, and auto_offset_reset is none")]
+    #[error(
+        "offset {offset} of {partition} is not in the log, and auto_offset_reset is none: seek, or let it be earliest or latest"
+    )]
     OffsetOutOfRange {
         /// The partition.
         partition: TopicPartition,
@@ -77,7 +81,7 @@ pub enum ConsumerError {
     },
     /// The log was cut off before the position when another leader was elected (KIP-320), and `auto_offset_reset` is `None`.
     /// Records that were read are not in the log any more.
-    #[error("{partition}: {}, and auto_offset_reset is none", truncation(*offset, *end))]
+    #[error("{partition}: {}, and auto_offset_reset is none: seek, or let it be earliest or latest", truncation(*offset, *end))]
     LogTruncated {
         /// The partition.
         partition: TopicPartition,
@@ -90,7 +94,9 @@ pub enum ConsumerError {
     #[error("a rebalance listener can't poll the consumer that tells it")]
     PollWithinListener,
     /// The group has committed no offset, and `auto_offset_reset` is `None`.
-    #[error("there is no committed offset of {partition}, and auto_offset_reset is none")]
+    #[error(
+        "there is no committed offset of {partition}, and auto_offset_reset is none: seek, or let it be earliest or latest"
+    )]
     NoOffset {
         /// The partition.
         partition: TopicPartition,
@@ -219,7 +225,7 @@ pub enum CommitError {
         code: ErrorCode,
     },
     /// The coordinator refuses.
-    #[error("committing {partition} in group {group}: the coordinator refuses with {code}")]
+    #[error("committing {partition} in group {group}: the coordinator refuses with {}", Advised::new(ApiKey::OffsetCommit, *code))]
     Refused {
         /// The group.
         group: ByteString,

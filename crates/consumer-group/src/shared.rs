@@ -76,6 +76,11 @@ impl Shared {
         self.coordinator.as_ref().and_then(CoordinatorTracker::broker)
     }
 
+    /// Why no coordinator is known, if it is known.
+    pub(crate) fn coordinator_failure(&self) -> Option<&str> {
+        self.coordinator.as_ref()?.last_failure().map(|failure| &**failure)
+    }
+
     /// Where `auto_offset_reset` has reading start; `None` when the application must say.
     pub(crate) fn reset(&self, now: Instant) -> Option<CursorState> {
         let timestamp = match self.config.auto_offset_reset {

@@ -2,8 +2,8 @@
 
 use std::{ops::Deref, sync::Arc, time::Duration};
 
-use milena_cluster::TopicPartition;
-use milena_protocol::{ErrorCode, wire::ByteString};
+use milena_cluster::{Advised, TopicPartition};
+use milena_protocol::{ApiKey, ErrorCode, wire::ByteString};
 use thiserror::Error;
 
 use crate::TransactionError;
@@ -71,7 +71,7 @@ impl std::fmt::Display for Certainty {
 #[non_exhaustive]
 pub enum ProduceFailure {
     /// The broker refused the batch, and will again.
-    #[error("the broker refused the batch: {code}{}", .message.as_ref().map(|text| format!(" ({text})")).unwrap_or_default())]
+    #[error("the broker refused the batch: {}", refusal(*code, message.as_deref()))]
     Refused {
         /// Its code.
         code: ErrorCode,
@@ -121,6 +121,14 @@ pub enum ProduceFailure {
     Closed,
 }
 
+/// What the broker said of a batch, in its code and its own words, and what to do about it.
+pub(crate) fn refusal(code: ErrorCode, message: Option<&str>) -> String {
+    let said = message.map(|text| format!(" ({text})")).unwrap_or_default();
+    let advice = Advised::new(ApiKey::Produce, code).advice();
+    let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+    format!("{code}{said}{advice}")
+}
+
 /// A record was not accepted. Nothing of it was kept.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -130,7 +138,7 @@ pub enum EnqueueError {
     UnknownTopic(ByteString),
     /// The cluster has answered that it does not tell of the topic: the client's user may not see it, or there can be none of
     /// that name.
-    #[error("the cluster refuses the topic {topic}: {code}")]
+    #[error("the cluster refuses the topic {topic}: {}", Advised::new(ApiKey::Metadata, *.code))]
     TopicRefused {
         /// The topic.
         topic: ByteString,

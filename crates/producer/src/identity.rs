@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use milena_cluster::{
-    Backoff, Deadline, Failure, Outgoing, RequestId, RequestIds, Target, Verdict, later, verdict,
+    Advised, Backoff, Deadline, Failure, Outgoing, RequestId, RequestIds, Target, Verdict, later, verdict,
 };
 use milena_protocol::{
     ApiKey, ErrorCode,
@@ -142,7 +142,7 @@ impl Identity {
                     self.last_failure = None;
                     return Some(known);
                 }
-                format!("asking for a producer id: {code}")
+                format!("asking for a producer id: {}", Advised::new(ApiKey::InitProducerId, code))
             }
             Ok(_) => "asking for a producer id: an answer to something else came".to_owned(),
             Err(failure) => format!("asking for a producer id: {failure}"),

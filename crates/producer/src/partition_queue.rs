@@ -36,6 +36,7 @@ use milena_protocol::{
 use crate::{
     Certainty, ProduceError, ProduceFailure,
     accumulator::Accumulator,
+    error::refusal,
     identity::Numbering,
     outcome::Written,
     planted_bug::{Planted, PlantedBug},
@@ -296,7 +297,7 @@ impl PartitionQueue {
                 self.retry(now, index, Doubt::None, pace, accumulator);
             }
             Verdict::ProducerStateLost if answer.log_start_offset < 0 => {
-                self.note(answer.code.to_string());
+                self.note(refusal(answer.code, answer.message.as_deref()));
                 self.retry(now, index, Doubt::None, pace, accumulator);
             }
             // The broker has forgotten the producer while it still has what it acknowledged last: as bad as a gap.
@@ -307,7 +308,7 @@ impl PartitionQueue {
             }
             Verdict::ProducerStateLost | Verdict::Fenced => {
                 self.trouble = Trouble::Uncertain;
-                self.note(answer.code.to_string());
+                self.note(refusal(answer.code, answer.message.as_deref()));
                 if self.batches.get(index).is_some_and(|batch| batch.doubt != Doubt::None) {
                     self.give_up(index, refused(), accumulator);
                 } else {
@@ -317,7 +318,7 @@ impl PartitionQueue {
             }
             Verdict::Retry | Verdict::RefreshMetadata | Verdict::FindCoordinator => {
                 let doubt = if may_have_written(answer.code) { Doubt::Answered } else { Doubt::None };
-                self.note(answer.code.to_string());
+                self.note(refusal(answer.code, answer.message.as_deref()));
                 self.retry(now, index, doubt, pace, accumulator);
                 aftermath.refresh = answer.verdict == Verdict::RefreshMetadata;
                 if aftermath.refresh && answer.led_elsewhere {

@@ -10,10 +10,11 @@ use std::{
 };
 
 use milena_cluster::{
-    BrokerId, Deadline, Failure, Machine, MetadataTracker, Outgoing, RequestId, RequestIds, TopicPartition,
+    Advised, BrokerId, Deadline, Failure, Machine, MetadataTracker, Outgoing, RequestId, RequestIds,
+    TopicPartition,
 };
 use milena_protocol::{
-    ErrorCode,
+    ApiKey, ErrorCode,
     messages::Response,
     wire::{ByteString, Uuid},
 };
@@ -186,7 +187,8 @@ impl Producer {
     #[must_use]
     pub fn topic_failure(&self, topic: &str) -> Option<String> {
         let code = self.metadata.metadata().topic_errors.get(topic).copied();
-        code.map(|code| code.to_string()).or_else(|| self.last_failure())
+        let said = |code| Advised::new(ApiKey::Metadata, code).to_string();
+        code.map(said).or_else(|| self.last_failure())
     }
 
     /// Sends what has been accepted without waiting for more. [`ProducerEvent::Flushed`] tells when all of it is

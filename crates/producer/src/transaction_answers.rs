@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Instant};
 
-use milena_cluster::{BrokerId, CoordinatorAnswer, Failure, FailureKind, TopicPartition, Verdict, verdict};
+use milena_cluster::{
+    Advised, BrokerId, CoordinatorAnswer, Failure, FailureKind, TopicPartition, Verdict, verdict,
+};
 use milena_protocol::{ApiKey, ErrorCode, messages::Response, wire::ByteString};
 
 use crate::{
@@ -46,19 +48,13 @@ impl Ask {
 }
 
 impl Transactional {
-    pub(super) fn handle_coordinator(
-        &mut self,
-        found: CoordinatorAnswer,
-        result: &Result<Response, Failure>,
-        is_group: bool,
-    ) {
+    pub(super) fn handle_coordinator(&mut self, found: CoordinatorAnswer, is_group: bool) {
         let api = ApiKey::FindCoordinator;
         match found {
             CoordinatorAnswer::NotOurs | CoordinatorAnswer::Found(_) => {}
             CoordinatorAnswer::Waiting => {
-                let failure = result.as_ref().err().map(|failure| Arc::clone(&failure.cause));
-                self.last_failure =
-                    Some(failure.unwrap_or_else(|| "the coordinator is not available yet".into()));
+                let group = self.group.as_ref().filter(|_| is_group).map(|(_, group)| group);
+                self.last_failure = group.unwrap_or(&self.coordinator).last_failure().cloned();
             }
             CoordinatorAnswer::Refused(code) if is_group => {
                 let subject = self.scope.offsets.front().map(|next| next.group.group_id.clone());
@@ -114,7 +110,7 @@ impl Transactional {
             self.last_failure = None;
             return self.done(now, what, response);
         };
-        self.last_failure = Some(format!("{api}: {}", bad.code).into());
+        self.last_failure = Some(format!("{api}: {}", Advised::new(api, bad.code)).into());
         match bad.verdict {
             Verdict::FindCoordinator => {
                 self.doubt(what);

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use milena_cluster::Advised;
 use milena_protocol::{ApiKey, ErrorCode, wire::ByteString};
 use thiserror::Error;
 
@@ -96,7 +97,7 @@ pub enum TransactionFailure {
     #[error(transparent)]
     Record(Box<ProduceError>),
     /// A broker refused what belongs to the transaction.
-    #[error("{api}{}: {code}", .subject.as_deref().map(|subject| format!(" of {subject}")).unwrap_or_default())]
+    #[error("{api}{}: {}", .subject.as_deref().map(|subject| format!(" of {subject}")).unwrap_or_default(), Advised::new(*api, *code))]
     Refused {
         /// What was asked.
         api: ApiKey,
@@ -145,7 +146,10 @@ pub struct FatalTransaction {
 pub enum FatalCause {
     /// Another producer has taken the transactional id over, or, before version 2 of transactions, the coordinator has
     /// fenced this one because its transaction took too long.
-    #[error("another producer has taken over, or the transaction took too long: {api} answered {code}")]
+    #[error(
+        "another producer has taken over, or the transaction took too long: the answer to {api} was {}",
+        Advised::new(*api, *code)
+    )]
     Fenced {
         /// What was asked.
         api: ApiKey,
@@ -153,7 +157,7 @@ pub enum FatalCause {
         code: ErrorCode,
     },
     /// The coordinator refuses, and will again.
-    #[error("{api} answered {code}")]
+    #[error("the coordinator refused {api}: {}", Advised::new(*api, *code))]
     Refused {
         /// What was asked.
         api: ApiKey,

@@ -53,7 +53,7 @@ pub(crate) struct Transactional {
     pub(super) scope: Scope,
     pub(super) coordinator: CoordinatorTracker,
     /// The coordinator of the group whose offsets were sent last.
-    group: Option<(ByteString, CoordinatorTracker)>,
+    pub(super) group: Option<(ByteString, CoordinatorTracker)>,
     asking: Option<Asking>,
     pub(super) pause: Option<Instant>,
     pub(super) failures: u32,
@@ -477,14 +477,14 @@ impl Transactional {
         }
         let found = self.coordinator.handle_response(now, id, result, random);
         if found != CoordinatorAnswer::NotOurs {
-            self.handle_coordinator(found, result, false);
+            self.handle_coordinator(found, false);
             return true;
         }
         let found = self.group.as_mut().map(|(_, group)| group.handle_response(now, id, result, random));
         match found {
             None | Some(CoordinatorAnswer::NotOurs) => false,
             Some(found) => {
-                self.handle_coordinator(found, result, true);
+                self.handle_coordinator(found, true);
                 true
             }
         }

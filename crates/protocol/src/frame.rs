@@ -33,7 +33,7 @@ pub enum FrameError {
     #[error("a frame of {0} bytes is announced; the peer does not speak Kafka")]
     Negative(i32),
     /// The length is over the limit.
-    #[error("a frame of {len} bytes is announced, over the limit of {limit}")]
+    #[error("a frame of {len} bytes is announced, over the limit of {limit}; does the peer speak Kafka?")]
     TooLong {
         /// Bytes announced.
         len: usize,

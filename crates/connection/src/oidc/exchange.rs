@@ -92,7 +92,7 @@ async fn stream(
     let name = tls.name(&endpoint.address.host).map_err(text)?;
     let connector = tls.connector().map_err(text)?;
     let encrypted = connector.connect(name, connected).await;
-    let failed = |error: io::Error| format!("the TLS handshake failed: {}", tls::describe(&error));
+    let failed = |error: io::Error| format!("the TLS handshake failed: {}", tls.describe(&error));
     Ok(Box::new(encrypted.map_err(failed)?))
 }
 

@@ -134,7 +134,7 @@ impl Exchange {
             return Ok(Step::Done);
         }
         let text: String = String::from_utf8_lossy(challenge).chars().take(SHOWN).collect();
-        self.refusal = Some(text.escape_debug().to_string());
+        self.refusal = Some(shown(&text));
         Ok(Step::Send(UNDERSTOOD.to_vec()))
     }
 
@@ -142,6 +142,14 @@ impl Exchange {
     pub(super) fn refusal(&self) -> Option<&str> {
         self.refusal.as_deref()
     }
+}
+
+/// The text without what a terminal would obey. Quotes stay as they are.
+fn shown(text: &str) -> String {
+    let escaped = |char: char| {
+        if matches!(char, '"' | '\'' | '\\') { String::from(char) } else { char.escape_debug().collect() }
+    };
+    text.chars().map(escaped).collect()
 }
 
 #[cfg(test)]
@@ -166,12 +174,18 @@ mod tests {
         assert_eq!(token.with_extension("x", "\u{1}"), Err(InvalidToken::Value));
     }
 
+    /// What a terminal would obey is escaped, and nothing else.
+    #[test]
+    fn a_refusal_is_shown_as_it_was_said() {
+        assert_eq!(shown("{\"status\":\"caf\u{e9}\"}\u{1b}[2J\n"), "{\"status\":\"caf\u{e9}\"}\\u{1b}[2J\\n");
+    }
+
     /// X3.
     #[test]
     fn a_refusal_is_acknowledged_and_told() {
         let mut exchange = Exchange::default();
         assert_eq!(exchange.step(b"{\"status\":\"invalid_token\"}"), Ok(Step::Send(vec![1])));
-        let told = SaslError::Refused("{\\\"status\\\":\\\"invalid_token\\\"}".to_owned());
+        let told = SaslError::Refused("{\"status\":\"invalid_token\"}".to_owned());
         assert_eq!(exchange.step(b""), Err(told));
         assert_eq!(Exchange::default().step(b""), Ok(Step::Done));
     }

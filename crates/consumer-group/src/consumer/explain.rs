@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, time::Instant};
 
-use milena_cluster::{BrokerId, Due, Machine, Reason, TopicPartition};
+use milena_cluster::{Advised, BrokerId, Due, Machine, Reason, TopicPartition};
+use milena_protocol::ApiKey;
 
 use super::{Consumer, Lifecycle, Source};
 use crate::{
@@ -87,7 +88,13 @@ impl Consumer {
             (_, Source::Group(_) | Source::LeftGroup) => {
                 let coordinator = match self.shared.coordinator() {
                     Some(broker) => format!("coordinator {broker}"),
-                    None => "no coordinator is known".to_owned(),
+                    None => {
+                        let why = self.shared.coordinator_failure();
+                        format!(
+                            "no coordinator is known{}",
+                            why.map(|why| format!(": {why}")).unwrap_or_default()
+                        )
+                    }
                 };
                 format!("group {}: {}; {coordinator}", self.shared.group(), self.membership.explain())
             }
@@ -138,7 +145,10 @@ impl Consumer {
                     .until(now, cursor.retry.until())
             }
             Obstacle::AwaitingOffset => {
+                let errors = &self.shared.metadata.metadata().topic_errors;
+                let why = errors.get(&partition.topic).map(|code| Advised::new(ApiKey::Metadata, *code));
                 Reason::new("awaiting_offset", "waits for the leader to tell an offset")
+                    .because(why.map(|why| why.to_string()))
                     .at_any(self.leader_of(partition))
                     .until(now, cursor.retry.until())
             }
