@@ -27,7 +27,7 @@ mod explain;
 mod interceptor;
 mod memory;
 mod producer;
-mod producer_properties;
+mod properties;
 mod record;
 mod transaction;
 
@@ -47,7 +47,7 @@ pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, 
 pub use explain::{Explained, Explanation};
 pub use interceptor::ProducerInterceptor;
 pub use producer::{Producer, ProducerBuilder};
-pub use producer_properties::{Flavor, ProducerProperties, PropertiesError, PropertyProblem};
+pub use properties::{Flavor, ProducerProperties, PropertiesError, PropertyProblem};
 pub use record::{AsRecord, Record};
 pub use transaction::{InitializeError, Transaction, TransactionalProducer, TransactionalProducerBuilder};
 
