@@ -2,7 +2,8 @@
 //!
 //! - [`Client`] is a cluster; everything else comes from it.
 //! - [`Producer`] sends [`Record`]s, idempotently unless less is asked for.
-//! - [`ProducerProperties`] are settings in the names of Kafka's Java client or of librdkafka.
+//! - [`ClientProperties`], [`ProducerProperties`] and [`ConsumerProperties`] are settings in the names of Kafka's Java client or of
+//!   librdkafka.
 //! - [`TransactionalProducer`] sends them in [`Transaction`]s, with the offsets of what they were made from.
 //! - [`Consumer`] reads them, alone or in a group.
 //! - [`Admin`] makes, describes and deletes topics, groups and what they committed, and says how far groups are behind.
@@ -27,7 +28,7 @@ mod explain;
 mod interceptor;
 mod memory;
 mod producer;
-mod producer_properties;
+mod properties;
 mod record;
 mod transaction;
 
@@ -47,7 +48,10 @@ pub use error::{AdminError, BuildError, CloseError, ConnectError, ConsumeError, 
 pub use explain::{Explained, Explanation};
 pub use interceptor::ProducerInterceptor;
 pub use producer::{Producer, ProducerBuilder};
-pub use producer_properties::{Flavor, ProducerProperties, PropertiesError, PropertyProblem};
+pub use properties::{
+    ClientProperties, ConsumerProperties, Flavor, ProducerProperties, PropertiesError, PropertiesOf,
+    PropertyProblem,
+};
 pub use record::{AsRecord, Record};
 pub use transaction::{InitializeError, Transaction, TransactionalProducer, TransactionalProducerBuilder};
 

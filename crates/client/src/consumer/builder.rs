@@ -25,12 +25,12 @@ use milena_producer::Clock;
 #[must_use = "nothing is read until it is built"]
 pub struct ConsumerBuilder {
     network: Network,
-    config: ConsumerConfig,
+    pub(crate) config: ConsumerConfig,
     /// Drawn from by each consumer that is built: a builder that is cloned builds several.
     seeds: MemberSeeds,
     clock: WallClock,
     source: Source,
-    habits: Habits,
+    pub(crate) habits: Habits,
     budget: Option<Budget>,
     handles: Handles,
 }

@@ -53,7 +53,7 @@ const ABANDONED: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Consumer {
     handle: Arc<Handle>,
-    max_poll_records: usize,
+    pub(crate) max_poll_records: usize,
 }
 
 #[derive(Debug)]
@@ -67,10 +67,10 @@ struct Handle {
 
 /// What a handle does by itself.
 #[derive(Clone, Debug, Default)]
-struct Habits {
-    max_poll_records: usize,
+pub(crate) struct Habits {
+    pub(crate) max_poll_records: usize,
     listener: Option<Listener>,
-    auto_commit: Option<Duration>,
+    pub(crate) auto_commit: Option<Duration>,
 }
 
 /// What becomes of a loop whose machine does not come to its end.

@@ -4,11 +4,12 @@ use std::fmt;
 
 use thiserror::Error;
 
-use super::Flavor;
+use super::{Flavor, PropertiesOf};
 
 /// Properties that Milena can't do as they say. All of them are listed, so that they can be mended at once.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub struct PropertiesError {
+    of: PropertiesOf,
     problems: Vec<PropertyProblem>,
 }
 
@@ -20,26 +21,18 @@ impl PropertiesError {
     }
 
     /// Refuses if there is a problem.
-    pub(super) fn unless_empty(problems: Vec<PropertyProblem>) -> Result<(), Self> {
-        if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
+    pub(super) fn unless_empty(of: PropertiesOf, problems: Vec<PropertyProblem>) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self { of, problems }) }
     }
-}
 
-impl From<Vec<PropertyProblem>> for PropertiesError {
-    fn from(problems: Vec<PropertyProblem>) -> Self {
-        Self { problems }
-    }
-}
-
-impl From<PropertyProblem> for PropertiesError {
-    fn from(problem: PropertyProblem) -> Self {
-        Self { problems: vec![problem] }
+    pub(super) const fn of(of: PropertiesOf, problems: Vec<PropertyProblem>) -> Self {
+        Self { of, problems }
     }
 }
 
 impl fmt::Display for PropertiesError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the producer's properties can't be taken:")?;
+        write!(f, "the {}'s properties can't be taken:", self.of)?;
         self.problems.iter().try_for_each(|problem| write!(f, "\n- {problem}"))
     }
 }
@@ -57,10 +50,12 @@ pub enum PropertyProblem {
         reason: &'static str,
     },
     /// Nobody knows the name.
-    #[error("{name} is no setting of {flavor}'s producer{}", hint(near, other))]
+    #[error("{name} is no setting of {flavor}'s {of}{}", hint(near, other))]
     Unknown {
         /// The name.
         name: String,
+        /// What it was to be a setting of.
+        of: PropertiesOf,
         /// Whose names were expected.
         flavor: Flavor,
         /// A name that looks like it.
@@ -86,6 +81,31 @@ pub enum PropertyProblem {
         /// What it must be.
         rule: String,
     },
+    /// Milena does not do what the value says, or should not. The value, which may be secret, is not shown.
+    #[error("{name} is refused: {reason}")]
+    Refused {
+        /// The name.
+        name: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// A property that has to be there.
+    #[error("{name} is missing: {reason}")]
+    Missing {
+        /// The name.
+        name: &'static str,
+        /// Why it has to be there.
+        reason: String,
+    },
+    /// A file to read or an address to send a secret to, in properties that might be anybody's.
+    #[error(
+        "{name} has the client read a file or call an address: if whoever wrote the properties may have it do so, say so \
+         with ClientProperties::trust_files_and_urls"
+    )]
+    Untrusted {
+        /// The name.
+        name: String,
+    },
     /// Two lines, of one name or of two names for the same, have different values.
     #[error("{} different values: keep one", both(name, other))]
     Twice {
@@ -105,6 +125,17 @@ pub enum PropertyProblem {
         /// The id of the builder, if it has one.
         builder: Option<String>,
     },
+    /// The properties are of a consumer in a group, and the builder is not, or is in another one.
+    #[error(
+        "group.id is {id:?}; make the consumer with Client::consumer and that id{}",
+        builder.as_deref().map(|id| format!(", not {id:?}")).unwrap_or_default()
+    )]
+    GroupId {
+        /// The id of the properties.
+        id: String,
+        /// The id of the builder, if it has one.
+        builder: Option<String>,
+    },
 }
 
 impl PropertyProblem {
@@ -114,7 +145,11 @@ impl PropertyProblem {
         match self {
             Self::Syntax { .. } => None,
             Self::TransactionalId { .. } => Some("transactional.id"),
+            Self::GroupId { .. } => Some("group.id"),
+            Self::Missing { name, .. } => Some(name),
             Self::Unknown { name, .. }
+            | Self::Refused { name, .. }
+            | Self::Untrusted { name }
             | Self::NoEffect { name, .. }
             | Self::Invalid { name, .. }
             | Self::Twice { name, .. } => Some(name),

@@ -1,94 +1,48 @@
 //! From values to settings.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, time::Duration};
+use std::time::Duration;
 
 use milena_producer::{Acks, Partitioner};
 use milena_protocol::records::{Codec, Compression};
 
-use super::{Flavor, PropertyProblem, Settings, names::Setting};
+use super::{Settings, names::Setting};
+use crate::properties::{
+    Flavor, PropertyProblem,
+    given::{Given, INT, LONG, Read, noted},
+};
 
-/// The properties that are settings, by setting.
-#[derive(Debug)]
-pub(super) struct Given {
-    flavor: Flavor,
-    values: BTreeMap<Setting, Property>,
-}
-
-/// A property as the user named it.
-#[derive(Clone, Debug)]
-struct Property {
-    name: String,
-    value: String,
-}
-
-type Read<T> = Result<T, PropertyProblem>;
-
-const MS: &str = "milliseconds";
-const BYTES: &str = "bytes";
-const INT: u64 = i32::MAX as u64;
-const LONG: u64 = i64::MAX as u64;
-
-impl Given {
-    pub(super) const fn new(flavor: Flavor) -> Self {
-        Self { flavor, values: BTreeMap::new() }
-    }
-
-    /// Two names may be the same setting, but not with different values.
-    pub(super) fn add(&mut self, setting: Setting, name: String, value: String) -> Option<PropertyProblem> {
-        let value = value.trim().to_owned();
-        match self.values.get(&setting) {
-            Some(before) if before.value != value => {
-                Some(PropertyProblem::Twice { name: before.name.clone(), other: name })
-            }
-            Some(_) => None,
-            None => {
-                self.values.insert(setting, Property { name, value });
-                None
-            }
-        }
-    }
-
+impl Given<Setting> {
     /// Reads every value. Those that can't be read are added to `problems`.
     pub(super) fn read(&self, problems: &mut Vec<PropertyProblem>) -> Settings {
         use Setting as S;
-        let is_java = self.flavor == Flavor::Java;
-        // What is not named and what can't be read look the same from here on: with a problem nothing is used.
-        macro_rules! read {
-            ($read:expr) => {
-                $read.unwrap_or_else(|problem| {
-                    problems.push(problem);
-                    None
-                })
-            };
-        }
-        let (acks, idempotence) = read!(self.guarantees()).unwrap_or_default();
+        let is_java = self.flavor() == Flavor::Java;
+        let (acks, idempotence) = noted(problems, self.guarantees()).unwrap_or_default();
         let up_to = |java, librdkafka| if is_java { java } else { librdkafka };
         let from = u64::from(!is_java);
         Settings {
             acks,
             idempotence,
-            linger: read!(self.linger()),
-            batch_size: read!(self.batch_size()),
-            buffer_memory: read!(self.buffer_memory()),
-            max_request_size: read!(self.bytes(S::MaxRequestSize, 1024..=up_to(INT / 2, 1_000_000_000))),
-            max_in_flight: read!(self.bytes_or(S::MaxInFlight, 1..=INT, "requests")),
-            codec: read!(self.codec()),
-            request_timeout: read!(self.ms(S::RequestTimeout, 1..=up_to(INT, 900_000))),
-            delivery_timeout: read!(self.delivery_timeout()),
-            retry_initial: read!(self.ms(S::RetryInitial, from..=up_to(LONG, 300_000))),
-            retry_max: read!(self.ms(S::RetryMax, from..=up_to(LONG, 300_000))),
-            max_block: read!(self.ms(S::MaxBlock, 0..=LONG)),
-            partitioner: read!(self.partitioner()),
-            adaptive_partitioning: read!(self.flag(S::Adaptive)),
-            availability_timeout: read!(self.availability_timeout()),
-            prefer_rack: read!(self.prefer_rack()),
-            transactional_id: read!(self.transactional_id()),
-            transaction_timeout: read!(self.ms(S::TransactionTimeout, up_to(10, 1000)..=INT)),
+            linger: noted(problems, self.linger()),
+            batch_size: noted(problems, self.batch_size()),
+            buffer_memory: noted(problems, self.buffer_memory()),
+            max_request_size: noted(
+                problems,
+                self.bytes(S::MaxRequestSize, 1024..=up_to(INT / 2, 1_000_000_000)),
+            ),
+            max_in_flight: noted(problems, self.bytes_or(S::MaxInFlight, 1..=INT, "requests")),
+            codec: noted(problems, self.codec()),
+            request_timeout: noted(problems, self.ms(S::RequestTimeout, 1..=up_to(INT, 900_000))),
+            delivery_timeout: noted(problems, self.delivery_timeout()),
+            retry_initial: noted(problems, self.ms(S::RetryInitial, from..=up_to(LONG, 300_000))),
+            retry_max: noted(problems, self.ms(S::RetryMax, from..=up_to(LONG, 300_000))),
+            max_block: noted(problems, self.ms(S::MaxBlock, 0..=LONG)),
+            partitioner: noted(problems, self.partitioner()),
+            adaptive_partitioning: noted(problems, self.flag(S::Adaptive)),
+            availability_timeout: noted(problems, self.availability_timeout()),
+            prefer_rack: noted(problems, self.prefer_rack()),
+            transactional_id: noted(problems, self.transactional_id()),
+            transaction_timeout: noted(problems, self.ms(S::TransactionTimeout, up_to(10, 1000)..=INT)),
         }
-    }
-
-    fn property(&self, setting: Setting) -> Option<&Property> {
-        self.values.get(&setting)
     }
 
     /// What the producer promises: who must have a record, and whether retries are recognised. Acks of less than all turn
@@ -97,7 +51,7 @@ impl Given {
         let idempotence = self.flag(Setting::Idempotence)?;
         let acks = match self.property(Setting::Acks) {
             None => None,
-            Some(property) => match property.value.as_str() {
+            Some(property) => match property.value() {
                 "all" | "-1" => Some(Acks::All),
                 "1" => Some(Acks::Leader),
                 "0" => Some(Acks::None),
@@ -116,7 +70,7 @@ impl Given {
         }
         if idempotence != Some(false)
             && let Some(property) = self.property(Setting::MaxInFlight)
-            && property.value.parse::<u64>().is_ok_and(|requests| requests > 5)
+            && property.value().parse::<u64>().is_ok_and(|requests| requests > 5)
         {
             return property.invalid(
                 "an idempotent producer has 1 to 5 requests in flight: that, or enable.idempotence=false",
@@ -125,62 +79,16 @@ impl Given {
         Ok(Some((acks, idempotence)))
     }
 
-    fn number(
-        &self,
-        setting: Setting,
-        range: RangeInclusive<u64>,
-        unit: &str,
-    ) -> Read<Option<(u64, &Property)>> {
-        let Some(property) = self.property(setting) else { return Ok(None) };
-        let (least, most) = (range.start(), range.end());
-        match property.value.parse::<u64>() {
-            Ok(number) if range.contains(&number) => Ok(Some((number, property))),
-            _ if *most == LONG => {
-                property.invalid(format!("it is a number of {unit} from {least} on, without a unit"))
-            }
-            _ => property.invalid(format!("it is a number of {unit} from {least} to {most}, without a unit")),
-        }
-    }
-
-    fn ms(&self, setting: Setting, range: RangeInclusive<u64>) -> Read<Option<Duration>> {
-        Ok(self.number(setting, range, MS)?.map(|(ms, _)| Duration::from_millis(ms)))
-    }
-
-    fn bytes(&self, setting: Setting, range: RangeInclusive<u64>) -> Read<Option<usize>> {
-        self.bytes_or(setting, range, BYTES)
-    }
-
-    fn bytes_or(&self, setting: Setting, range: RangeInclusive<u64>, unit: &str) -> Read<Option<usize>> {
-        let Some((number, property)) = self.number(setting, range, unit)? else { return Ok(None) };
-        match usize::try_from(number) {
-            Ok(number) => Ok(Some(number)),
-            Err(_) => property.invalid("this machine has no such number of them"),
-        }
-    }
-
-    /// As each client reads it: Java in any case, librdkafka also as 1 and 0.
-    fn flag(&self, setting: Setting) -> Read<Option<bool>> {
-        let Some(property) = self.property(setting) else { return Ok(None) };
-        let is_java = self.flavor == Flavor::Java;
-        match property.value.to_ascii_lowercase().as_str() {
-            "true" => Ok(Some(true)),
-            "false" => Ok(Some(false)),
-            "1" | "t" if !is_java => Ok(Some(true)),
-            "0" | "f" if !is_java => Ok(Some(false)),
-            _ => property.invalid("it is true or false"),
-        }
-    }
-
     /// librdkafka takes parts of a millisecond.
     fn linger(&self) -> Read<Option<Duration>> {
         const LONGEST_MS: u64 = 900_000;
         let Some(property) = self.property(Setting::Linger) else { return Ok(None) };
-        if self.flavor == Flavor::Java || !property.value.contains('.') {
-            let longest = if self.flavor == Flavor::Java { LONG } else { LONGEST_MS };
+        if self.flavor() == Flavor::Java || !property.value().contains('.') {
+            let longest = if self.flavor() == Flavor::Java { LONG } else { LONGEST_MS };
             return self.ms(Setting::Linger, 0..=longest);
         }
-        let is_decimal = property.value.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-        let ms = property.value.parse::<f64>().ok().filter(|ms| is_decimal && *ms <= LONGEST_MS as f64);
+        let is_decimal = property.value().bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let ms = property.value().parse::<f64>().ok().filter(|ms| is_decimal && *ms <= LONGEST_MS as f64);
         match ms.and_then(|ms| Duration::try_from_secs_f64(ms / 1000.0).ok()) {
             Some(linger) => Ok(Some(linger)),
             None => property
@@ -190,7 +98,7 @@ impl Given {
 
     /// Java takes 0 for batches of one record each, as it does 1.
     fn batch_size(&self) -> Read<Option<usize>> {
-        let least = u64::from(self.flavor == Flavor::Librdkafka);
+        let least = u64::from(self.flavor() == Flavor::Librdkafka);
         Ok(self.bytes(Setting::BatchSize, least..=INT)?.map(|bytes| bytes.max(1)))
     }
 
@@ -205,7 +113,7 @@ impl Given {
     /// With librdkafka 0 is without end.
     fn delivery_timeout(&self) -> Read<Option<Duration>> {
         let timeout = self.ms(Setting::DeliveryTimeout, 0..=INT)?;
-        let is_endless = self.flavor == Flavor::Librdkafka && timeout == Some(Duration::ZERO);
+        let is_endless = self.flavor() == Flavor::Librdkafka && timeout == Some(Duration::ZERO);
         Ok(if is_endless { Some(Duration::MAX) } else { timeout })
     }
 
@@ -217,8 +125,8 @@ impl Given {
 
     fn transactional_id(&self) -> Read<Option<String>> {
         match self.property(Setting::TransactionalId) {
-            Some(property) if property.value.is_empty() => property.invalid("it has at least a letter"),
-            property => Ok(property.map(|property| property.value.clone())),
+            Some(property) if property.value().is_empty() => property.invalid("it has at least a letter"),
+            property => Ok(property.map(|property| property.value().to_owned())),
         }
     }
 
@@ -226,9 +134,9 @@ impl Given {
         if self.flag(Setting::RackAware)? != Some(true) {
             return Ok(None);
         }
-        let rack = self.property(Setting::Rack).filter(|rack| !rack.value.is_empty());
+        let rack = self.property(Setting::Rack).filter(|rack| !rack.value().is_empty());
         match (rack, self.property(Setting::RackAware)) {
-            (Some(rack), _) => Ok(Some(rack.value.as_str().into())),
+            (Some(rack), _) => Ok(Some(rack.value().into())),
             (None, Some(aware)) => aware.invalid("it needs client.rack to say which rack that is"),
             (None, None) => Ok(None),
         }
@@ -239,7 +147,7 @@ impl Given {
             self.no_levels_but(None)?;
             return Ok(None);
         };
-        let compression = match property.value.as_str() {
+        let compression = match property.value() {
             "none" => Compression::None,
             "gzip" => Compression::Gzip,
             "snappy" => Compression::Snappy,
@@ -256,16 +164,16 @@ impl Given {
         let Some(level) = level.or_else(|| self.property(Setting::Level)) else {
             return Ok(Some(compression.into()));
         };
-        let is_default = match (compression, level.value.as_str()) {
+        let is_default = match (compression, level.value()) {
             // Of Java's zstd it is a level like others.
-            (Compression::Zstd, "-1") => self.flavor == Flavor::Librdkafka,
+            (Compression::Zstd, "-1") => self.flavor() == Flavor::Librdkafka,
             (Compression::Snappy | Compression::Lz4, "0") | (_, "-1") => true,
             _ => false,
         };
         if is_default {
             return Ok(Some(compression.into()));
         }
-        match level.value.parse().ok().and_then(|level| Codec::with_level(compression, level).ok()) {
+        match level.value().parse().ok().and_then(|level| Codec::with_level(compression, level).ok()) {
             Some(codec) => Ok(Some(codec)),
             None => level.invalid(match compression {
                 Compression::Gzip => "gzip has levels from 1 to 9",
@@ -291,7 +199,7 @@ impl Given {
             }
         }
         match self.property(Setting::Level) {
-            Some(level) if matches!(used, None | Some(Compression::None)) && level.value != "-1" => {
+            Some(level) if matches!(used, None | Some(Compression::None)) && level.value() != "-1" => {
                 level.no_effect("it needs a compression.codec; remove it")
             }
             _ => Ok(()),
@@ -299,7 +207,7 @@ impl Given {
     }
 
     fn partitioner(&self) -> Read<Option<Partitioner>> {
-        match self.flavor {
+        match self.flavor() {
             Flavor::Java => self.java_partitioner(),
             Flavor::Librdkafka => self.librdkafka_partitioner().map(Some),
         }
@@ -315,7 +223,7 @@ impl Given {
                 },
             ));
         };
-        let named = match property.value.strip_prefix("org.apache.kafka.clients.producer.") {
+        let named = match property.value().strip_prefix("org.apache.kafka.clients.producer.") {
             Some("RoundRobinPartitioner") => Partitioner::RoundRobin,
             // Of releases before 4.0.
             Some("internals.DefaultPartitioner") => Partitioner::Murmur2,
@@ -334,7 +242,7 @@ impl Given {
 
     fn librdkafka_partitioner(&self) -> Read<Partitioner> {
         let Some(property) = self.property(Setting::Partitioner) else { return Ok(Partitioner::Unchosen) };
-        match property.value.as_str() {
+        match property.value() {
             "murmur2_random" => Ok(Partitioner::Murmur2),
             "murmur2" => Ok(Partitioner::Murmur2Always),
             "consistent_random" => Ok(Partitioner::Crc32),
@@ -347,16 +255,5 @@ impl Given {
                 "it is one of consistent_random, consistent, murmur2_random, murmur2 and random",
             ),
         }
-    }
-}
-
-impl Property {
-    fn invalid<T>(&self, rule: impl Into<String>) -> Read<T> {
-        let (name, value) = (self.name.clone(), self.value.clone());
-        Err(PropertyProblem::Invalid { name, value, rule: rule.into() })
-    }
-
-    fn no_effect<T>(&self, advice: &'static str) -> Read<T> {
-        Err(PropertyProblem::NoEffect { name: self.name.clone(), advice })
     }
 }

@@ -1,10 +1,5 @@
-//! Settings of a producer in the names of Kafka's Java client or of librdkafka.
-//!
-//! `file` reads the two formats, `names` says what each name is about, `values` makes settings of the values. What a
-//! setting does is the builder's business.
+//! Settings of a producer.
 
-mod error;
-mod file;
 mod names;
 mod values;
 
@@ -13,41 +8,17 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use milena_producer::{Acks, Partitioner, ProducerConfig};
 use milena_protocol::{records::Codec, wire::ByteString};
 
+use self::names::Setting;
+use super::{
+    Flavor, PropertiesError, PropertiesOf, PropertyProblem, consumer, environment,
+    names::{self as shared, Handle, Meaning, Sorted},
+    owned, put,
+};
 use crate::{ProducerBuilder, TransactionalProducerBuilder};
 
-pub use error::{PropertiesError, PropertyProblem};
-use names::{Meaning, meaning, near};
-use values::Given;
+pub(super) use self::names::own;
 
-/// Whose names properties have. The same name may mean different things.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Flavor {
-    /// Kafka's Java client, 4.3.1.
-    Java,
-    /// librdkafka, 2.15: the names of its clients in C, C++, Python, Go, .NET and Rust.
-    Librdkafka,
-}
-
-impl Flavor {
-    const fn other(self) -> Self {
-        match self {
-            Self::Java => Self::Librdkafka,
-            Self::Librdkafka => Self::Java,
-        }
-    }
-}
-
-impl fmt::Display for Flavor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Java => "Java",
-            Self::Librdkafka => "librdkafka",
-        })
-    }
-}
-
-/// Settings of a producer that were written for another client, from its file or a map.
+/// Settings of a producer that were written for another client, from its file, a map, or the environment.
 ///
 /// Nothing is ignored. Each property is a setting of the builder, or about something else and then in [`left`](Self::left),
 /// or refused with the reason and what to do:
@@ -88,6 +59,9 @@ impl fmt::Display for Flavor {
 /// - keys and values, which are bytes here: `key.serializer`, `value.serializer`, `schema.registry.*`, `basic.auth.*`,
 ///   `auto.register.schemas`, `use.latest.version`;
 /// - measuring and logging: `metric.reporters`, `metrics.*`, `statistics.interval.ms`, `debug`, `log_level`, `log.*`.
+///
+/// Names of consumers have no effect and are refused; one file for everything is read by
+/// [`ClientProperties`](crate::ClientProperties) and handed on with [`ClientProperties::producer`](crate::ClientProperties::producer).
 ///
 /// # Example
 /// ```
@@ -164,11 +138,8 @@ impl ProducerProperties {
     /// # Errors
     /// All that can't be read or taken.
     pub fn parse(flavor: Flavor, text: &str) -> Result<Self, PropertiesError> {
-        let lines = match flavor {
-            Flavor::Java => file::read_java(text),
-            Flavor::Librdkafka => file::read_librdkafka(text),
-        };
-        Self::from_pairs(flavor, lines?.into_iter().map(|line| (line.name, line.value)))
+        let pairs = PropertiesOf::Producer.taken(flavor.read(text))?;
+        Self::from_pairs(flavor, pairs)
     }
 
     /// Takes names and values, of a map or whatever has pairs. A name may come twice if its value is the same.
@@ -179,28 +150,23 @@ impl ProducerProperties {
         flavor: Flavor,
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, PropertiesError> {
-        let (mut given, mut left, mut problems) = (Given::new(flavor), BTreeMap::new(), Vec::new());
-        for (name, value) in pairs {
-            let (name, value) = (name.into(), value.into());
-            let problem = match meaning(flavor, &name) {
-                Some(Meaning::Setting(setting)) => {
-                    if setting == names::Setting::Rack {
-                        left.insert(name.clone(), value.clone());
-                    }
-                    given.add(setting, name, value)
-                }
-                Some(Meaning::Left) => leave(&mut left, name, value),
-                Some(Meaning::Only(only, _)) if value.trim() == only => None,
-                Some(Meaning::Only(_, advice) | Meaning::Nothing(advice)) => {
-                    Some(PropertyProblem::NoEffect { name, advice })
-                }
-                None => Some(unknown(flavor, name)),
-            };
-            problems.extend(problem);
-        }
+        let pairs: Vec<_> = owned(pairs).collect();
+        // Where the client is concerns its consumers, too.
+        let rack = pairs.iter().find(|(name, _)| name == "client.rack").cloned();
+        let Sorted { given, mut left, mut problems } = shared::sort::<Names>(flavor, pairs);
+        left.extend(rack);
         let settings = given.read(&mut problems);
-        PropertiesError::unless_empty(problems)?;
+        PropertiesError::unless_empty(PropertiesOf::Producer, problems)?;
         Ok(Self { settings, left })
+    }
+
+    /// Takes the variables of this process whose names begin with `prefix` and a low line: with the prefix `ORDERS`,
+    /// `ORDERS_LINGER_MS` is `linger.ms`. See [`ClientProperties::from_environment`](crate::ClientProperties::from_environment).
+    ///
+    /// # Errors
+    /// All that can't be taken, which includes variables with the prefix that are no settings.
+    pub fn from_environment(flavor: Flavor, prefix: &str) -> Result<Self, PropertiesError> {
+        Self::from_pairs(flavor, environment::own(PropertiesOf::Producer, prefix)?)
     }
 
     /// The properties that are about other things than the producer, for whoever they are about. Their values, passwords
@@ -218,22 +184,22 @@ impl ProducerProperties {
     }
 }
 
-fn leave(left: &mut BTreeMap<String, String>, name: String, value: String) -> Option<PropertyProblem> {
-    match left.get(&name) {
-        Some(before) if *before != value => Some(PropertyProblem::Twice { other: name.clone(), name }),
-        Some(_) => None,
-        None => {
-            left.insert(name, value);
-            None
-        }
+/// What is known to a producer.
+struct Names;
+
+impl Handle for Names {
+    type Setting = Setting;
+
+    const OF: PropertiesOf = PropertiesOf::Producer;
+    const LEFT_PREFIXES: &'static [&'static str] = shared::LEFT_PREFIXES;
+
+    fn known(flavor: Flavor) -> impl Iterator<Item = (&'static str, Meaning<Setting>)> {
+        let consumers = consumer::own(flavor).map(|(name, _)| (name, Meaning::Nothing(CONSUMERS)));
+        own(flavor).chain(shared::left()).chain(consumers)
     }
 }
 
-fn unknown(flavor: Flavor, name: String) -> PropertyProblem {
-    let other = flavor.other();
-    let other = meaning(other, &name).is_some().then_some(other);
-    PropertyProblem::Unknown { near: near(flavor, &name), name, flavor, other }
-}
+const CONSUMERS: &str = "it is about consumers; remove it";
 
 impl fmt::Debug for ProducerProperties {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -245,7 +211,8 @@ impl fmt::Debug for ProducerProperties {
 
 impl Settings {
     fn apply(&self, config: &mut ProducerConfig, max_block: &mut Duration) -> Result<(), PropertiesError> {
-        self.fit_transactions(config.transactional_id.as_ref())?;
+        self.fit_transactions(config.transactional_id.as_ref())
+            .map_err(|problem| PropertiesError::of(PropertiesOf::Producer, vec![problem]))?;
         put(&mut config.acks, self.acks);
         put(&mut config.idempotence, self.idempotence);
         put(&mut config.linger, self.linger);
@@ -283,12 +250,6 @@ impl Settings {
     }
 }
 
-fn put<T>(setting: &mut T, value: Option<T>) {
-    if let Some(value) = value {
-        *setting = value;
-    }
-}
-
 impl ProducerBuilder {
     /// Sets what the properties name. What is called after this goes before it.
     ///
@@ -313,4 +274,4 @@ impl TransactionalProducerBuilder {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -11,15 +11,13 @@ const BLANK: [char; 3] = [' ', '\t', '\u{c}'];
 
 const NAMELESS: &str = "a value without a name";
 
-/// A property as it stands in a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
-    pub(super) name: String,
-    pub(super) value: String,
-}
+const UNENDED: &str = "the PEM text ends before its END; write \\n for the ends of its lines";
+
+/// What a file has, in its order.
+type Pairs = Vec<(String, String)>;
 
 /// Reads what `java.util.Properties` would.
-pub(super) fn read_java(text: &str) -> Result<Vec<Line>, Vec<PropertyProblem>> {
+pub(super) fn read_java(text: &str) -> Result<Pairs, Vec<PropertyProblem>> {
     let text = without_mark(text).replace("\r\n", "\n").replace('\r', "\n");
     let mut lines = (1..).zip(text.split('\n'));
     let (mut properties, mut problems) = (Vec::new(), Vec::new());
@@ -35,12 +33,17 @@ pub(super) fn read_java(text: &str) -> Result<Vec<Line>, Vec<PropertyProblem>> {
             let Some((_, next)) = lines.next() else { break };
             logical.push_str(next.trim_start_matches(BLANK));
         }
+        if is_unended(&logical) {
+            problems.push(PropertyProblem::Syntax { line: number, reason: UNENDED });
+            skip_pem(lines.by_ref().map(|(_, line)| line));
+            continue;
+        }
         let (name, value) = split(&logical);
         match (unescape(name), unescape(value)) {
             (Ok(name), _) if name.is_empty() => {
                 problems.push(PropertyProblem::Syntax { line: number, reason: NAMELESS });
             }
-            (Ok(name), Ok(value)) => properties.push(Line { name, value }),
+            (Ok(name), Ok(value)) => properties.push((name, value)),
             (Err(reason), _) | (_, Err(reason)) => {
                 problems.push(PropertyProblem::Syntax { line: number, reason });
             }
@@ -50,17 +53,23 @@ pub(super) fn read_java(text: &str) -> Result<Vec<Line>, Vec<PropertyProblem>> {
 }
 
 /// Reads lines of `name=value`.
-pub(super) fn read_librdkafka(text: &str) -> Result<Vec<Line>, Vec<PropertyProblem>> {
+pub(super) fn read_librdkafka(text: &str) -> Result<Pairs, Vec<PropertyProblem>> {
     let (mut properties, mut problems) = (Vec::new(), Vec::new());
-    for (number, line) in (1..).zip(without_mark(text).lines()) {
+    let mut lines = (1..).zip(without_mark(text).lines());
+    while let Some((number, line)) = lines.next() {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if is_unended(line) {
+            problems.push(PropertyProblem::Syntax { line: number, reason: UNENDED });
+            skip_pem(lines.by_ref().map(|(_, line)| line));
             continue;
         }
         match line.split_once('=') {
             Some(("", _)) => problems.push(PropertyProblem::Syntax { line: number, reason: NAMELESS }),
             Some((name, value)) => {
-                properties.push(Line { name: name.trim().to_owned(), value: value.trim().to_owned() });
+                properties.push((name.trim().to_owned(), value.trim().to_owned()));
             }
             None => problems.push(PropertyProblem::Syntax {
                 line: number,
@@ -74,6 +83,15 @@ pub(super) fn read_librdkafka(text: &str) -> Result<Vec<Line>, Vec<PropertyProbl
 /// Some editors put a byte order mark first.
 fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// True of a PEM text that goes on behind the line, where each of its lines would be taken for a name, and be shown.
+fn is_unended(line: &str) -> bool {
+    line.contains("-----BEGIN") && !line.contains("-----END")
+}
+
+fn skip_pem<'t>(mut lines: impl Iterator<Item = &'t str>) {
+    let _ = lines.find(|line| line.contains("-----END"));
 }
 
 /// True when the line ends in a backslash that is not itself escaped.
@@ -135,7 +153,7 @@ mod tests {
     use super::*;
 
     fn java(text: &str) -> Vec<(String, String)> {
-        read_java(text).unwrap().into_iter().map(|line| (line.name, line.value)).collect()
+        read_java(text).unwrap()
     }
 
     fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> Vec<(String, String)> {
@@ -192,7 +210,23 @@ mod tests {
     #[test]
     fn a_backslash_is_one_in_lines_of_librdkafka() {
         let lines = read_librdkafka(" sasl.password = a\\tb=c \n# x\r\nlinger.ms=5\r\n").unwrap();
-        let lines: Vec<_> = lines.into_iter().map(|line| (line.name, line.value)).collect();
         assert_eq!(lines, pairs([("sasl.password", "a\\tb=c"), ("linger.ms", "5")]));
+    }
+
+    #[test]
+    fn a_key_whose_lines_are_taken_for_names_is_not_shown() {
+        let text =
+            "a=1\nssl.key.pem=-----BEGIN PRIVATE KEY-----\nMIGHAgEA\n-----END PRIVATE KEY-----\nb=\\u1\n";
+        for problems in [read_java(text).unwrap_err(), read_librdkafka(text).err().unwrap_or_default()] {
+            assert_eq!(
+                problems[0].to_string(),
+                "line 2: the PEM text ends before its END; write \\n for the ends of its lines"
+            );
+            assert!(!format!("{problems:?}").contains("MIGH"));
+        }
+        assert_eq!(
+            read_java(text).unwrap_err()[1].to_string(),
+            "line 5: an escape \\u has four hexadecimal digits"
+        );
     }
 }

@@ -5,7 +5,7 @@ use milena_protocol::records::Compression;
 const MS: fn(u64) -> Duration = Duration::from_millis;
 
 /// `ProducerConfig.configDef().names()` of kafka-clients 4.3.1.
-const JAVA_NAMES: &str = "\
+pub(in crate::properties) const JAVA_NAMES: &str = "\
      acks batch.size bootstrap.servers buffer.memory client.dns.lookup client.id compression.gzip.level \
      compression.lz4.level compression.type compression.zstd.level config.providers connections.max.idle.ms \
      delivery.timeout.ms enable.idempotence enable.metrics.push interceptor.classes key.serializer linger.ms \
@@ -42,7 +42,7 @@ const JAVA_NAMES: &str = "\
      ssl.truststore.type transaction.timeout.ms transaction.two.phase.commit.enable transactional.id \
      value.serializer";
 /// The rows for producers in CONFIGURATION.md of librdkafka 2.15.0, without its callbacks.
-const LIBRDKAFKA_NAMES: &str = "\
+pub(in crate::properties) const LIBRDKAFKA_NAMES: &str = "\
      acks allow.auto.create.topics api.version.fallback.ms api.version.request \
      api.version.request.timeout.ms batch.num.messages batch.size bootstrap.servers broker.address.family \
      broker.address.ttl broker.version.fallback builtin.features client.dns.lookup client.id client.rack \
@@ -111,8 +111,10 @@ fn problem_of<const N: usize>(flavor: Flavor, pairs: [(&str, &str); N]) -> Strin
 #[test]
 fn every_name_of_both_clients_is_known() {
     for (flavor, names) in [(Flavor::Java, JAVA_NAMES), (Flavor::Librdkafka, LIBRDKAFKA_NAMES)] {
-        let unknown: Vec<&str> =
-            names.split_whitespace().filter(|name| meaning(flavor, name).is_none()).collect();
+        let unknown: Vec<&str> = names
+            .split_whitespace()
+            .filter(|name| shared::meaning::<Names>(flavor, name).is_none())
+            .collect();
         assert!(unknown.is_empty(), "{flavor} has {unknown:?}");
     }
     assert_eq!(JAVA_NAMES.split_whitespace().count(), 113);
