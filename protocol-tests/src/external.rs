@@ -8,11 +8,14 @@
 
 use std::{env, process::Stdio, time::Duration};
 
+use milena_protocol::ApiKey;
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{Child, Command},
-    time::timeout,
+    time::{sleep, timeout},
 };
+
+use crate::proxy::{Asked, Proxy, Weather};
 
 /// Most that any client may take; a JVM on a busy machine needs seconds to start.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -23,6 +26,36 @@ pub fn kcat(bootstrap: &str) -> Command {
     let mut command = Command::new("kcat");
     command.args(["-b", bootstrap, "-X", "topic.metadata.refresh.interval.ms=1000"]);
     command
+}
+
+/// Runs a client that produces through a network that is narrow and resets connections three times, all or those to the
+/// broker with this port, as soon as that has been asked to write.
+///
+/// # Panics
+/// When the client fails, or is done before a connection was reset.
+pub async fn run_through_resets(producer: &mut Command, input: &str, proxy: &Proxy, broker: Option<u16>) {
+    let narrow = Weather { bytes_per_second: Some(20_000), ..Weather::round_trip(Duration::from_millis(50)) };
+    proxy.weather(None, narrow);
+    let is_meant = |asked: &Asked| broker.is_none_or(|broker| asked.broker == broker);
+    let asked = || proxy.asked(ApiKey::Produce).iter().filter(|asked| is_meant(asked)).count();
+    let mut resets = 0;
+    let resetting = async {
+        while resets < 3 {
+            let before = asked();
+            while asked() == before {
+                sleep(Duration::from_millis(5)).await;
+            }
+            proxy.reset(broker);
+            resets += 1;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = run(producer, input) => {}
+        () = resetting => {}
+    }
+    assert!(resets > 0, "nothing was reset");
+    proxy.weather(None, Weather::default());
 }
 
 /// The program in `protocol-tests/go`, built, at the path that `MILENA_FRANZ` names.

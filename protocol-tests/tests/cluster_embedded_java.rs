@@ -17,6 +17,7 @@ use milena_embedded_broker::{
     core::{BrokerId, Cluster, ConnectionId},
 };
 use milena_protocol::{
+    ApiKey,
     frame::encode_request,
     messages::{
         EndTxnRequest, InitProducerIdRequest, ProduceRequest, Request,
@@ -24,7 +25,10 @@ use milena_protocol::{
     },
     records::{BatchBuilder, Compression, ProducerStamp},
 };
-use protocol_tests::external::{PATIENCE, java, java_class, lines, numbers, run, sorted, spawn};
+use protocol_tests::{
+    external::{PATIENCE, java, java_class, lines, numbers, run, run_through_resets, sorted, spawn},
+    proxy::Proxy,
+};
 use tokio::time::timeout;
 
 async fn orders(partitions: i32) -> EmbeddedBroker {
@@ -154,6 +158,26 @@ async fn java_reads_what_it_wrote_in_both_group_protocols() {
             "{protocol}: the second goes on where the first stopped"
         );
     }
+}
+
+/// It knows nothing of the proxy, which it is told of by the brokers.
+#[tokio::test]
+#[ignore = "needs Java"]
+async fn java_writes_each_record_once_though_its_connections_are_reset() {
+    let broker = orders(6).await;
+    let proxy = Proxy::default();
+    let bootstrap = proxy.front(&broker.bootstrap()).unwrap();
+    let mut producer = java("ConsoleProducer");
+    producer.args(["--bootstrap-server", &bootstrap, "--topic", "orders", "--batch-size", "500"]);
+    run_through_resets(&mut producer, &numbers(0..2_000), &proxy, None).await;
+    assert_eq!(written(&broker, 6), 2_000);
+    let mut consumer = java("consumer.ConsoleConsumer");
+    consumer.args(["--bootstrap-server", &bootstrap, "--topic", "orders", "--max-messages", "2000"]);
+    let read =
+        run(consumer.args(["--group", "g", "--command-property", "auto.offset.reset=earliest"]), "").await;
+    assert_eq!(sorted(&read), (0..2_000).collect::<Vec<_>>());
+    let asked: BTreeSet<_> = proxy.asked(ApiKey::Produce).iter().map(|asked| asked.broker).collect();
+    assert_eq!(asked.len(), 3, "another way leads to the brokers");
 }
 
 #[tokio::test]

@@ -6,14 +6,16 @@
     reason = "tests state their expectations by unwrapping"
 )]
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use milena_embedded_broker::{
     EmbeddedBroker,
     core::{BrokerId, SaslConfig},
 };
+use milena_protocol::ApiKey;
 use protocol_tests::{
     external::{self, PATIENCE, lines, numbers, run, sorted, spawn},
+    proxy::Proxy,
     tls,
 };
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
@@ -54,6 +56,35 @@ async fn kcat_reads_what_it_wrote_with_every_codec() {
         let read = run(kcat(&broker).args(["-C", "-t", "orders", "-e", "-q"]), "").await;
         assert_eq!(sorted(&read), (0..5_000).collect::<Vec<_>>(), "{codec}");
     }
+}
+
+/// It knows nothing of the proxy, which it is told of by the brokers.
+#[tokio::test]
+#[ignore = "needs kcat"]
+async fn kcat_writes_each_record_once_though_its_connections_are_reset() {
+    let broker = orders(6).await;
+    let proxy = Proxy::default();
+    let bootstrap = proxy.front(&broker.bootstrap()).unwrap();
+    let mut producer = external::kcat(&bootstrap);
+    producer.args([
+        "-P",
+        "-t",
+        "orders",
+        "-X",
+        "enable.idempotence=true",
+        "-X",
+        "batch.num.messages=100",
+        "-X",
+        "sticky.partitioning.linger.ms=0",
+    ]);
+    // kcat gives up when no broker is left.
+    let first = Some(broker.addresses()[0].port());
+    external::run_through_resets(&mut producer, &numbers(0..5_000), &proxy, first).await;
+    assert_eq!(written(&broker, 6), 5_000);
+    let read = run(external::kcat(&bootstrap).args(["-C", "-t", "orders", "-e", "-q"]), "").await;
+    assert_eq!(sorted(&read), (0..5_000).collect::<Vec<_>>());
+    let asked: BTreeSet<_> = proxy.asked(ApiKey::Produce).iter().map(|asked| asked.broker).collect();
+    assert_eq!(asked.len(), 3, "another way leads to the brokers");
 }
 
 #[tokio::test]

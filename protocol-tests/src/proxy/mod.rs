@@ -1,8 +1,19 @@
 //! A TCP proxy between a client and its brokers that understands frames: it loses, delays and holds what a test says.
 //!
-//! A client is led through it by [`Proxy::dial`], whatever addresses the brokers advertise. What it does fits what TCP
+//! A client is led through it by [`Proxy::dial`], whatever addresses the brokers advertise; or, also one of another language
+//! that knows nothing of it, by [`Proxy::front`], from where on brokers advertise the proxy. What it does fits what TCP
 //! can do: the bytes of a connection keep their order, so a request that is held holds what is behind it, and a lost answer
 //! is the last of its connection.
+//!
+//! - [`Act`]: faults of single requests, by [`Proxy::rule`];
+//! - [`Weather`]: what the network does to everything, by [`Proxy::weather`], and what happens in it: [`Proxy::reset`],
+//!   [`Proxy::half_close`], [`Proxy::cut`].
+
+mod advertised;
+mod carry;
+#[cfg(test)]
+mod tests;
+mod weather;
 
 use std::{
     collections::BTreeMap,
@@ -21,12 +32,20 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     net::{
         TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
+        tcp::{ReadHalf, WriteHalf},
     },
     sync::watch,
     time::{Instant, sleep, timeout},
 };
 
+pub use self::weather::{Way, Weather};
+use self::{
+    advertised::{lead_elsewhere, tells_addresses},
+    carry::{Sender, one_way, send},
+    weather::{Event, Sky},
+};
+
+const LOCAL: &str = "127.0.0.1";
 const LONGEST_FRAME: usize = 100 << 20;
 /// How long a broker may take to answer a request that was stranded.
 const LATE: Duration = Duration::from_secs(30);
@@ -69,6 +88,7 @@ struct Shared {
     released: watch::Sender<usize>,
     /// How many stranded requests were answered.
     late: watch::Sender<usize>,
+    sky: Sky,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +99,10 @@ struct State {
     asked: Vec<Asked>,
     /// Bytes of answers to fetches, by the port of the broker.
     fetched: BTreeMap<u16, usize>,
+    /// Clients are told our ports in place of the brokers'.
+    is_front: bool,
+    /// Frames that are to be cut, after how many bytes.
+    cuts: Vec<(Option<u16>, Way, usize)>,
 }
 
 #[derive(Debug)]
@@ -117,6 +141,8 @@ type Replies = Mutex<BTreeMap<i32, (ApiKey, i16, Judgement)>>;
 /// How a connection through the proxy ends.
 enum End {
     Closed,
+    /// With a reset for both sides.
+    Reset,
     /// With a request that is still to reach the broker, at the next release.
     Stranded(Bytes, watch::Receiver<usize>),
 }
@@ -124,7 +150,9 @@ enum End {
 impl Default for Proxy {
     fn default() -> Self {
         let [met, released, late] = std::array::from_fn(|_| watch::Sender::new(0));
-        Self { shared: Arc::new(Shared { state: Mutex::default(), met, released, late }) }
+        Self {
+            shared: Arc::new(Shared { state: Mutex::default(), met, released, late, sky: Sky::default() }),
+        }
     }
 }
 
@@ -176,26 +204,103 @@ impl Proxy {
     /// # Cancellation
     /// Dropping the future drops the connection.
     pub async fn dial(&self, host: String, port: u16) -> io::Result<TcpStream> {
-        let broker = (host, port);
-        let known = self.shared.state().ports.get(&broker).copied();
-        let port = match known {
-            Some(port) => port,
-            None => {
-                let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-                let port = listener.local_addr()?.port();
-                // Two that dial a broker first make two ports of it, which does no harm.
-                self.shared.state().ports.insert(broker.clone(), port);
-                tokio::spawn(listen(listener, Arc::clone(&self.shared), broker));
-                port
-            }
-        };
-        TcpStream::connect(("127.0.0.1", port)).await
+        let port = self.shared.port((host, port))?;
+        TcpStream::connect((LOCAL, port)).await
+    }
+
+    /// Stands in front of the brokers: addresses of ours for a client's bootstrap, in place of theirs. From now on every
+    /// answer that tells where brokers are tells where we are.
+    ///
+    /// # Errors
+    /// Those of sockets, and when an address is none.
+    pub fn front(&self, bootstrap: &str) -> io::Result<String> {
+        self.shared.state().is_front = true;
+        let ours = bootstrap.split(',').map(|address| {
+            let (host, port) = address.rsplit_once(':').ok_or(io::ErrorKind::InvalidInput)?;
+            let port = self.shared.port((host.to_owned(), port.parse().map_err(io::Error::other)?))?;
+            Ok(format!("{LOCAL}:{port}"))
+        });
+        ours.collect::<io::Result<Vec<_>>>().map(|ours| ours.join(","))
+    }
+
+    /// Has the network be like this from now on: everywhere, or on the way to the broker with this port alone.
+    pub fn weather(&self, broker: Option<u16>, weather: Weather) {
+        self.shared.sky.set(broker, weather);
+    }
+
+    /// Resets all connections, or those to the broker with this port: both sides get an RST.
+    pub fn reset(&self, broker: Option<u16>) {
+        self.shared.sky.happen(broker, Event::Reset);
+    }
+
+    /// Ends one direction of all connections, or of those to the broker with this port. The other one goes on.
+    pub fn half_close(&self, broker: Option<u16>, way: Way) {
+        self.shared.sky.happen(broker, Event::HalfClose(way));
+    }
+
+    /// Cuts the next frame that goes this way after so many bytes, its length included and one less than there are at
+    /// most, and the connection with it.
+    pub fn cut(&self, broker: Option<u16>, way: Way, bytes: usize) {
+        self.shared.state().cuts.push((broker, way, bytes));
+    }
+
+    /// How many frames are still to be [cut](Self::cut).
+    #[must_use]
+    pub fn cuts_left(&self) -> usize {
+        self.shared.state().cuts.len()
     }
 }
 
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Our port for a broker, where it is taken care of from now on.
+    fn port(self: &Arc<Self>, broker: (String, u16)) -> io::Result<u16> {
+        let mut state = self.state();
+        if let Some(port) = state.ports.get(&broker) {
+            return Ok(*port);
+        }
+        let listener = std::net::TcpListener::bind((LOCAL, 0))?;
+        listener.set_nonblocking(true)?;
+        let port = listener.local_addr()?.port();
+        state.ports.insert(broker.clone(), port);
+        drop(state);
+        tokio::spawn(listen(TcpListener::from_std(listener)?, Arc::clone(self), broker));
+        Ok(port)
+    }
+
+    /// After how many bytes the next frame is to be cut, if it is.
+    fn take_cut(&self, broker: u16, way: Way) -> Option<usize> {
+        let mut state = self.state();
+        let fits = |cut: &(Option<u16>, Way, usize)| cut.1 == way && cut.0.is_none_or(|of| of == broker);
+        let at = state.cuts.iter().position(fits)?;
+        Some(state.cuts.remove(at).2)
+    }
+
+    /// The answer with our addresses in place of the brokers', where it tells any.
+    fn fronted(self: &Arc<Self>, (api, version, id): (ApiKey, i16, i32), frame: Bytes) -> io::Result<Bytes> {
+        if !tells_addresses(api) || !self.state().is_front {
+            return Ok(frame);
+        }
+        let mut response = decode_response(api, version, &frame).map_err(io::Error::other)?;
+        let mut failure = None;
+        let told = lead_elsewhere(&mut response, |host, port| {
+            let broker = u16::try_from(*port).map_err(io::Error::other);
+            match broker.and_then(|port| self.port((host.to_string(), port))) {
+                Ok(ours) => (*host, *port) = (LOCAL.into(), ours.into()),
+                Err(error) => failure = Some(error),
+            }
+        });
+        match failure {
+            Some(error) => Err(error),
+            None if told => {
+                let changed = encode_response(&response, version, id).map_err(io::Error::other)?;
+                Ok(changed.to_bytes().slice(LENGTH_PREFIX..))
+            }
+            None => Ok(frame),
+        }
     }
 
     /// Notes a request, and says what is to be done to it.
@@ -272,40 +377,68 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>, (host, port): (Strin
 }
 
 /// One connection, from its beginning to its end.
-async fn connect(client: TcpStream, broker: TcpStream, port: u16, shared: &Shared) -> io::Result<()> {
+async fn connect(
+    mut client: TcpStream,
+    mut broker: TcpStream,
+    port: u16,
+    shared: &Arc<Shared>,
+) -> io::Result<()> {
     client.set_nodelay(true)?;
     broker.set_nodelay(true)?;
-    let (from_client, to_client) = client.into_split();
-    let (mut from_broker, mut to_broker) = broker.into_split();
     let replies = Mutex::new(BTreeMap::new());
-    // Both halves of the client's stream end with this statement.
-    let end = tokio::select! {
-        end = upwards(from_client, &mut to_broker, port, shared, &replies) => end?,
-        end = downwards(&mut from_broker, to_client, port, shared, &replies) => end?,
+    let mut news = shared.sky.over(port);
+    let end = {
+        let (mut from_client, mut to_client) = client.split();
+        let (mut from_broker, mut to_broker) = broker.split();
+        let (replies, place) = (&replies, (&**shared, port));
+        let up = one_way(Way::Up, &mut to_broker, place, |sender| {
+            upwards(&mut from_client, sender, port, shared, replies)
+        });
+        let down = one_way(Way::Down, &mut to_client, place, |sender| {
+            downwards(&mut from_broker, sender, port, shared, replies)
+        });
+        let reset = async { while news.event().await != Event::Reset {} };
+        tokio::select! {
+            end = up => end?,
+            end = down => end?,
+            () = reset => End::Reset,
+        }
     };
-    if let End::Stranded(frame, mut released) = end {
-        // The sender lives in `shared`.
-        let _ = released.changed().await;
-        write(&mut to_broker, &frame).await?;
-        if let Ok(Ok(_)) = timeout(LATE, read(&mut from_broker)).await {
-            shared.late.send_modify(|count| *count += 1);
+    match end {
+        End::Closed => {}
+        End::Reset => {
+            client.set_zero_linger()?;
+            broker.set_zero_linger()?;
+        }
+        End::Stranded(frame, mut released) => {
+            drop(client);
+            // The sender lives in `shared`.
+            let _ = released.changed().await;
+            let (mut from_broker, mut to_broker) = broker.split();
+            write(&mut to_broker, &frame).await?;
+            if let Ok(Ok(_)) = timeout(LATE, read(&mut from_broker)).await {
+                shared.late.send_modify(|count| *count += 1);
+            }
         }
     }
     Ok(())
 }
 
 async fn upwards(
-    mut client: OwnedReadHalf,
-    broker: &mut OwnedWriteHalf,
+    client: &mut ReadHalf<'_>,
+    broker: Sender,
     port: u16,
     shared: &Shared,
     replies: &Replies,
 ) -> io::Result<End> {
+    let mut network = shared.sky.over(port);
     loop {
-        let mut frame = read(&mut client).await?;
+        // What is not read fills the sockets: the client's system finds that nothing is taken any more.
+        network.until_open(Way::Up).await;
+        let mut frame = read(client).await?;
         let mut released = shared.released.subscribe();
         let Some((api, version, id)) = head(&frame) else {
-            write(broker, &frame).await?;
+            send(&broker, &frame).await?;
             continue;
         };
         let judgement = shared.judge(port, api, version, &frame);
@@ -319,15 +452,15 @@ async fn upwards(
             Some(Act::Change(change, _)) => frame = changed_request(&frame, change)?,
             _ => {}
         }
-        write(broker, &frame).await?;
+        send(&broker, &frame).await?;
     }
 }
 
 async fn downwards(
-    broker: &mut OwnedReadHalf,
-    mut client: OwnedWriteHalf,
+    broker: &mut ReadHalf<'_>,
+    client: Sender,
     port: u16,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     replies: &Replies,
 ) -> io::Result<End> {
     loop {
@@ -336,7 +469,7 @@ async fn downwards(
         let id = frame.get(..4).and_then(|id| id.try_into().ok()).map_or(-1, i32::from_be_bytes);
         let known = replies.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         let Some((api, version, Judgement { act, noted })) = known else {
-            write(&mut client, &frame).await?;
+            send(&client, &frame).await?;
             continue;
         };
         if api == ApiKey::Fetch {
@@ -357,7 +490,8 @@ async fn downwards(
             Some(Act::Change(_, change)) => frame = changed_reply((api, version, id), &frame, change)?,
             _ => {}
         }
-        write(&mut client, &frame).await?;
+        let frame = shared.fronted((api, version, id), frame)?;
+        send(&client, &frame).await?;
     }
 }
 
@@ -370,110 +504,8 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
     if frame.len() < len { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(frame.into()) }
 }
 
-async fn write(stream: &mut OwnedWriteHalf, frame: &Bytes) -> io::Result<()> {
+async fn write(stream: &mut WriteHalf<'_>, frame: &Bytes) -> io::Result<()> {
     let len = u32::try_from(frame.len()).map_err(io::Error::other)?;
     stream.write_all(&len.to_be_bytes()).await?;
     stream.write_all(frame).await
-}
-
-#[cfg(test)]
-mod tests {
-    use milena::{Client, Record, TransactionalProducer};
-    use milena_embedded_broker::EmbeddedBroker;
-
-    use super::*;
-
-    async fn producer(proxy: &Proxy, broker: &EmbeddedBroker) -> TransactionalProducer {
-        let through = proxy.clone();
-        let dial = move |host, port| {
-            let through = through.clone();
-            async move { through.dial(host, port).await }
-        };
-        let client = Client::builder(broker.bootstrap()).dial_with(dial).connect().await.unwrap();
-        let builder = client.transactional_producer("proxied");
-        let quick = |builder: milena::ProducerBuilder| builder.request_timeout(Duration::from_secs(2));
-        builder.configure(quick).build().await.unwrap()
-    }
-
-    async fn commit(producer: &mut TransactionalProducer) {
-        let transaction = producer.begin().unwrap();
-        transaction.send(Record::new("t").value("v")).await.unwrap();
-        transaction.commit().await.unwrap();
-    }
-
-    /// Each fault is met, and the client gets over it: the same is asked again.
-    #[tokio::test]
-    async fn what_is_cut_muted_or_late_is_asked_again() {
-        let broker = EmbeddedBroker::builder().topic("t", 1).start().await.unwrap();
-        let proxy = Proxy::default();
-        let mut producer = producer(&proxy, &broker).await;
-        let acts = [Act::CutRequest, Act::CutReply, Act::MuteReply, Act::DelayReply(Duration::from_secs(3))];
-        for (number, act) in acts.into_iter().enumerate() {
-            let before = proxy.asked(ApiKey::EndTxn).len();
-            proxy.rule(ApiKey::EndTxn, act, 1);
-            commit(&mut producer).await;
-            proxy.until_met(number + 1).await;
-            assert_eq!(proxy.asked(ApiKey::EndTxn).len(), before + 2, "{act:?}");
-        }
-        commit(&mut producer).await;
-        assert_eq!(proxy.asked(ApiKey::EndTxn).len(), 9);
-    }
-
-    /// What is held waits for its release, and what is stranded comes to the broker behind the client's retry.
-    #[tokio::test]
-    async fn what_is_held_waits_and_what_is_stranded_comes_late() {
-        let broker = EmbeddedBroker::builder().topic("t", 1).start().await.unwrap();
-        let proxy = Proxy::default();
-        let mut producer = producer(&proxy, &broker).await;
-        proxy.rule(ApiKey::Produce, Act::HoldRequest, 1);
-        let transaction = producer.begin().unwrap();
-        let delivery = transaction.enqueue(Record::new("t").value("held")).await.unwrap();
-        proxy.until_met(1).await;
-        sleep(Duration::from_millis(200)).await;
-        assert_eq!(delivery.result(), None);
-        proxy.release();
-        delivery.await.unwrap();
-        transaction.commit().await.unwrap();
-        proxy.rule(ApiKey::Produce, Act::StrandRequest, 1);
-        let transaction = producer.begin().unwrap();
-        transaction.send(Record::new("t").value("stranded")).await.unwrap();
-        proxy.release();
-        proxy.until_late(1).await;
-        transaction.commit().await.unwrap();
-    }
-
-    /// The broker is asked for what the client did not ask for and the client told what the broker did not say; what the
-    /// broker said is noted, though it is held back.
-    #[tokio::test]
-    async fn what_is_changed_is_taken_for_what_was_said_and_what_is_held_back_is_noted() {
-        let broker = EmbeddedBroker::builder().topic("t", 1).start().await.unwrap();
-        let proxy = Proxy::default();
-        let mut producer = producer(&proxy, &broker).await;
-        let abort = |request: &mut Request| {
-            let Request::EndTxn(end) = request else { panic!("{request:?}") };
-            end.committed = false;
-        };
-        let another = |response: &mut Response| {
-            let Response::EndTxn(end) = response else { panic!("{response:?}") };
-            end.producer_epoch += 100;
-        };
-        proxy.rule(ApiKey::EndTxn, Act::Change(abort, another), 1);
-        commit(&mut producer).await;
-        let asked = proxy.asked(ApiKey::EndTxn).remove(0);
-        let Request::EndTxn(end) = asked.request else { panic!("{asked:?}") };
-        let Some((_, Response::EndTxn(said))) = asked.answer else { panic!("{:?}", asked.answer) };
-        assert_eq!((end.committed, said.error_code, said.producer_epoch), (true, 0, 1));
-
-        proxy.rule(ApiKey::Produce, Act::HoldReply, 1);
-        let transaction = producer.begin().unwrap();
-        let delivery = transaction.enqueue(Record::new("t").value("of no epoch")).await.unwrap();
-        let is_answered = || proxy.asked(ApiKey::Produce).last().is_some_and(|last| last.answer.is_some());
-        while proxy.asked(ApiKey::Produce).len() < 2 || !is_answered() {
-            sleep(Duration::from_millis(5)).await;
-        }
-        sleep(Duration::from_millis(100)).await;
-        assert_eq!(delivery.result(), None);
-        proxy.release();
-        delivery.await.unwrap_err();
-    }
 }
