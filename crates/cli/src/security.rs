@@ -136,7 +136,7 @@ impl Security {
             Some("leave the options of TLS out, or name the port for TLS with --bootstrap")
         } else if says("TLS handshake failed") && says("UnknownIssuer") {
             Some("name the certificate of the brokers' authority with --tls-ca FILE")
-        } else if says("CertificateRequired") {
+        } else if says("demands a certificate of the client's own") {
             Some("name a certificate of your own with --tls-certificate and --tls-key")
         } else if says("TLS handshake failed") || says("TLS is not possible") {
             Some("check --tls-ca, --tls-certificate and --tls-key, and the host in --bootstrap")
