@@ -245,18 +245,17 @@ impl Shared {
         self.open().broken.as_ref().map(|broken| Arc::clone(&broken.cause))
     }
 
-    fn muted_until(&self) -> Option<Instant> {
-        self.open().muted_until()
+    /// Waits until the broker wants to hear something again.
+    async fn rest(&self) {
+        let muted_until = || self.open().muted_until();
+        while let Some(until) = muted_until() {
+            tokio::time::sleep_until(until).await;
+        }
     }
 }
 
 /// Renews the session, behind what was written last.
-async fn log_in_again(
-    shared: &Shared,
-    pen: &mut Pen,
-    login: Option<&mut Login>,
-) -> Result<(), ConnectionError> {
-    let Some(login) = login else { return Ok(()) };
+async fn log_in_again(shared: &Shared, pen: &mut Pen, login: &mut Login) -> Result<(), ConnectionError> {
     let sending = pen.at_the_start_of_a_frame().await.map_err(ConnectionError::Io)?;
     login.again(shared, sending).await
 }
@@ -290,45 +289,34 @@ impl Half {
             let received = tokio::select! {
                 biased;
                 () = is_over(&mut over) => break,
-                () = login_is_due(login.as_ref()) => {
-                    // What is asked meanwhile waits in the queue.
-                    let mut pen = outbox.pen().await;
-                    let renewed = tokio::select! {
-                        biased;
-                        () = is_over(&mut over) => break,
-                        renewed = log_in_again(shared, &mut pen, login.as_mut()) => renewed,
-                    };
-                    if let Err(error) = renewed {
-                        shared.break_off(&error);
-                        break;
-                    }
-                    continue;
-                }
-                received = tasks.recv_many(&mut batch, WRITE_BATCH) => received,
+                () = login_is_due(login.as_ref()) => None,
+                received = tasks.recv_many(&mut batch, WRITE_BATCH) => Some(received),
             };
-            if received == 0 {
+            if received == Some(0) {
                 shared.open().draining = true;
                 shared.deadline_changed.notify_one();
                 // Closing the sending half would make the broker hang up before it has answered.
                 is_over(&mut over).await;
                 break;
             }
-            while let Some(until) = shared.muted_until() {
-                tokio::select! {
-                    biased;
-                    () = is_over(&mut over) => break,
-                    () = tokio::time::sleep_until(until) => {}
+            let writing = async {
+                shared.rest().await;
+                // What is asked meanwhile waits in the queue.
+                let mut pen = outbox.pen().await;
+                // The session may have run out while the broker wanted to hear nothing.
+                if let Some(login) = login.as_mut().filter(|login| login.is_due()) {
+                    log_in_again(shared, &mut pen, login).await?;
                 }
-            }
-            let mut pen = outbox.pen().await;
+                pen.write(shared, &mut batch).await.map_err(ConnectionError::Io)
+            };
             let written = tokio::select! {
                 biased;
                 () = is_over(&mut over) => break,
-                written = pen.write(shared, &mut batch) => written,
+                written = writing => written,
             };
-            outbox.done(received);
+            outbox.done(received.unwrap_or(0));
             if let Err(error) = written {
-                shared.break_off(&ConnectionError::Io(error));
+                shared.break_off(&error);
                 break;
             }
         }

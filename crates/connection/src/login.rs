@@ -43,6 +43,11 @@ impl Login {
         login
     }
 
+    /// True when it is time to say again who the client is.
+    pub(crate) fn is_due(&self) -> bool {
+        self.due.is_some_and(|due| due <= Instant::now())
+    }
+
     fn believed(&mut self, session: Option<Duration>) {
         // Connections that began together do not all come back together.
         let share = self.random.u32(DUE);

@@ -19,7 +19,7 @@ use milena_protocol::{ApiKey, RequestMessage, ResponseMessage};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
-    Address, ConnectionConfig, ConnectionError,
+    Address, ConnectionConfig, ConnectionError, Stage,
     address_book::AddressBook,
     connection::{Connection, Queued},
     now,
@@ -106,6 +106,18 @@ pub(crate) enum Destination {
     Coordinator(BrokerId),
 }
 
+impl Destination {
+    /// Who says that a broker is at an address that leads nowhere and never has: it is not the user who wrote it.
+    fn hint(&self, is_proven: bool, error: &ConnectionError) -> String {
+        match self {
+            Self::Broker(id) | Self::Coordinator(id) if !is_proven && error.stage() <= Stage::Tcp => {
+                format!("; the cluster advertises this address as that of {id} (advertised.listeners)")
+            }
+            _ => String::new(),
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) address: Address,
@@ -114,6 +126,8 @@ pub(crate) struct Slot {
     pub(crate) failures: u32,
     /// What went wrong last, however long ago.
     pub(crate) last: Option<Broken>,
+    /// The address has led to a broker before.
+    is_proven: bool,
 }
 
 #[derive(Debug)]
@@ -348,11 +362,13 @@ impl Shared {
             state: SlotState::Closed,
             failures: 0,
             last: None,
+            is_proven: false,
         });
         if slot.address != address {
             // The broker has moved: its old address may by now be another's.
             slot.address = address.clone();
             slot.failures = 0;
+            slot.is_proven = false;
             if !matches!(slot.state, SlotState::Opening(_)) {
                 slot.state = SlotState::Closed;
             }
@@ -460,6 +476,7 @@ impl Attempt {
         let (refused, cause): (Vec<_>, Arc<str>) = match opened {
             Ok(connection) => {
                 slot.failures = 0;
+                slot.is_proven = true;
                 // Sent under the lock, so that nothing overtakes what has waited.
                 let refused = queue.into_iter().filter_map(|waiting| {
                     let queued = *connection.send(waiting.queued).err()?;
@@ -472,7 +489,8 @@ impl Attempt {
             Err(error) => {
                 slot.failures = slot.failures.saturating_add(1);
                 let until = later(now(), self.shared.config.reconnect_backoff.after(slot.failures, random));
-                let cause: Arc<str> = format!("{}: {error}", self.address).into();
+                let cause: Arc<str> =
+                    format!("{}: {error}{}", self.address, self.key.to.hint(slot.is_proven, &error)).into();
                 tracing::debug!(address = %self.address, %error, stage = %error.stage(), "no connection");
                 slot.last = Some(Broken {
                     cause: Arc::clone(&cause),
