@@ -17,7 +17,7 @@ use std::{
 static FILE: Mutex<()> = Mutex::new(());
 const TITLE: &str = "## ";
 
-/// Compares a text with the one of this name in a file, with what differs from run to run [masked](masked).
+/// Compares a text with the one of this name in a file, with what differs from run to run [`masked`].
 ///
 /// # Panics
 /// When it is another text, or there is none of the name.
