@@ -20,7 +20,10 @@ pub(crate) async fn connect(
         }
         _ => match security.advice(&error.to_string()) {
             Some(advice) => advised(error, advice),
-            None => advised(error, format!("start a broker with `milena broker`, or {otherwise}; `milena doctor -b {bootstrap}` tells how far one gets")),
+            None => {
+                let doctor = format!("`milena doctor -b {bootstrap}` tells how far one gets");
+                advised(error, format!("start a broker with `milena broker`, or {otherwise}; {doctor}"))
+            }
         },
     })
 }

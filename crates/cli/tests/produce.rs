@@ -538,7 +538,7 @@ async fn what_can_not_begin_ends_with_2_and_says_what_to_do() {
         ),
         (
             &["-b", "127.0.0.1:1", "-t", "letters"],
-            "\ntry: start a broker with `milena broker`, or name another one with --bootstrap\n",
+            "\ntry: start a broker with `milena broker`, or name another one with --bootstrap; `milena doctor -b 127.0.0.1:1` tells",
         ),
         (&["-b", "localhost", "-t", "letters"], "`localhost` has no port"),
         (

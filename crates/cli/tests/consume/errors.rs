@@ -69,7 +69,10 @@ async fn what_can_not_begin_ends_with_2_and_says_what_to_do() {
 #[test]
 fn a_cluster_that_is_not_there_is_told_of() {
     for (bootstrap, complaint) in [
-        ("127.0.0.1:1", "\ntry: start a broker with `milena broker`, or name another one with --bootstrap\n"),
+        (
+            "127.0.0.1:1",
+            "\ntry: start a broker with `milena broker`, or name another one with --bootstrap; `milena doctor -b 127.0.0.1:1` tells",
+        ),
         ("localhost", "`localhost` has no port"),
     ] {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_milena"));
