@@ -201,14 +201,13 @@ impl ClientBuilder {
     #[must_use]
     pub fn setup_timeout(mut self, timeout: Duration) -> Self {
         self.connection.setup_timeout = timeout;
-        self.connection.max_setup_timeout = timeout.saturating_mul(3);
         self
     }
 
     /// The most that [`setup_timeout`](Self::setup_timeout) grows to (`socket.connection.setup.timeout.max.ms`, KIP-601).
     #[must_use]
     pub fn max_setup_timeout(mut self, timeout: Duration) -> Self {
-        self.connection.max_setup_timeout = timeout;
+        self.connection.max_setup_timeout = Some(timeout);
         self
     }
 

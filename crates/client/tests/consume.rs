@@ -338,3 +338,29 @@ async fn a_cluster_without_the_new_protocol_gets_the_classic_one() {
     assert!(error.to_string().contains("does not support it"), "{error}");
     broker.shutdown().await;
 }
+
+/// A broker answers the requests of a connection in their order: a fetch that waits for records must not hold up a commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fetch_that_waits_delays_no_commit() {
+    const WAIT: Duration = Duration::from_secs(8);
+    let broker = EmbeddedBroker::builder().topic("letters", 1).start().await.unwrap();
+    let client = Client::connect(broker.bootstrap()).await.unwrap();
+    write(&client, 0..1).await;
+    for (protocol, _) in PROTOCOLS {
+        let consumer = client.consumer(format!("{protocol:?}")).group_protocol(protocol).fetch_max_wait(WAIT);
+        let consumer = consumer.auto_offset_reset(AutoOffsetReset::Earliest).subscribe(["letters"]).build();
+        let consumer = consumer.unwrap();
+        assert_eq!(consumer.poll(SOON).await.unwrap().unwrap().iter().count(), 1);
+        // All is read: the next fetch waits.
+        let is_waiting =
+            || consumer.explain().iter().any(|line| line.ends_with("waits for the answer of broker 1"));
+        while !is_waiting() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let begin = std::time::Instant::now();
+        consumer.commit().await.unwrap();
+        assert!(begin.elapsed() < WAIT / 2, "{:?}", begin.elapsed());
+        assert!(is_waiting(), "the fetch is not what was asked before: {:?}", consumer.explain());
+        consumer.close(SOON).await.unwrap();
+    }
+}

@@ -40,17 +40,10 @@ impl Reason {
         self
     }
 
-    /// It is about this broker.
-    #[must_use]
-    pub fn at(mut self, broker: BrokerId) -> Self {
-        self.broker = Some(broker.0);
-        self
-    }
-
     /// It is about this broker, if it is known.
     #[must_use]
-    pub fn at_any(mut self, broker: Option<BrokerId>) -> Self {
-        self.broker = broker.map(|broker| broker.0);
+    pub fn at(mut self, broker: impl Into<Option<BrokerId>>) -> Self {
+        self.broker = broker.into().map(|broker| broker.0);
         self
     }
 

@@ -20,9 +20,9 @@ pub struct ConnectionConfig {
     /// How long resolving, connecting and agreeing on versions may take together at the first try
     /// (`socket.connection.setup.timeout.ms`).
     pub setup_timeout: Duration,
-    /// Each failure in a row doubles that for the next try, up to this (`socket.connection.setup.timeout.max.ms`, KIP-601):
+    /// Each failure in a row doubles that for the next try, up to this, or to three times the first (`socket.connection.setup.timeout.max.ms`, KIP-601):
     /// a network that is slow only needs more time, one that swallows everything should not take much of it.
-    pub max_setup_timeout: Duration,
+    pub max_setup_timeout: Option<Duration>,
     /// A connection over which nothing was asked for so long is closed (`connections.max.idle.ms`); [`Duration::MAX`] keeps
     /// it. Brokers close idle connections too, after ten minutes unless they are set up otherwise, and a request that
     /// crosses that is lost: this is to come first.
@@ -78,8 +78,9 @@ impl ConnectionConfig {
 
     /// How long the next try to connect may take, after so many failures in a row.
     pub(crate) fn patience(&self, failures: u32) -> Duration {
-        let doubled = self.setup_timeout.saturating_mul(1 << failures.min(16));
-        doubled.min(self.max_setup_timeout.max(self.setup_timeout))
+        let first = self.setup_timeout;
+        let most = self.max_setup_timeout.unwrap_or(first.saturating_mul(3));
+        first.saturating_mul(1 << failures.min(16)).min(most.max(first))
     }
 
     /// Refuses settings that would give a secret away, and logs a warning of logins that make guessing cheap.
@@ -113,7 +114,7 @@ impl Default for ConnectionConfig {
         Self {
             client_id: ByteString::from_static("milena"),
             setup_timeout: Duration::from_secs(10),
-            max_setup_timeout: Duration::from_secs(30),
+            max_setup_timeout: None,
             max_idle: Duration::from_secs(9 * 60),
             keepalive: Some(Duration::from_secs(60)),
             user_timeout: Some(Duration::from_secs(30)),
@@ -127,6 +128,23 @@ impl Default for ConnectionConfig {
             #[cfg(feature = "_tls")]
             tls: None,
             sasl: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// C6 (KIP-601).
+    #[test]
+    fn the_time_for_connecting_doubles_up_to_its_bound() {
+        let seconds = Duration::from_secs;
+        for (most, expected) in [(None, [4, 8, 12, 12]), (Some(5), [4, 5, 5, 5]), (Some(1), [4, 4, 4, 4])] {
+            let max_setup_timeout = most.map(seconds);
+            let config =
+                ConnectionConfig { setup_timeout: seconds(4), max_setup_timeout, ..Default::default() };
+            assert_eq!([0, 1, 2, u32::MAX].map(|failures| config.patience(failures)), expected.map(seconds));
         }
     }
 }

@@ -324,7 +324,7 @@ async fn silent() -> Address {
 async fn each_try_to_connect_has_more_time_than_the_one_before() {
     let network = network(&silent().await, |config| {
         config.setup_timeout = Duration::from_millis(50);
-        config.max_setup_timeout = Duration::from_millis(150);
+        config.max_setup_timeout = Some(Duration::from_millis(150));
     });
     for expected in ["50ms", "100ms", "150ms", "150ms"] {
         tokio::time::sleep(Duration::from_millis(5)).await;

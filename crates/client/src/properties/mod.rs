@@ -34,9 +34,14 @@ pub enum Flavor {
 
 impl Flavor {
     const fn other(self) -> Self {
+        self.either(Self::Librdkafka, Self::Java)
+    }
+
+    /// Of two things the one that is this flavor's.
+    const fn either<T: Copy>(self, java: T, librdkafka: T) -> T {
         match self {
-            Self::Java => Self::Librdkafka,
-            Self::Librdkafka => Self::Java,
+            Self::Java => java,
+            Self::Librdkafka => librdkafka,
         }
     }
 

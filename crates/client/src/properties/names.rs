@@ -17,6 +17,9 @@ pub(super) enum Meaning<S> {
     Nothing(&'static str),
 }
 
+/// A name, and what it is about.
+pub(super) type Named<S> = (&'static str, Meaning<S>);
+
 /// What properties are made for.
 pub(super) trait Handle {
     type Setting: Copy + Ord + 'static;
@@ -27,7 +30,7 @@ pub(super) trait Handle {
     const LEFT_PREFIXES: &'static [&'static str];
 
     /// Every name that is known, the handle's own first.
-    fn known(flavor: Flavor) -> impl Iterator<Item = (&'static str, Meaning<Self::Setting>)>;
+    fn known(flavor: Flavor) -> impl Iterator<Item = Named<Self::Setting>>;
 }
 
 /// Properties by what they are about, and those that are wrong.
@@ -102,12 +105,12 @@ fn near<H: Handle>(flavor: Flavor, name: &str) -> Option<&'static str> {
 }
 
 /// The names that are about the client, keys and values, or logs, to a handle that is none of them.
-pub(super) fn left<S: 'static>() -> impl Iterator<Item = (&'static str, Meaning<S>)> {
+pub(super) fn left<S: 'static>() -> impl Iterator<Item = Named<S>> {
     CLIENT.iter().map(|name| (*name, Meaning::Left)).chain(aside())
 }
 
 /// The names that are about keys and values or logs.
-pub(super) fn aside<S: 'static>() -> impl Iterator<Item = (&'static str, Meaning<S>)> {
+pub(super) fn aside<S: 'static>() -> impl Iterator<Item = Named<S>> {
     ASIDE.iter().map(|name| (*name, Meaning::Left))
 }
 

@@ -141,7 +141,7 @@ impl Consumer {
             Obstacle::Revoking => Reason::new("revoking", "is to be given up: waits for revoke_done"),
             Obstacle::AwaitingCommitted => {
                 Reason::new("awaiting_committed", "waits for the committed offset")
-                    .at_any(self.shared.coordinator())
+                    .at(self.shared.coordinator())
                     .until(now, cursor.retry.until())
             }
             Obstacle::AwaitingOffset => {
@@ -149,12 +149,12 @@ impl Consumer {
                 let why = errors.get(&partition.topic).map(|code| Advised::new(ApiKey::Metadata, *code));
                 Reason::new("awaiting_offset", "waits for the leader to tell an offset")
                     .because(why.map(|why| why.to_string()))
-                    .at_any(self.leader_of(partition))
+                    .at(self.leader_of(partition))
                     .until(now, cursor.retry.until())
             }
             Obstacle::Unchecked => {
                 let text = "waits for a new leader to tell whether the position is in its log";
-                Reason::new("unchecked", text).at_any(self.leader_of(partition))
+                Reason::new("unchecked", text).at(self.leader_of(partition))
             }
             Obstacle::Halted(why) => Reason::new("halted", format!("stands still until a seek: {why}")),
             Obstacle::Paused => Reason::new("paused", "is paused"),

@@ -21,7 +21,7 @@ use self::{names::Setting, security::Security};
 use super::{
     ConsumerProperties, Flavor, ProducerProperties, PropertiesError, PropertiesOf, PropertyProblem, consumer,
     environment,
-    names::{self as shared, Handle, Meaning, Sorted},
+    names::{self as shared, Handle, Meaning, Named, Sorted},
     owned, producer,
 };
 use crate::{Client, ClientBuilder};
@@ -160,7 +160,7 @@ impl Handle for Names {
     const OF: PropertiesOf = PropertiesOf::Client;
     const LEFT_PREFIXES: &'static [&'static str] = shared::ASIDE_PREFIXES;
 
-    fn known(flavor: Flavor) -> impl Iterator<Item = (&'static str, Meaning<Setting>)> {
+    fn known(flavor: Flavor) -> impl Iterator<Item = Named<Setting>> {
         let producers = producer::own(flavor).map(|(name, _)| (name, Meaning::Left));
         let consumers = consumer::own(flavor).map(|(name, _)| (name, Meaning::Left));
         names::own(flavor).chain(shared::aside()).chain(producers).chain(consumers)

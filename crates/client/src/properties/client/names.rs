@@ -5,7 +5,7 @@
 
 use crate::properties::{
     Flavor,
-    names::{Meaning, NO_CLASSES},
+    names::{Meaning, NO_CLASSES, Named},
 };
 
 /// A setting of Milena's client that has a name elsewhere.
@@ -60,7 +60,7 @@ pub(super) enum Setting {
     User,
 }
 
-use Meaning::{Nothing, Only};
+use Meaning::{Nothing, Only, Setting as set};
 use Setting as S;
 
 impl Setting {
@@ -106,17 +106,9 @@ impl Setting {
     ];
 }
 
-const fn set(setting: Setting) -> Meaning<Setting> {
-    Meaning::Setting(setting)
-}
-
 /// The names of clients.
-pub(super) fn own(flavor: Flavor) -> impl Iterator<Item = (&'static str, Meaning<Setting>)> {
-    let own = match flavor {
-        Flavor::Java => JAVA,
-        Flavor::Librdkafka => LIBRDKAFKA,
-    };
-    own.iter().chain(BOTH).copied()
+pub(super) fn own(flavor: Flavor) -> impl Iterator<Item = Named<Setting>> {
+    flavor.either(JAVA, LIBRDKAFKA).iter().chain(BOTH).copied()
 }
 
 const ADDRESSES: &str =
@@ -136,7 +128,7 @@ const REFRESH: &str = "a token is replaced after four fifths of its life; remove
 const TO_BROKERS: &str = "it is the broker who checks tokens; remove it";
 const VERSIONS: &str = "brokers are asked for their versions, from 0.10 on; remove it";
 
-const BOTH: &[(&str, Meaning<Setting>)] = &[
+const BOTH: &[Named<Setting>] = &[
     ("bootstrap.servers", set(S::Bootstrap)),
     ("client.dns.lookup", Only("use_all_dns_ips", ADDRESSES)),
     ("client.id", set(S::ClientId)),
@@ -174,7 +166,7 @@ const BOTH: &[(&str, Meaning<Setting>)] = &[
     ("ssl.keystore.password", set(S::KeystorePassword)),
 ];
 
-const JAVA: &[(&str, Meaning<Setting>)] = &[
+const JAVA: &[Named<Setting>] = &[
     ("bootstrap.controllers", Nothing("Milena asks brokers; use bootstrap.servers")),
     ("metadata.max.idle.ms", Nothing(METADATA)),
     ("receive.buffer.bytes", Only("-1", BUFFERS)),
@@ -232,7 +224,7 @@ const JAVA: &[(&str, Meaning<Setting>)] = &[
     ("ssl.truststore.type", set(S::TruststoreType)),
 ];
 
-const LIBRDKAFKA: &[(&str, Meaning<Setting>)] = &[
+const LIBRDKAFKA: &[Named<Setting>] = &[
     ("api.version.fallback.ms", Nothing(VERSIONS)),
     ("api.version.request", Only("true", VERSIONS)),
     ("api.version.request.timeout.ms", Nothing("it is within socket.connection.setup.timeout.ms; use that")),

@@ -12,7 +12,7 @@ use milena_protocol::wire::ByteString;
 use self::names::Setting;
 use super::{
     Flavor, PropertiesError, PropertiesOf, PropertyProblem, environment,
-    names::{self as shared, Handle, Meaning, Sorted},
+    names::{self as shared, Handle, Meaning, Named, Sorted},
     owned, producer, put,
 };
 use crate::{ConsumerBuilder, consumer::Habits};
@@ -139,7 +139,7 @@ impl Handle for Names {
     const OF: PropertiesOf = PropertiesOf::Consumer;
     const LEFT_PREFIXES: &'static [&'static str] = shared::LEFT_PREFIXES;
 
-    fn known(flavor: Flavor) -> impl Iterator<Item = (&'static str, Meaning<Setting>)> {
+    fn known(flavor: Flavor) -> impl Iterator<Item = Named<Setting>> {
         let producers = producer::own(flavor).map(|(name, _)| (name, Meaning::Nothing(PRODUCERS)));
         own(flavor).chain(shared::left()).chain(producers)
     }

@@ -5,7 +5,7 @@
 
 use crate::properties::{
     Flavor,
-    names::{METRICS, Meaning, NO_CLASSES},
+    names::{METRICS, Meaning, NO_CLASSES, Named},
 };
 
 /// A setting of Milena's consumer that has a name elsewhere.
@@ -37,20 +37,12 @@ pub(in crate::properties) enum Setting {
     SessionTimeout,
 }
 
-use Meaning::{Left, Nothing, Only};
+use Meaning::{Left, Nothing, Only, Setting as set};
 use Setting as S;
 
-const fn set(setting: Setting) -> Meaning<Setting> {
-    Meaning::Setting(setting)
-}
-
 /// The names of consumers.
-pub(in crate::properties) fn own(flavor: Flavor) -> impl Iterator<Item = (&'static str, Meaning<Setting>)> {
-    let own = match flavor {
-        Flavor::Java => JAVA,
-        Flavor::Librdkafka => LIBRDKAFKA,
-    };
-    own.iter().chain(BOTH).copied()
+pub(in crate::properties) fn own(flavor: Flavor) -> impl Iterator<Item = Named<Setting>> {
+    flavor.either(JAVA, LIBRDKAFKA).iter().chain(BOTH).copied()
 }
 
 const NO_TOPICS: &str = "a consumer of Milena makes no topics; remove it or set it to false";
@@ -59,7 +51,7 @@ const BY_POLL: &str = "Consumer::poll returns what there is; remove it";
 const IN_GROUP: &str = "offsets are committed to the group; remove it";
 const IN_BYTES: &str = "what waits is bounded in bytes, by queued.max.messages.kbytes; remove it";
 
-const BOTH: &[(&str, Meaning<Setting>)] = &[
+const BOTH: &[Named<Setting>] = &[
     ("allow.auto.create.topics", Only("false", NO_TOPICS)),
     ("auto.commit.interval.ms", set(S::AutoCommitInterval)),
     ("auto.offset.reset", set(S::OffsetReset)),
@@ -83,7 +75,7 @@ const BOTH: &[(&str, Meaning<Setting>)] = &[
     ("session.timeout.ms", set(S::SessionTimeout)),
 ];
 
-const JAVA: &[(&str, Meaning<Setting>)] = &[
+const JAVA: &[Named<Setting>] = &[
     ("config.providers", Only("", NO_CLASSES)),
     ("default.api.timeout.ms", set(S::CommitTimeout)),
     (
@@ -101,7 +93,7 @@ const JAVA: &[(&str, Meaning<Setting>)] = &[
     ("value.deserializer", Left),
 ];
 
-const LIBRDKAFKA: &[(&str, Meaning<Setting>)] = &[
+const LIBRDKAFKA: &[Named<Setting>] = &[
     ("auto.commit.enable", set(S::AutoCommit)),
     ("builtin.features", Nothing("every codec and TLS are there; remove it")),
     ("consume.callback.max.messages", Nothing("use ConsumerBuilder::max_poll_records; remove it")),

@@ -11,7 +11,7 @@ use milena_protocol::{records::Codec, wire::ByteString};
 use self::names::Setting;
 use super::{
     Flavor, PropertiesError, PropertiesOf, PropertyProblem, consumer, environment,
-    names::{self as shared, Handle, Meaning, Sorted},
+    names::{self as shared, Handle, Meaning, Named, Sorted},
     owned, put,
 };
 use crate::{ProducerBuilder, TransactionalProducerBuilder};
@@ -193,7 +193,7 @@ impl Handle for Names {
     const OF: PropertiesOf = PropertiesOf::Producer;
     const LEFT_PREFIXES: &'static [&'static str] = shared::LEFT_PREFIXES;
 
-    fn known(flavor: Flavor) -> impl Iterator<Item = (&'static str, Meaning<Setting>)> {
+    fn known(flavor: Flavor) -> impl Iterator<Item = Named<Setting>> {
         let consumers = consumer::own(flavor).map(|(name, _)| (name, Meaning::Nothing(CONSUMERS)));
         own(flavor).chain(shared::left()).chain(consumers)
     }

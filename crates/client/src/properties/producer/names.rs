@@ -5,7 +5,7 @@
 
 use crate::properties::{
     Flavor,
-    names::{METRICS, Meaning, NO_CLASSES},
+    names::{METRICS, Meaning, NO_CLASSES, Named},
 };
 
 /// A setting of Milena's producer that has a name elsewhere.
@@ -39,20 +39,12 @@ pub(in crate::properties) enum Setting {
     ZstdLevel,
 }
 
-use Meaning::{Left, Nothing, Only};
+use Meaning::{Left, Nothing, Only, Setting as set};
 use Setting as S;
 
-const fn set(setting: Setting) -> Meaning<Setting> {
-    Meaning::Setting(setting)
-}
-
 /// The names of producers.
-pub(in crate::properties) fn own(flavor: Flavor) -> impl Iterator<Item = (&'static str, Meaning<Setting>)> {
-    let own = match flavor {
-        Flavor::Java => JAVA,
-        Flavor::Librdkafka => LIBRDKAFKA,
-    };
-    own.iter().chain(BOTH).copied()
+pub(in crate::properties) fn own(flavor: Flavor) -> impl Iterator<Item = Named<Setting>> {
+    flavor.either(JAVA, LIBRDKAFKA).iter().chain(BOTH).copied()
 }
 
 const RETRIES: &str = "retries end with delivery.timeout.ms, by time and not by number; remove it";
@@ -60,7 +52,7 @@ const IN_BYTES: &str = "what waits is bounded in bytes, by queue.buffering.max.k
 const TO_CALLERS: &str = "each record's Delivery tells what became of it; remove it";
 const DOES_NOT: &str = "Milena does not do that; remove it or set it to false";
 
-const BOTH: &[(&str, Meaning<Setting>)] = &[
+const BOTH: &[Named<Setting>] = &[
     ("acks", set(S::Acks)),
     ("batch.size", set(S::BatchSize)),
     ("client.rack", set(S::Rack)),
@@ -78,7 +70,7 @@ const BOTH: &[(&str, Meaning<Setting>)] = &[
     ("transactional.id", set(S::TransactionalId)),
 ];
 
-const JAVA: &[(&str, Meaning<Setting>)] = &[
+const JAVA: &[Named<Setting>] = &[
     ("buffer.memory", set(S::BufferBytes)),
     ("compression.gzip.level", set(S::GzipLevel)),
     ("compression.lz4.level", set(S::Lz4Level)),
@@ -97,7 +89,7 @@ const JAVA: &[(&str, Meaning<Setting>)] = &[
     ("value.serializer", Left),
 ];
 
-const LIBRDKAFKA: &[(&str, Meaning<Setting>)] = &[
+const LIBRDKAFKA: &[Named<Setting>] = &[
     ("batch.num.messages", Nothing("batches are bounded in bytes, by batch.size; remove it")),
     ("builtin.features", Nothing("every codec and TLS are there; remove it")),
     ("compression.codec", set(S::Compression)),
