@@ -121,12 +121,14 @@ impl Security {
     }
 
     /// What may be done about the reason for which no broker lets the command in; none when that has nothing to do with
-    /// encryption or logins.
+    /// encryption, logins or the proxy.
     pub(crate) fn advice(&self, reason: &str) -> Option<&'static str> {
         let is_encrypted = self.tls().is_some();
         let says = |words: &str| reason.contains(words);
         // The words are those of `ConnectionError`; the tests of this command hold them to it.
-        if says("refused the login") || says("the login by") {
+        if says("the proxy at") {
+            Some("check --socks5, and that the proxy may connect to the brokers")
+        } else if says("refused the login") || says("the login by") {
             Some("check --user, the password in MILENA_PASSWORD or --password-file, and --sasl-mechanism")
         } else if says("does not offer") {
             Some("name a mechanism that the broker offers with --sasl-mechanism")

@@ -202,6 +202,12 @@ async fn encryption_that_does_not_fit_says_what_to_do() {
         (&encrypted, &half, "--tls-key <FILE>", ""),
         (
             &plain,
+            "--socks5 127.0.0.1:1",
+            "the proxy at 127.0.0.1:1 does not connect to it: ",
+            "check --socks5, ",
+        ),
+        (
+            &plain,
             &ca(),
             "is this a plaintext port?",
             "leave the options of TLS out, or name the port for TLS",
