@@ -8,7 +8,10 @@
 //! wait for an answer. They are done when they have been written.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -41,6 +44,9 @@ use crate::{
 
 /// The most requests that one vectored write gathers.
 const WRITE_BATCH: usize = 64;
+
+/// How long one half of a connection waits for what the other one has to say of its end.
+const OTHER_HALF: Duration = Duration::from_millis(50);
 
 /// A request on its way, with whoever waits for the answer.
 #[derive(Debug)]
@@ -106,6 +112,8 @@ pub(crate) struct Shared {
     deadline_changed: Notify,
     /// Tells both tasks that the connection is over.
     over: watch::Sender<bool>,
+    /// The writer task may be the one that learns why the connection broke.
+    is_writing: AtomicBool,
 }
 
 impl Connection {
@@ -205,12 +213,27 @@ impl Shared {
             open: Mutex::new(Open { used: Some(Instant::now()), ..Open::default() }),
             deadline_changed: Notify::new(),
             over: watch::Sender::new(false),
+            is_writing: AtomicBool::new(false),
         }
     }
 
     /// Locked to look or to change, never across an await.
     fn open(&self) -> MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The system tells why a connection broke to whichever half asks first. The other one finds it closed, and waits a moment
+    /// for the better answer before it gives its own.
+    async fn break_off_after_the_other_half(&self, error: &ConnectionError, may_know_more: bool) {
+        let is_vague = match error {
+            ConnectionError::Closed | ConnectionError::ClosedUnknown => true,
+            ConnectionError::Io(error) => error.kind() == std::io::ErrorKind::BrokenPipe,
+            _ => false,
+        };
+        if is_vague && may_know_more {
+            let _ = tokio::time::timeout(OTHER_HALF, is_over(&mut self.over.subscribe())).await;
+        }
+        self.break_off(error);
     }
 
     /// Ends the connection once and answers every open request.
@@ -300,6 +323,7 @@ impl Half {
                 break;
             }
             let writing = async {
+                let _writing = Writing::begin(&shared.is_writing);
                 shared.rest().await;
                 // What is asked meanwhile waits in the queue.
                 let mut pen = outbox.pen().await;
@@ -316,7 +340,7 @@ impl Half {
             };
             outbox.done(received.unwrap_or(0));
             if let Err(error) = written {
-                shared.break_off(&error);
+                shared.break_off_after_the_other_half(&error, true).await;
                 break;
             }
         }
@@ -362,9 +386,26 @@ impl Half {
                 () = &mut alarm, if due.is_some() => shared.check_deadlines(),
             };
             if let Err(error) = result {
-                return shared.break_off(&error);
+                let may_know_more = shared.is_writing.load(Ordering::Acquire);
+                return shared.break_off_after_the_other_half(&error, may_know_more).await;
             }
         }
+    }
+}
+
+/// Set while the writer task has to do with the socket.
+struct Writing<'a>(&'a AtomicBool);
+
+impl<'a> Writing<'a> {
+    fn begin(is_writing: &'a AtomicBool) -> Self {
+        is_writing.store(true, Ordering::Release);
+        Self(is_writing)
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 

@@ -2,12 +2,15 @@
 #![allow(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
 
 use std::{
+    io,
+    pin::Pin,
     sync::atomic::{AtomicUsize, Ordering},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use milena_cluster::{BrokerId, Failure, FailureKind, Target};
-use milena_connection::{Address, ConnectionConfig, Network};
+use milena_connection::{Address, ConnectionConfig, Dial, Network};
 use milena_protocol::{
     frame::{decode_request, encode_response},
     messages::{
@@ -16,7 +19,7 @@ use milena_protocol::{
     },
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     net::{TcpListener, TcpStream},
     runtime::{Builder, Runtime},
 };
@@ -169,4 +172,90 @@ async fn every_address_that_fails_is_named() {
     assert_eq!(texts.len(), 2, "{text}");
     assert!(texts[0].starts_with(&format!("{first}: can't connect")), "{text}");
     assert!(texts[1].starts_with(&format!("{second}: can't connect")), "{text}");
+}
+
+/// Which half of a stream is told by the system why it broke. The other one finds it closed.
+#[derive(Clone, Copy, Debug)]
+enum Told {
+    Reader,
+    Writer,
+}
+
+/// A connection that breaks at its third frame, and tells one half later than the other.
+struct Breaking {
+    stream: TcpStream,
+    frames: usize,
+    told: Told,
+    late: Pin<Box<tokio::time::Sleep>>,
+    reader: Option<Waker>,
+}
+
+impl Breaking {
+    const FRAMES: usize = 2;
+
+    /// What the half that is told hears, when its time has come.
+    fn poll_cause(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.late.as_mut().poll(cx).map(|()| io::ErrorKind::TimedOut.into())
+    }
+}
+
+impl AsyncRead for Breaking {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.frames <= Self::FRAMES {
+            self.reader = Some(cx.waker().clone());
+            return Pin::new(&mut self.stream).poll_read(cx, buffer);
+        }
+        match self.told {
+            Told::Reader => self.poll_cause(cx).map(Err),
+            Told::Writer => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl AsyncWrite for Breaking {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.frames < Self::FRAMES {
+            self.frames += 1;
+            return Pin::new(&mut self.stream).poll_write(cx, bytes);
+        }
+        if self.frames == Self::FRAMES {
+            self.frames += 1;
+            self.late.as_mut().reset(tokio::time::Instant::now() + Duration::from_millis(20));
+            self.reader.take().into_iter().for_each(Waker::wake);
+        }
+        match self.told {
+            Told::Writer => self.poll_cause(cx).map(Err),
+            Told::Reader => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The system gives the reason to whoever asks first: it is what the caller reads, and not that the other half found the
+/// connection closed.
+#[tokio::test]
+async fn the_half_that_knows_why_a_connection_broke_is_heard() {
+    for told in [Told::Reader, Told::Writer] {
+        let dial = Dial::new(move |address: Address| async move {
+            let stream = TcpStream::connect((address.host, address.port)).await?;
+            let late = Box::pin(tokio::time::sleep(Duration::ZERO));
+            Ok(Breaking { stream, frames: 0, told, late, reader: None })
+        });
+        let config = ConnectionConfig { dial: Some(dial), ..Default::default() };
+        let network = Network::new(vec![broker(Vec::new()).await], config);
+        ask(network.clone(), Target::AnyBroker).await.unwrap();
+        let failure = ask(network, Target::AnyBroker).await.unwrap_err();
+        assert!(failure.to_string().contains("timed out"), "{told:?}: {failure}");
+    }
 }
