@@ -1,0 +1,35 @@
+//! What services do with Kafka, on top of [`milena`].
+//!
+//! - [`Runner`] reads a group's records and has each handled at least once: one by one, by key, or in chunks.
+//! - [`AtLeastOnce`] and [`ParallelBatches`] are runners with the settings that these uses want.
+//! - [`RetryTopics`] puts a record that failed aside, for later and later tries; [`DeadLetters`] keeps what no try could help,
+//!   and [`Redrive`] sends it back.
+//! - [`BatchCollector`] gathers events and sends them together.
+//! - [`ExactlyOnce`] reads, transforms and writes in transactions.
+
+mod at_least_once;
+mod backoff;
+mod batch_collector;
+mod dead_letters;
+mod exactly_once;
+mod fallback;
+mod handler;
+mod origin;
+mod parallel_batches;
+mod redrive;
+mod retry_topics;
+mod run;
+mod shutdown;
+
+pub use at_least_once::AtLeastOnce;
+pub use backoff::Tries;
+pub use batch_collector::{BatchCollector, BatchCollectorBuilder, CollectError, Collected};
+pub use dead_letters::DeadLetters;
+pub use exactly_once::{ExactlyOnce, ExactlyOnceError, ExactlyOnceReport, Transform};
+pub use fallback::Fallback;
+pub use handler::{BatchError, BatchHandler, GivenUp, Handler, HandlerError, Reason};
+pub use parallel_batches::ParallelBatches;
+pub use redrive::{Redrive, RedriveError, RedriveReport};
+pub use retry_topics::RetryTopics;
+pub use run::{Order, RunError, RunReport, Runner};
+pub use shutdown::Shutdown;
