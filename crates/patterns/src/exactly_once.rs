@@ -254,6 +254,7 @@ impl<T: Transform> Pipeline<T> {
                 continue;
             };
             let mut records: Vec<_> = records.iter().map(|record| record.to_record()).collect();
+            let mut is_rewound = false;
             while !records.is_empty() && !shutdown.has_begun() {
                 let part: Vec<_> = records.iter().take(size).cloned().collect();
                 let len = part.len();
@@ -268,6 +269,7 @@ impl<T: Transform> Pipeline<T> {
                         self.report.aborted += 1;
                         tracing::debug!(tried, records = len, reason = %aborted, "a transaction was aborted");
                         self.rewind(records.drain(..));
+                        is_rewound = true;
                         let is_last = self.tries.wait_after(tried, 0.0).is_none();
                         match aborted {
                             Aborted::Other(last) if is_last => {
@@ -286,7 +288,7 @@ impl<T: Transform> Pipeline<T> {
                     }
                 }
             }
-            if tried == 0 && records.is_empty() && size == 1 {
+            if !is_rewound {
                 size = usize::MAX;
             }
         }

@@ -27,7 +27,7 @@ async fn page_views_of_a_hundred_users() {
     }
     let collected = timeout(SOON, views.close(SOON)).await.unwrap().unwrap();
     assert_eq!((collected.sent, collected.rejected), (10_000, 0));
-    assert!((20..=40).contains(&collected.groups), "{collected:?}");
+    assert!((1..=30).contains(&collected.groups), "{collected:?}");
     let clicks: Vec<_> = stage.read("clicks", 1_000).await.iter().map(number).collect();
     assert_eq!(clicks, (0..1_000).map(|at| at * 10).collect::<Vec<_>>());
     let mut views = stage.read("page-views", 9_000).await;

@@ -122,7 +122,8 @@ async fn a_bad_record_becomes_a_dead_letter_in_the_transaction() {
     assert_each_once(&stage, (0..100).filter(|number| ![50, 70].contains(number))).await;
     // Behind the markers of transactions it finds its end as well.
     let redrive = Redrive::new("requests.dlq").to("payments");
-    let sent = timeout(SOON, redrive.run(&stage.client, &Shutdown::new())).await.unwrap().unwrap().sent;
+    let shutdown = Shutdown::new();
+    let sent = timeout(SOON, redrive.run(&stage.client, &shutdown)).await.unwrap().unwrap().sent;
     assert_eq!(sent, report.given_up);
     assert_eq!(stage.read("payments", 98).await.len() as u64, 98 + sent);
 }
@@ -137,7 +138,8 @@ async fn without_dead_letters_it_ends_at_the_record() {
         }
         Ok(pay(&records))
     };
-    let running = pipeline(&stage, "p").run(transform, &Shutdown::new());
+    let shutdown = Shutdown::new();
+    let running = pipeline(&stage, "p").run(transform, &shutdown);
     let error = timeout(SOON, running).await.unwrap().unwrap_err();
     let ExactlyOnceError::Transform { tries: 3, .. } = error else { panic!("{error}") };
     assert!(error.to_string().ends_with("failed 3 times: the request 20 is bad"), "{error}");
@@ -147,7 +149,7 @@ async fn without_dead_letters_it_ends_at_the_record() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_instance_takes_over() {
     let stage = Stage::new().await;
-    requests(&stage, 600).await;
+    requests(&stage, 3_000).await;
     let done = Arc::new(AtomicU64::new(0));
     let (never, shutdown) = (Shutdown::new(), Shutdown::new());
     let transform = {
@@ -175,7 +177,7 @@ async fn a_second_instance_takes_over() {
     });
     let fenced = timeout(SOON, first).await.unwrap().unwrap().unwrap_err();
     assert!(matches!(fenced, ExactlyOnceError::Transaction(_)), "{fenced}");
-    assert_each_once(&stage, 0..600).await;
+    assert_each_once(&stage, 0..3_000).await;
     shutdown.begin();
     timeout(SOON, second).await.unwrap().unwrap().unwrap();
 }

@@ -25,8 +25,9 @@ async fn stage() -> (Stage, RetryTopics) {
     stage.topic(TOPIC, 2).await;
     let producer = stage.producer();
     let retries = RetryTopics::new(TOPIC, producer.clone(), DeadLetters::new(producer)).delays(DELAYS);
-    let topics = retries.new_topics(|name| NewTopic::new(name).partitions(2));
-    stage.client.admin().create_topics(topics).await.unwrap();
+    for topic in retries.new_topics(|name| NewTopic::new(name).partitions(2)) {
+        stage.client.admin().create_topic(topic).await.unwrap();
+    }
     (stage, retries)
 }
 
