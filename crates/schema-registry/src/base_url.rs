@@ -96,7 +96,11 @@ mod tests {
         for (url, shown, path) in [
             ("http://localhost:8081", "http://localhost:8081", ""),
             ("HTTP://localhost:8081/", "http://localhost:8081", ""),
-            ("https://registry.example/apis/ccompat/v7/", "https://registry.example/apis/ccompat/v7", "/apis/ccompat/v7"),
+            (
+                "https://registry.example/apis/ccompat/v7/",
+                "https://registry.example/apis/ccompat/v7",
+                "/apis/ccompat/v7",
+            ),
             ("https://[2001:db8::1]:8443/a", "https://[2001:db8::1]:8443/a", "/a"),
         ] {
             let url = BaseUrl::parse(url).unwrap();
@@ -106,7 +110,16 @@ mod tests {
 
     #[test]
     fn what_is_none_is_refused_without_being_repeated() {
-        for url in ["", "registry:8081", "ftp://a", "http://", "http://user:hunter2@a", "http://a:x", "http://a?b", "http://a#b"] {
+        for url in [
+            "",
+            "registry:8081",
+            "ftp://a",
+            "http://",
+            "http://user:hunter2@a",
+            "http://a:x",
+            "http://a?b",
+            "http://a#b",
+        ] {
             let error = BaseUrl::parse(url).unwrap_err();
             assert!(!error.contains("hunter2"), "{error}");
         }

@@ -8,11 +8,7 @@ use zeroize::Zeroizing;
 #[cfg(feature = "_tls")]
 use crate::Tls;
 use crate::{
-    Error, SchemaRegistry, Secret,
-    base_url::BaseUrl,
-    cache::Cache,
-    http::Dialing,
-    registry::Shared,
+    Error, SchemaRegistry, Secret, base_url::BaseUrl, cache::Cache, http::Dialing, registry::Shared,
     transport::Transport,
 };
 
@@ -147,7 +143,10 @@ impl SchemaRegistryBuilder {
         };
         #[cfg(not(feature = "_tls"))]
         if urls.iter().any(|url| url.is_encrypted) {
-            return Err(Error::misuse(DOING, "https needs one of the features `tls`, `ring` and `aws-lc-rs`"));
+            return Err(Error::misuse(
+                DOING,
+                "https needs one of the features `tls`, `ring` and `aws-lc-rs`",
+            ));
         }
         let transport = Transport {
             urls,

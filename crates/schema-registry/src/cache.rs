@@ -38,17 +38,18 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: Clone + Send + Sync + 'sta
         lock(&self.0).kept.get(key)
     }
 
-    pub(crate) fn insert(&self, key: K, value: V) {
-        lock(&self.0).kept.insert(key, value);
-    }
-
     /// Forgets what no longer holds.
     pub(crate) fn retain(&self, keep: impl Fn(&K) -> bool) {
         lock(&self.0).kept.retain(keep);
     }
 
     /// What is kept, or what `fetch` gets. `doing` is for the error when the runtime ends meanwhile.
-    pub(crate) async fn get_or_fetch<F>(&self, key: K, doing: &str, fetch: impl FnOnce() -> F) -> Result<V, Error>
+    pub(crate) async fn get_or_fetch<F>(
+        &self,
+        key: K,
+        doing: &str,
+        fetch: impl FnOnce() -> F,
+    ) -> Result<V, Error>
     where
         F: Future<Output = Result<V, Error>> + Send + 'static,
     {
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_goes_first() {
-        let cache = Cache::new(2);
+        let mut cache = Kept::new(2);
         cache.insert(1, "a");
         cache.insert(2, "b");
         assert_eq!(cache.get(&1), Some("a"));

@@ -46,9 +46,21 @@ pub(crate) struct Registrar {
     pub(crate) registry: SchemaRegistry,
     pub(crate) strategy: SubjectNameStrategy,
     pub(crate) options: EncoderOptions,
+    #[cfg(feature = "protobuf")]
+    latest_ids: crate::cache::Cache<String, SchemaId>,
 }
 
 impl Registrar {
+    pub(crate) fn new(registry: SchemaRegistry, strategy: SubjectNameStrategy) -> Self {
+        Self {
+            registry,
+            strategy,
+            options: EncoderOptions::default(),
+            #[cfg(feature = "protobuf")]
+            latest_ids: crate::cache::Cache::new(1000),
+        }
+    }
+
     pub(crate) fn subject(&self, topic: &str, part: Part, name: Option<&str>) -> Result<String, Error> {
         self.strategy.subject(topic, part, name)
     }
@@ -64,5 +76,13 @@ impl Registrar {
         } else {
             self.registry.id(subject, schema, normalize).await
         }
+    }
+
+    /// The id of the subject's latest version, which is asked for once.
+    #[cfg(feature = "protobuf")]
+    pub(crate) async fn latest_id(&self, subject: &str) -> Result<SchemaId, Error> {
+        let (registry, asked) = (self.registry.clone(), subject.to_owned());
+        let fetch = || async move { Ok(registry.latest(&asked).await?.id) };
+        self.latest_ids.get_or_fetch(subject.to_owned(), "asking for the latest schema", fetch).await
     }
 }

@@ -59,7 +59,8 @@ pub(crate) async fn ask(url: &BaseUrl, dialing: &Dialing, question: &Question) -
         .map_err(|_| format!("no connection within {:?}", dialing.connect_timeout))??;
     let mut builder = http1::Builder::new();
     builder.max_buf_size(MOST_HEAD).max_headers(MOST_HEADERS);
-    let (mut sender, connection) = builder.handshake(HyperStream(stream)).await.map_err(|error| words(&error))?;
+    let (mut sender, connection) =
+        builder.handshake(HyperStream(stream)).await.map_err(|error| words(&error))?;
     let answered = async {
         let response = sender.send_request(request).await.map_err(|error| words(&error))?;
         read(response, dialing.most_answer).await
@@ -72,7 +73,11 @@ pub(crate) async fn ask(url: &BaseUrl, dialing: &Dialing, question: &Question) -
     }
 }
 
-fn request(url: &BaseUrl, dialing: &Dialing, question: &Question) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+fn request(
+    url: &BaseUrl,
+    dialing: &Dialing,
+    question: &Question,
+) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
     let mut request = Request::builder()
         .method(question.method.clone())
         .uri(format!("{}{}", url.path, question.path))
@@ -92,7 +97,8 @@ fn request(url: &BaseUrl, dialing: &Dialing, question: &Question) -> Result<Requ
 }
 
 async fn connect(url: &BaseUrl, dialing: &Dialing) -> Result<Box<dyn Stream>, String> {
-    let connected = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(|error| error.to_string())?;
+    let connected =
+        TcpStream::connect((url.host.as_str(), url.port)).await.map_err(|error| error.to_string())?;
     if !url.is_encrypted {
         let peer = connected.peer_addr().map_err(|error| error.to_string())?.ip();
         if dialing.must_be_this_machine && !peer.to_canonical().is_loopback() {

@@ -18,7 +18,11 @@ const CHUNK: usize = 4 << 10;
 pub(crate) struct HyperStream(pub(crate) Box<dyn Stream>);
 
 impl Read for HyperStream {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut buf: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         let mut chunk = [0; CHUNK];
         let room = chunk.get_mut(..CHUNK.min(buf.remaining())).unwrap_or_default();
         let mut read = ReadBuf::new(room);

@@ -38,11 +38,11 @@ pub use framing::split_header;
 #[cfg(feature = "json-schema")]
 pub use json::{JsonDecoder, JsonEncoder};
 #[cfg(feature = "protobuf")]
-pub use protobuf::{MessageIndexes, ProtobufDecoder, ProtobufEncoder};
+pub use protobuf::{MessageIndexes, ProtobufDecoder, ProtobufEncoder, split_protobuf};
 pub use registry::SchemaRegistry;
 pub use schema::{
-    CompatibilityCheck, CompatibilityLevel, Deletion, RegisteredSchema, Schema, SchemaId, SchemaReference, SchemaType,
-    Version,
+    CompatibilityCheck, CompatibilityLevel, Deletion, RegisteredSchema, Schema, SchemaId, SchemaReference,
+    SchemaType, Version,
 };
 pub use secret::Secret;
 pub use subject::{Part, SubjectNameStrategy};

@@ -9,11 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     CompatibilityCheck, CompatibilityLevel, Deletion, Error, ErrorKind, RegisteredSchema, Schema, SchemaId,
-    SchemaRegistryBuilder, Version,
-    base_url::encoded,
-    cache::Cache,
-    http::Question,
-    transport::Transport,
+    SchemaRegistryBuilder, Version, base_url::encoded, cache::Cache, http::Question, transport::Transport,
 };
 
 /// A client of a registry that speaks the API of Confluent Schema Registry. Clones share connections' settings and caches.
@@ -95,18 +91,31 @@ impl SchemaRegistry {
         self.id_of(subject, schema, normalize, false).await
     }
 
-    pub(crate) fn known_id(&self, subject: &str, schema: &Arc<Schema>, normalize: bool, register: bool) -> Option<SchemaId> {
+    pub(crate) fn known_id(
+        &self,
+        subject: &str,
+        schema: &Arc<Schema>,
+        normalize: bool,
+        register: bool,
+    ) -> Option<SchemaId> {
         self.0.ids.get(&id_key(subject, schema, normalize, register))
     }
 
-    async fn id_of(&self, subject: &str, schema: &Schema, normalize: bool, register: bool) -> Result<SchemaId, Error> {
+    async fn id_of(
+        &self,
+        subject: &str,
+        schema: &Schema,
+        normalize: bool,
+        register: bool,
+    ) -> Result<SchemaId, Error> {
         let key = id_key(subject, &Arc::new(schema.clone()), normalize, register);
         let verb = if register { "registering a schema under" } else { "looking for a schema under" };
         let doing = format!("{verb} {subject}");
         let tail = if register { "/versions" } else { "" };
         let path = format!("/subjects/{}{tail}?normalize={normalize}", encoded(subject));
         let (registry, question, described) = (self.clone(), post(path, schema), doing.clone());
-        let fetch = || async move { Ok(registry.0.transport.ask::<IdAnswer>(&described, question).await?.id) };
+        let fetch =
+            || async move { Ok(registry.0.transport.ask::<IdAnswer>(&described, question).await?.id) };
         self.0.ids.get_or_fetch(key, &doing, fetch).await
     }
 
@@ -117,7 +126,9 @@ impl SchemaRegistry {
     pub async fn schema_by_id(&self, id: SchemaId) -> Result<Arc<Schema>, Error> {
         let doing = format!("asking for schema {id}");
         let (registry, described) = (self.clone(), doing.clone());
-        let fetch = || async move { registry.ask(&described, Method::GET, format!("/schemas/ids/{id}")).await.map(Arc::new) };
+        let fetch = || async move {
+            registry.ask(&described, Method::GET, format!("/schemas/ids/{id}")).await.map(Arc::new)
+        };
         self.0.by_id.get_or_fetch(id, &doing, fetch).await
     }
 
@@ -153,12 +164,19 @@ impl SchemaRegistry {
     ///
     /// # Errors
     /// When the registry can't be asked, or takes it for no schema.
-    pub async fn lookup(&self, subject: &str, schema: &Schema, normalize: bool) -> Result<Option<RegisteredSchema>, Error> {
+    pub async fn lookup(
+        &self,
+        subject: &str,
+        schema: &Schema,
+        normalize: bool,
+    ) -> Result<Option<RegisteredSchema>, Error> {
         let doing = format!("looking for a schema under {subject}");
         let path = format!("/subjects/{}?normalize={normalize}", encoded(subject));
         match self.0.transport.ask(&doing, post(path, schema)).await {
             Ok(found) => Ok(Some(found)),
-            Err(error) if error.is_not_found() && matches!(error.error_code(), Some(40401 | 40403)) => Ok(None),
+            Err(error) if error.is_not_found() && matches!(error.error_code(), Some(40401 | 40403)) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -167,7 +185,12 @@ impl SchemaRegistry {
     ///
     /// # Errors
     /// [`Error::is_not_found`] when there is no such version.
-    pub async fn check_compatibility(&self, subject: &str, version: Version, schema: &Schema) -> Result<CompatibilityCheck, Error> {
+    pub async fn check_compatibility(
+        &self,
+        subject: &str,
+        version: Version,
+        schema: &Schema,
+    ) -> Result<CompatibilityCheck, Error> {
         let doing = format!("comparing a schema with version {version} of {subject}");
         let path = format!("/compatibility{}?verbose=true", version_path(subject, version));
         self.0.transport.ask(&doing, post(path, schema)).await
@@ -204,7 +227,8 @@ impl SchemaRegistry {
     /// # Errors
     /// When the registry can't be asked.
     pub async fn compatibility_level(&self) -> Result<CompatibilityLevel, Error> {
-        let answer: LevelAnswer = self.ask("asking for the compatibility level", Method::GET, "/config".to_owned()).await?;
+        let answer: LevelAnswer =
+            self.ask("asking for the compatibility level", Method::GET, "/config".to_owned()).await?;
         Ok(answer.level)
     }
 
@@ -220,11 +244,16 @@ impl SchemaRegistry {
     ///
     /// # Errors
     /// When the registry can't be asked.
-    pub async fn subject_compatibility_level(&self, subject: &str) -> Result<Option<CompatibilityLevel>, Error> {
+    pub async fn subject_compatibility_level(
+        &self,
+        subject: &str,
+    ) -> Result<Option<CompatibilityLevel>, Error> {
         let doing = format!("asking for the compatibility level of {subject}");
         match self.ask::<LevelAnswer>(&doing, Method::GET, format!("/config/{}", encoded(subject))).await {
             Ok(answer) => Ok(Some(answer.level)),
-            Err(error) if error.is_not_found() && matches!(error.error_code(), Some(40401 | 40408)) => Ok(None),
+            Err(error) if error.is_not_found() && matches!(error.error_code(), Some(40401 | 40408)) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -233,7 +262,11 @@ impl SchemaRegistry {
     ///
     /// # Errors
     /// When the registry can't be asked or refuses.
-    pub async fn set_subject_compatibility_level(&self, subject: &str, level: CompatibilityLevel) -> Result<(), Error> {
+    pub async fn set_subject_compatibility_level(
+        &self,
+        subject: &str,
+        level: CompatibilityLevel,
+    ) -> Result<(), Error> {
         let doing = format!("setting the compatibility level of {subject}");
         self.set_level(doing, format!("/config/{}", encoded(subject)), level).await
     }
@@ -248,7 +281,12 @@ impl SchemaRegistry {
     ///
     /// # Errors
     /// [`Error::is_not_found`] when there is none, or it was not deleted softly before it is deleted hard.
-    pub async fn delete_version(&self, subject: &str, version: Version, deletion: Deletion) -> Result<u32, Error> {
+    pub async fn delete_version(
+        &self,
+        subject: &str,
+        version: Version,
+        deletion: Deletion,
+    ) -> Result<u32, Error> {
         let doing = format!("deleting version {version} of {subject}");
         let path = format!("{}{}", version_path(subject, version), permanent(deletion));
         let deleted = self.ask(&doing, Method::DELETE, path).await;
@@ -282,7 +320,8 @@ impl SchemaRegistry {
         let mut waiting: Vec<_> = schema.references.clone();
         while let Some(reference) = waiting.pop() {
             if found.len() >= MOST_REFERENCES {
-                let cause = format!("there are more than {MOST_REFERENCES} references, or they go round in a circle");
+                let cause =
+                    format!("there are more than {MOST_REFERENCES} references, or they go round in a circle");
                 return Err(Error::new(ErrorKind::BadAnswer, "resolving a schema's references", cause));
             }
             let referenced = self.referenced(&reference.subject, reference.version).await?;

@@ -30,7 +30,11 @@ impl SubjectNameStrategy {
     /// # Errors
     /// When the record's name is needed and the schema has none.
     pub fn subject(self, topic: &str, part: Part, record: Option<&str>) -> Result<String, Error> {
-        let named = || record.ok_or_else(|| Error::misuse("naming a subject", "the schema has no name, which this strategy needs"));
+        let named = || {
+            record.ok_or_else(|| {
+                Error::misuse("naming a subject", "the schema has no name, which this strategy needs")
+            })
+        };
         Ok(match (self, part) {
             (Self::TopicName, Part::Key) => format!("{topic}-key"),
             (Self::TopicName, Part::Value) => format!("{topic}-value"),

@@ -72,7 +72,11 @@ impl Tls {
     /// Shows the registry a certificate of the client's own (mutual TLS): PEM files of the certificate, with what leads to
     /// its authority, and of its key without a password.
     #[must_use]
-    pub fn client_certificate_files(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+    pub fn client_certificate_files(
+        mut self,
+        certificate: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Self {
         self.identity = Some((Pem::File(certificate.into()), Pem::File(key.into())));
         self
     }

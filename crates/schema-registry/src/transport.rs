@@ -64,7 +64,8 @@ impl Transport {
 
     /// One attempt. What fails here may succeed the next time, or elsewhere.
     async fn attempt(&self, url: &BaseUrl, doing: &str, question: &Question) -> Result<Answer, Error> {
-        let unavailable = |cause: String| Error::new(ErrorKind::Unavailable, doing, format!("{url}: {cause}"));
+        let unavailable =
+            |cause: String| Error::new(ErrorKind::Unavailable, doing, format!("{url}: {cause}"));
         let answer = timeout(self.request_timeout, ask(url, &self.dialing, question))
             .await
             .map_err(|_| unavailable(format!("no answer within {:?}", self.request_timeout)))?
@@ -83,7 +84,10 @@ fn understood<T: DeserializeOwned>(url: &BaseUrl, doing: &str, answer: &Answer) 
             Error::answered(ErrorKind::BadAnswer, doing, cause, answer.status, None)
         }),
         300..=399 => {
-            let cause = format!("{url} redirects (status {}), which is not followed: name the registry itself", answer.status);
+            let cause = format!(
+                "{url} redirects (status {}), which is not followed: name the registry itself",
+                answer.status
+            );
             Err(Error::answered(ErrorKind::BadAnswer, doing, cause, answer.status, None))
         }
         _ => Err(refused(ErrorKind::Refused, url, doing, answer)),

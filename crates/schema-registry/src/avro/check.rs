@@ -50,7 +50,9 @@ impl Walk<'_> {
             Schema::Bytes
             | Schema::BigDecimal
             | Schema::Uuid(UuidSchema::Bytes | UuidSchema::String)
-            | Schema::Decimal(DecimalSchema { inner: InnerDecimalSchema::Bytes, .. }) => self.bytes().map(drop),
+            | Schema::Decimal(DecimalSchema { inner: InnerDecimalSchema::Bytes, .. }) => {
+                self.bytes().map(drop)
+            }
             Schema::String => self.string(),
             Schema::Fixed(fixed)
             | Schema::Uuid(UuidSchema::Fixed(fixed))
@@ -65,7 +67,11 @@ impl Walk<'_> {
             Schema::Union(union) => {
                 let index = self.long()?;
                 let variant = usize::try_from(index).ok().and_then(|index| union.variants().get(index));
-                self.value(variant.ok_or_else(|| format!("a union has no branch {index}"))?, namespace, deeper)
+                self.value(
+                    variant.ok_or_else(|| format!("a union has no branch {index}"))?,
+                    namespace,
+                    deeper,
+                )
             }
             Schema::Array(array) => self.blocks(|walk| walk.value(&array.items, namespace, deeper)),
             Schema::Map(map) => self.blocks(|walk| {
@@ -143,7 +149,9 @@ impl Walk<'_> {
     }
 
     fn string(&mut self) -> Result<(), String> {
-        std::str::from_utf8(self.bytes()?).map(drop).map_err(|error| format!("a string is not UTF-8: {error}"))
+        std::str::from_utf8(self.bytes()?)
+            .map(drop)
+            .map_err(|error| format!("a string is not UTF-8: {error}"))
     }
 
     fn skip(&mut self, length: usize) -> Result<&[u8], String> {

@@ -54,7 +54,10 @@ impl<T> AvroDecoder<T> {
         let mut rest = bytes;
         let value = guarded(|| {
             let reader = self.reader.as_ref().map(|reader| reader.schema());
-            GenericDatumReader::builder(writer.schema()).maybe_reader_schema(reader).build()?.read_value(&mut rest)
+            GenericDatumReader::builder(writer.schema())
+                .maybe_reader_schema(reader)
+                .build()?
+                .read_value(&mut rest)
         });
         value.map_err(invalid)
     }

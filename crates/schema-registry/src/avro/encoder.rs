@@ -8,10 +8,8 @@ use serde::Serialize;
 
 use super::parsed::{ParsedAvro, Shared, guarded};
 use crate::{
-    EncoderOptions, Error, Part, Schema, SchemaId, SchemaRegistry, SubjectNameStrategy,
-    cache::Cache,
-    codec::Registrar,
-    framing::framed,
+    EncoderOptions, Error, Part, Schema, SchemaId, SchemaRegistry, SubjectNameStrategy, cache::Cache,
+    codec::Registrar, framing::framed,
 };
 
 const DOING: &str = "encoding a record in Avro";
@@ -36,10 +34,14 @@ impl AvroEncoder {
     ///
     /// # Errors
     /// When the schema is none in Avro, or what it refers to can't be had.
-    pub async fn new(registry: SchemaRegistry, schema: Schema, strategy: SubjectNameStrategy) -> Result<Self, Error> {
+    pub async fn new(
+        registry: SchemaRegistry,
+        schema: Schema,
+        strategy: SubjectNameStrategy,
+    ) -> Result<Self, Error> {
         let parsed = Arc::new(ParsedAvro::fetch(&registry, &schema, "building an encoder of Avro").await?);
         let name = parsed.full_name();
-        let registrar = Registrar { registry, strategy, options: EncoderOptions::default() };
+        let registrar = Registrar::new(registry, strategy);
         Ok(Self { registrar, schema: Arc::new(schema), parsed, name, latest: Cache::new(MOST_SUBJECTS) })
     }
 
@@ -54,7 +56,12 @@ impl AvroEncoder {
     ///
     /// # Errors
     /// When the value is not as the schema says, or the registry can't be asked or refuses.
-    pub async fn encode<T: Serialize + ?Sized>(&self, topic: &str, part: Part, value: &T) -> Result<Bytes, Error> {
+    pub async fn encode<T: Serialize + ?Sized>(
+        &self,
+        topic: &str,
+        part: Part,
+        value: &T,
+    ) -> Result<Bytes, Error> {
         let (id, parsed) = self.writer(topic, part).await?;
         let mut bytes = framed(id).writer();
         guarded(|| GenericDatumWriter::builder(parsed.schema()).build()?.write_ser(&mut bytes, &value))

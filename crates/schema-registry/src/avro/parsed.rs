@@ -20,7 +20,11 @@ pub(crate) struct ParsedAvro {
 
 impl ParsedAvro {
     /// Gets what the schema refers to, and parses both.
-    pub(crate) async fn fetch(registry: &SchemaRegistry, schema: &Schema, doing: &str) -> Result<Self, Error> {
+    pub(crate) async fn fetch(
+        registry: &SchemaRegistry,
+        schema: &Schema,
+        doing: &str,
+    ) -> Result<Self, Error> {
         let references = registry.references(schema).await?;
         let texts: Vec<&str> = references.iter().map(|(_, schema)| schema.schema.as_str()).collect();
         Self::parse(schema, &texts, doing)
@@ -39,7 +43,8 @@ impl ParsedAvro {
             let (mut root, others) = apache_avro::Schema::parse_str_with_list(&schema.schema, references)?;
             root.denormalize(&others)?;
             let resolved = ResolvedSchema::new(&root)?;
-            let names = resolved.get_names().iter().map(|(name, schema)| (name.clone(), (*schema).clone())).collect();
+            let names =
+                resolved.get_names().iter().map(|(name, schema)| (name.clone(), (*schema).clone())).collect();
             Ok(Self { schema: root, names })
         });
         parsed.map_err(invalid)
