@@ -240,7 +240,7 @@ impl SchemaRegistry {
         self.set_level("setting the compatibility level".to_owned(), "/config".to_owned(), level).await
     }
 
-    /// A subject's own level, if it has one.
+    /// A subject's own level, if it has one. (Apicurio answers with the global level where there is none.)
     ///
     /// # Errors
     /// When the registry can't be asked.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use milena_schema_registry::{
     AvroDecoder, AvroEncoder, CompatibilityLevel, Deletion, ErrorKind, Part, Schema, SchemaId,
-    SchemaRegistry, SubjectNameStrategy, server::InProcessRegistry,
+    SchemaRegistry, SubjectNameStrategy, Version, server::InProcessRegistry,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -112,6 +112,13 @@ async fn errors_say_what_was_being_done_and_what_the_registry_said() {
             && error.contains("can't read what version 1 writes"),
         "{error}"
     );
+    let check =
+        registry.check_compatibility("a", Version::Latest, &Schema::avro(r#""string""#)).await.unwrap();
+    assert!(
+        !check.is_compatible
+            && check.messages[0].starts_with("the new schema can't read what version 1 writes"),
+        "{check:?}"
+    );
     served.fail_next(1, 302);
     let error = registry.subjects().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BadAnswer);
@@ -155,7 +162,7 @@ async fn hostile(head: &'static [u8], more: &'static [u8]) -> String {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
-                stream.read(&mut [0; 4096]).await.unwrap();
+                let _ = stream.read_u8().await;
                 stream.write_all(head).await.unwrap();
                 while !more.is_empty() && stream.write_all(more).await.is_ok() {}
                 tokio::time::sleep(Duration::from_secs(60)).await;

@@ -8,7 +8,10 @@ use milena_schema_registry::{SchemaRegistry, server::InProcessRegistry};
 #[tokio::test]
 async fn the_registry_in_the_process() {
     let served = InProcessRegistry::start().await.unwrap();
-    suite::run(&SchemaRegistry::builder(served.url()).build().unwrap()).await;
+    let registry = SchemaRegistry::builder(served.url()).build().unwrap();
+    // Apicurio answers with the global level here.
+    assert_eq!(registry.subject_compatibility_level("none").await.unwrap(), None);
+    suite::run(&registry).await;
 }
 
 #[tokio::test]

@@ -7,13 +7,18 @@ use milena_schema_registry::{
 };
 use serde::{Deserialize, Serialize};
 
-pub(crate) const V1: &str = r#"{"type":"record","name":"Order","namespace":"shop","fields":[
-    {"name":"id","type":"long"},{"name":"item","type":"string"}]}"#;
-pub(crate) const V2: &str = r#"{"type":"record","name":"Order","namespace":"shop","fields":[
-    {"name":"id","type":"long"},{"name":"item","type":"string"},
-    {"name":"couponCode","type":["null","string"],"default":null}]}"#;
-pub(crate) const INCOMPATIBLE: &str = r#"{"type":"record","name":"Order","namespace":"shop","fields":[
-    {"name":"id","type":"long"},{"name":"item","type":"string"},{"name":"price","type":"double"}]}"#;
+pub(crate) const V1: &str = concat!(
+    r#"{"type":"record","name":"Order","namespace":"shop","fields":[{"name":"id","type":"long"},"#,
+    r#"{"name":"item","type":"string"}]}"#
+);
+pub(crate) const V2: &str = concat!(
+    r#"{"type":"record","name":"Order","namespace":"shop","fields":[{"name":"id","type":"long"},"#,
+    r#"{"name":"item","type":"string"},{"name":"couponCode","type":["null","string"],"default":null}]}"#
+);
+pub(crate) const INCOMPATIBLE: &str = concat!(
+    r#"{"type":"record","name":"Order","namespace":"shop","fields":[{"name":"id","type":"long"},"#,
+    r#"{"name":"item","type":"string"},{"name":"price","type":"double"}]}"#
+);
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct OrderV1 {
@@ -70,18 +75,17 @@ async fn what_is_missing(registry: &SchemaRegistry, subject: &str) {
 
 async fn compatibility(registry: &SchemaRegistry, subject: &str) {
     registry.register(subject, &Schema::avro(V1), false).await.unwrap();
-    assert_eq!(registry.subject_compatibility_level(subject).await.unwrap(), None);
     registry.set_subject_compatibility_level(subject, CompatibilityLevel::Full).await.unwrap();
     assert_eq!(registry.subject_compatibility_level(subject).await.unwrap(), Some(CompatibilityLevel::Full));
     let check = |text| async move {
         registry.check_compatibility(subject, Version::Latest, &Schema::avro(text)).await.unwrap()
     };
     assert!(check(V2).await.is_compatible);
-    let refused = check(INCOMPATIBLE).await;
-    assert!(!refused.is_compatible && !refused.messages.is_empty(), "{refused:?}");
+    // Apicurio gives its reasons when registering alone.
+    assert!(!check(INCOMPATIBLE).await.is_compatible);
     let error = registry.register(subject, &Schema::avro(INCOMPATIBLE), false).await.unwrap_err();
     assert!(error.is_incompatible(), "{error}");
-    assert!(error.to_string().contains("price") || error.to_string().contains("ncompatible"), "{error}");
+    assert!(error.to_string().contains("price"), "{error}");
 
     let level = registry.compatibility_level().await.unwrap();
     registry.set_compatibility_level(CompatibilityLevel::ForwardTransitive).await.unwrap();
