@@ -39,6 +39,76 @@ pub(crate) fn java() -> anyhow::Result<PathBuf> {
     Ok(java)
 }
 
+/// The oldest Java that runs the schema registry.
+pub(crate) const REGISTRY_JAVA: u32 = 21;
+
+/// A `java` of at least this version: `JAVA_HOME_VERSION`, JAVA_HOME, the PATH, or a JDK under /usr/lib/jvm.
+pub(crate) fn java_of(oldest: u32) -> anyhow::Result<PathBuf> {
+    let homes = [format!("JAVA_HOME_{oldest}"), "JAVA_HOME".to_owned()];
+    let mut candidates: Vec<PathBuf> =
+        homes.iter().filter_map(std::env::var_os).map(|home| Path::new(&home).join("bin/java")).collect();
+    candidates.push(PathBuf::from("java"));
+    if let Ok(installed) = fs::read_dir("/usr/lib/jvm") {
+        candidates.extend(installed.flatten().map(|jdk| jdk.path().join("bin/java")));
+    }
+    let is_new_enough = |java: &PathBuf| {
+        let output = Command::new(java).arg("-version").stdin(Stdio::null()).output();
+        let version = output.ok().and_then(|output| major_version(&String::from_utf8_lossy(&output.stderr)));
+        version.is_some_and(|version| version >= oldest)
+    };
+    candidates.into_iter().find(is_new_enough).with_context(|| {
+        format!(
+            "the schema registry needs Java {oldest} or newer, and there is none in JAVA_HOME_{oldest}, JAVA_HOME, the PATH \
+             and /usr/lib/jvm; install it with: apt-get install -y openjdk-{oldest}-jre-headless"
+        )
+    })
+}
+
+/// The folder with the schema registry's jars, under `target`. Maven fetches them once.
+pub(crate) fn registry(root: &Path, version: &str, interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
+    let cache = root.join("target/registry");
+    let app = cache.join(version);
+    if app.is_dir() {
+        return Ok(app);
+    }
+    eprintln!("fetching Apicurio Registry {version} with Maven…");
+    let partial = cache.join(format!("{version}.partial"));
+    if partial.exists() {
+        fs::remove_dir_all(&partial)?;
+    }
+    fs::create_dir_all(&partial)?;
+    let log_path = partial.with_extension("log");
+    let mut maven = Command::new("mvn");
+    maven
+        .args(["--quiet", "--batch-mode", "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"])
+        .arg(format!("-Dartifact=io.apicurio:apicurio-registry-app:{version}:tar.gz:all"))
+        .arg(format!("-DoutputDirectory={}", partial.display()));
+    run_logged(maven, &log_path, interrupt)
+        .context("Maven could not fetch the schema registry; the next `up --registry` tries again")?;
+    let archive = partial.join(format!("apicurio-registry-app-{version}-all.tar.gz"));
+    let mut tar = Command::new("tar");
+    tar.arg("-xzf").arg(&archive).arg("-C").arg(&partial);
+    run_logged(tar, &log_path, interrupt).context("cannot unpack the schema registry")?;
+    fs::remove_file(&archive)?;
+    ensure!(partial.join("quarkus-run.jar").is_file(), "there is no quarkus-run.jar in the schema registry");
+    fs::rename(&partial, &app)?;
+    Ok(app)
+}
+
+fn run_logged(mut command: Command, log_path: &Path, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let log = File::create(log_path)?;
+    let program = command.get_program().display().to_string();
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .with_context(|| format!("cannot run {program}"))?;
+    let status = process::wait(&mut child, DOWNLOAD_LIMIT, interrupt).with_context(|| program.clone())?;
+    ensure!(status.success(), "{program} failed ({status}):\n{}", super::tail(log_path, ""));
+    Ok(())
+}
+
 /// The major version of a banner such as `openjdk version "17.0.15" 2025-04-15`. Up to Java 8 it was `"1.8.0_362"`.
 fn major_version(banner: &str) -> Option<u32> {
     let version = banner.split('"').nth(1)?;

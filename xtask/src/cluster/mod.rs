@@ -12,6 +12,7 @@ use crate::interrupt::Interrupt;
 use compose::Compose;
 use docker::Docker;
 use local::Local;
+use registry::Registry;
 use status::{NodeState, State, Status};
 
 mod compose;
@@ -24,6 +25,7 @@ mod node;
 mod ports;
 pub(crate) mod process;
 mod properties;
+mod registry;
 mod secrets;
 mod status;
 
@@ -62,6 +64,10 @@ enum Command {
         /// Ends what is running, deletes its data and begins with an empty cluster.
         #[arg(long)]
         fresh: bool,
+        /// Starts the schema registry beside local brokers too: with Docker it is there anyway. It needs Java 21 or newer;
+        /// Maven fetches it the first time. Prints its address on standard error.
+        #[arg(long, conflicts_with = "secure")]
+        registry: bool,
     },
     /// Stops all nodes. Their data and logs stay.
     Down {
@@ -116,8 +122,11 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let cluster = Cluster::open(&crate::workspace_root().join(file), arguments.local, interrupt)?;
     let engine = cluster.engine.as_ref();
     match &arguments.command {
-        Command::Up { fresh } => {
+        Command::Up { fresh, registry } => {
             cluster.up(if *fresh { Fresh::Yes } else { Fresh::No })?;
+            if *registry {
+                cluster.registry_up()?;
+            }
             println!("{}", cluster.bootstrap());
             Ok(())
         }
@@ -128,6 +137,9 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 println!("{}", serde_json::to_string_pretty(&status)?);
             } else {
                 println!("{status}");
+                if let Some(line) = cluster.registry.status()? {
+                    println!("{line}");
+                }
             }
             Ok(())
         }
@@ -145,6 +157,9 @@ pub(crate) struct Cluster {
     /// The folder of the compose file.
     base: PathBuf,
     engine: Box<dyn Engine>,
+    /// Beside local brokers. With Docker it is one of the services.
+    registry: Registry,
+    is_local: bool,
     interrupt: Interrupt,
 }
 
@@ -154,13 +169,14 @@ impl Cluster {
         let base = file.parent().unwrap_or(Path::new("."));
         let compose = Compose::read(file)?;
         let local = Local::new(&crate::workspace_root(), compose.clone(), base, interrupt.clone())?;
-        let engine: Box<dyn Engine> =
-            if !force_local && !local.is_running() && docker::is_available(&interrupt) {
-                Box::new(Docker::new(file, compose.clone(), interrupt.clone()))
-            } else {
-                Box::new(local)
-            };
-        Ok(Self { compose, base: base.to_owned(), engine, interrupt })
+        let is_local = force_local || local.is_running() || !docker::is_available(&interrupt);
+        let engine: Box<dyn Engine> = if is_local {
+            Box::new(local)
+        } else {
+            Box::new(Docker::new(file, compose.clone(), interrupt.clone()))
+        };
+        let registry = Registry::new(&crate::workspace_root(), &compose.name, interrupt.clone());
+        Ok(Self { compose, base: base.to_owned(), engine, registry, is_local, interrupt })
     }
 
     pub(crate) fn up(&self, fresh: Fresh) -> anyhow::Result<()> {
@@ -172,8 +188,17 @@ impl Cluster {
         Ok(())
     }
 
+    fn registry_up(&self) -> anyhow::Result<()> {
+        if self.is_local {
+            self.registry.up()?;
+        }
+        eprintln!("schema registry: {}", registry::url());
+        Ok(())
+    }
+
     pub(crate) fn down(&self, purge: bool) -> anyhow::Result<()> {
         let begin = Instant::now();
+        self.registry.down()?;
         self.engine.down(purge)?;
         eprintln!("cluster down after {:.1} s", begin.elapsed().as_secs_f64());
         Ok(())
