@@ -21,8 +21,13 @@ use milena_protocol::{messages::MetadataRequest, wire::ByteString};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::{
-    Admin, ConnectError, ConsumerBuilder, Explanation, ProducerBuilder, TransactionalProducerBuilder,
-    explain::Handles, memory::Budget, record::WallClock,
+    Admin, ConnectError, ConsumerBuilder, Explanation, ProducerBuilder, Propagator,
+    TransactionalProducerBuilder,
+    explain::Handles,
+    memory::Budget,
+    metrics::{Bounds, Meters},
+    record::WallClock,
+    trace::Tracing,
 };
 
 /// A handle to a Kafka cluster. Cloning shares its connections.
@@ -52,6 +57,14 @@ pub struct Client {
     member_seeds: MemberSeeds,
     budget: Option<Budget>,
     handles: Handles,
+    watch: Watch,
+}
+
+/// What handles tell of what they do.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    pub(crate) meters: Meters,
+    pub(crate) tracing: Tracing,
 }
 
 /// A seed for each consumer of a client: members of one group must not draw the same ids.
@@ -82,6 +95,8 @@ pub struct ClientBuilder {
     seed: u64,
     pub(crate) clock: WallClock,
     memory: Option<usize>,
+    bounds: Bounds,
+    tracing: Tracing,
 }
 
 impl Client {
@@ -108,6 +123,8 @@ impl Client {
             seed: RandomState::new().hash_one(0),
             clock: WallClock::System,
             memory: None,
+            bounds: Bounds::default(),
+            tracing: Tracing::default(),
         }
     }
 
@@ -120,6 +137,7 @@ impl Client {
             self.clock.clone(),
             self.budget.clone(),
             self.handles.clone(),
+            self.watch.clone(),
         )
     }
 
@@ -148,6 +166,7 @@ impl Client {
             clock,
             self.budget.clone(),
             self.handles.clone(),
+            self.watch.clone(),
         )
     }
 
@@ -155,6 +174,12 @@ impl Client {
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::new(self.network.clone())
+    }
+
+    /// Asks now and then how far groups are behind, to be set up and started.
+    #[cfg(feature = "metrics")]
+    pub fn lag_monitor(&self) -> crate::metrics::LagMonitorBuilder {
+        crate::metrics::LagMonitorBuilder::new(self.admin(), self.watch.meters.clone())
     }
 
     /// Why the client does not do more than it does: what each partition that is read or written waits for and for how long,
@@ -292,6 +317,40 @@ impl ClientBuilder {
         self
     }
 
+    /// Connects the application's traces with the headers of records: what is sent carries the context that `propagator` gives,
+    /// and what is received is linked. Without one no header is added.
+    #[must_use]
+    pub fn propagator(mut self, propagator: impl Propagator) -> Self {
+        self.tracing.propagator = Some(Arc::new(propagator));
+        self
+    }
+
+    /// Whether spans tell the keys of records that are sent, those that are text of up to 64 bytes
+    /// (`messaging.kafka.message.key`). By default they tell nothing of what a record holds, for traces are seen by others than
+    /// records are. Values are never told.
+    #[must_use]
+    pub fn trace_keys(mut self, tells_keys: bool) -> Self {
+        self.tracing.tells_keys = tells_keys;
+        self
+    }
+
+    /// How many topics have metrics of their own, 1,000 by default; those that come later are counted together as `(other)`.
+    /// More makes more series for whoever stores them.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics_topics(mut self, topics: usize) -> Self {
+        self.bounds.topics = topics;
+        self
+    }
+
+    /// How many partitions of groups have a gauge of their lag, 10,000 by default; the others have none.
+    #[cfg(feature = "metrics")]
+    #[must_use]
+    pub fn metrics_partitions(mut self, partitions: usize) -> Self {
+        self.bounds.partitions = partitions;
+        self
+    }
+
     /// What all random choices are drawn from, to repeat a run.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
@@ -365,8 +424,12 @@ impl ClientBuilder {
     ///
     /// # Cancellation
     /// Dropping the future leaves nothing behind but perhaps a connection that closes by itself.
-    pub async fn connect(self) -> Result<Client, ConnectError> {
-        let Self { seed, memory, request_timeout, .. } = self;
+    pub async fn connect(mut self) -> Result<Client, ConnectError> {
+        let Self { seed, memory, request_timeout, bounds, .. } = self;
+        let client_id = self.connection.client_id.clone();
+        let tracing = Tracing { client_id, ..std::mem::take(&mut self.tracing) };
+        let watch = Watch { meters: Meters::new(bounds), tracing };
+        self.connection.observer = Meters::observer();
         let clock = self.clock.clone();
         let (network, _) = self.network()?;
         // No topic: just the brokers.
@@ -374,7 +437,7 @@ impl ClientBuilder {
         network.call(Target::AnyBroker, brokers, request_timeout).await.map_err(ConnectError::Unreachable)?;
         let member_seeds = MemberSeeds::new(seed);
         let budget = memory.map(Budget::new);
-        Ok(Client { network, seed, clock, member_seeds, budget, handles: Handles::default() })
+        Ok(Client { network, seed, clock, member_seeds, budget, handles: Handles::default(), watch })
     }
 
     /// The network of a client with these settings, which has not connected to anybody, and the bootstrap addresses.

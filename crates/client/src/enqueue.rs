@@ -1,9 +1,11 @@
 //! Handing records to a producer.
 
+use bytes::Bytes;
 use milena_producer::{Delivery, EnqueueError, NewRecord, RecordMetadata};
+use milena_protocol::wire::ByteString;
 use tracing::Instrument as _;
 
-use crate::{AsRecord, Deliveries, EnqueueAllError, NotEnqueued, Producer, SendError};
+use crate::{AsRecord, Deliveries, EnqueueAllError, NotEnqueued, Producer, SendError, trace::tell_sent};
 
 /// The most records of [`Producer::enqueue_all`] that are put in under one lock. Others wait for some microseconds.
 const CHUNK: usize = 128;
@@ -11,6 +13,15 @@ const CHUNK: usize = 128;
 /// True for what passes: the record may be accepted later.
 fn may_pass(error: &EnqueueError) -> bool {
     matches!(error, EnqueueError::UnknownTopic(_) | EnqueueError::BufferFull(_))
+}
+
+/// The record with other headers, if there are any.
+#[inline]
+fn with_headers<'r>(
+    record: &NewRecord<'r>,
+    headers: Option<&'r [(ByteString, Option<Bytes>)]>,
+) -> NewRecord<'r> {
+    NewRecord { headers: headers.unwrap_or(record.headers), ..*record }
 }
 
 impl Producer {
@@ -23,9 +34,11 @@ impl Producer {
     /// # Cancellation
     /// Dropping the future before the record is accepted sends nothing; afterwards the record is sent all the same.
     pub async fn send<R: AsRecord>(&self, record: R) -> Result<RecordMetadata, SendError> {
-        let span = tracing::debug_span!("send", topic = record.as_record().topic);
+        let span = self.tracing.sending(&record.as_record());
         let sending = async { Ok(self.enqueue(record).await?.await?) };
-        sending.instrument(span).await
+        let sent = sending.instrument(span.clone()).await;
+        tell_sent(&span, &sent);
+        sent
     }
 
     /// Puts a record into its batch and returns at once, unless memory or knowledge of the topic has to be waited for.
@@ -71,9 +84,11 @@ impl Producer {
 
     #[inline]
     async fn enqueue_as_it_is(&self, record: &NewRecord<'_>) -> Result<Delivery, SendError> {
-        match self.put(record) {
+        let headers = self.tracing.headers(record.headers);
+        let record = with_headers(record, headers.as_deref());
+        match self.put(&record) {
             Ok(delivery) => Ok(delivery),
-            Err(reason) if may_pass(&reason) => self.enqueue_when_possible(record, reason).await,
+            Err(reason) if may_pass(&reason) => self.enqueue_when_possible(&record, reason).await,
             Err(reason) => Err(SendError::NotAccepted(reason)),
         }
     }
@@ -86,10 +101,16 @@ impl Producer {
     #[inline]
     pub fn try_enqueue<R: AsRecord>(&self, record: R) -> Result<Delivery, NotEnqueued<R>> {
         let put = match self.interceptors.is_empty() {
-            true => self.put(&record.as_record()),
-            false => self.put(&self.interceptors.on_send(&record).as_record()),
+            true => self.put_traced(&record.as_record()),
+            false => self.put_traced(&self.interceptors.on_send(&record).as_record()),
         };
         put.map_err(|reason| NotEnqueued { record, reason })
+    }
+
+    #[inline]
+    fn put_traced(&self, record: &NewRecord<'_>) -> Result<Delivery, EnqueueError> {
+        let headers = self.tracing.headers(record.headers);
+        self.put(&with_headers(record, headers.as_deref()))
     }
 
     #[inline]
@@ -190,7 +211,7 @@ impl Producer {
         chunk: &[R],
         deliveries: &mut Deliveries,
     ) -> Result<(), (usize, SendError)> {
-        if !self.interceptors.is_empty() {
+        if !self.interceptors.is_empty() || !self.tracing.is_off() {
             // They are the caller's code, too.
             for (record, done) in chunk.iter().zip(0..) {
                 deliveries.push(self.enqueue(record).await.map_err(|cause| (done, cause))?);

@@ -16,6 +16,7 @@
 //!   that are asked for anywhere in a program, `aws-lc-rs` is taken before `ring`, and `ring` before graviola.
 //! - `oidc`: tokens for [`Sasl::oauth_bearer`] from an OpenID Connect provider (KIP-768). It goes with one of those above.
 //! - `msk-iam`: logins to Amazon MSK by AWS credentials.
+//! - `metrics`: counters, histograms and gauges by the facade `metrics`.
 
 mod admin;
 mod client;
@@ -27,9 +28,15 @@ mod error;
 mod explain;
 mod interceptor;
 mod memory;
+#[cfg(feature = "metrics")]
+pub mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "metrics_off.rs"]
+mod metrics;
 mod producer;
 mod properties;
 mod record;
+mod trace;
 mod transaction;
 
 pub use admin::{
@@ -53,6 +60,7 @@ pub use properties::{
     PropertyProblem,
 };
 pub use record::{AsRecord, Record};
+pub use trace::{InvalidTraceContext, Propagator, TraceContext};
 pub use transaction::{InitializeError, Transaction, TransactionalProducer, TransactionalProducerBuilder};
 
 pub use bytes::Bytes;

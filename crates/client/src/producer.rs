@@ -6,7 +6,7 @@ use milena_cluster::{Backoff, Machine as _, later};
 use milena_connection::{Driven, Network, drive};
 use milena_producer::{
     Accumulator, Acks, FlushId, Partitioner, Producer as Machine, ProducerConfig, ProducerEvent,
-    ProducerStats,
+    ProducerStats, SettledBatch,
 };
 use milena_protocol::{records::Codec, wire::ByteString};
 use tokio::sync::{Notify, watch};
@@ -14,10 +14,13 @@ use tracing::Instrument as _;
 
 use crate::{
     BuildError, CloseError, ProducerInterceptor,
+    client::Watch,
     explain::Handles,
     interceptor::Interceptors,
     memory::{Budget, Needs, Share},
+    metrics::ProducerMeters,
     record::WallClock,
+    trace::Tracing,
     transaction::TransactionSignals,
 };
 
@@ -37,6 +40,7 @@ pub struct Producer {
     max_block: Duration,
     pub(crate) clock: WallClock,
     pub(crate) interceptors: Interceptors,
+    pub(crate) tracing: Tracing,
     /// Nothing lingers.
     sends_at_once: bool,
     handle: Arc<Handle>,
@@ -50,9 +54,10 @@ struct Handle {
 }
 
 /// What the loop tells the handles.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Signals {
     interceptors: Interceptors,
+    meters: ProducerMeters,
     room: Notify,
     progress: watch::Sender<Progress>,
     transaction: TransactionSignals,
@@ -91,6 +96,7 @@ pub struct ProducerBuilder {
     interceptors: Interceptors,
     budget: Option<Budget>,
     handles: Handles,
+    watch: Watch,
 }
 
 impl ProducerBuilder {
@@ -100,10 +106,12 @@ impl ProducerBuilder {
         clock: WallClock,
         budget: Option<Budget>,
         handles: Handles,
+        watch: Watch,
     ) -> Self {
         let config = ProducerConfig { seed, ..ProducerConfig::default() };
         let interceptors = Interceptors::default();
-        Self { network, config, max_block: Duration::from_secs(60), clock, interceptors, budget, handles }
+        let max_block = Duration::from_secs(60);
+        Self { network, config, max_block, clock, interceptors, budget, handles, watch }
     }
 
     /// How batches are compressed. Smaller batches cost the client CPU and save the network and the broker's disk.
@@ -264,7 +272,8 @@ impl ProducerBuilder {
     ///
     /// # Errors
     /// When the settings can't be.
-    pub fn build(self) -> Result<Producer, BuildError> {
+    pub fn build(mut self) -> Result<Producer, BuildError> {
+        self.config.report_batches |= ProducerMeters::wants_batches();
         let sends_at_once = self.config.linger.is_zero();
         let most = self.config.buffer_memory;
         let needs = Needs { least: self.config.max_request_size.max(self.config.batch_size).min(most), most };
@@ -274,7 +283,8 @@ impl ProducerBuilder {
         let memory = self.budget.map(|budget| budget.join(&driven, needs)).transpose()?;
         self.handles.add_producer(&driven);
         let interceptors = self.interceptors;
-        let signals = Arc::new(Signals { interceptors: interceptors.clone(), ..Signals::default() });
+        let Watch { meters, tracing } = self.watch;
+        let signals = Arc::new(Signals::new(interceptors.clone(), ProducerMeters::new(meters)));
         let task = Task { driven: Arc::clone(&driven), signals: Arc::clone(&signals), _memory: memory };
         tokio::spawn(task.run(self.network));
         let handle = Arc::new(Handle { driven, signals });
@@ -283,6 +293,7 @@ impl ProducerBuilder {
             max_block: self.max_block,
             clock: self.clock,
             interceptors,
+            tracing,
             sends_at_once,
             handle,
         })
@@ -311,7 +322,7 @@ impl Drop for Task {
             for event in events {
                 match event {
                     ProducerEvent::Transaction(event) => self.signals.transaction.hear(event),
-                    ProducerEvent::Settled(batch) => self.signals.interceptors.on_settled(&batch),
+                    ProducerEvent::Settled(batch) => self.signals.on_settled(&batch),
                     _ => {}
                 }
             }
@@ -321,6 +332,21 @@ impl Drop for Task {
 }
 
 impl Signals {
+    fn new(interceptors: Interceptors, meters: ProducerMeters) -> Self {
+        Self {
+            interceptors,
+            meters,
+            room: Notify::default(),
+            progress: watch::Sender::default(),
+            transaction: TransactionSignals::default(),
+        }
+    }
+
+    fn on_settled(&self, batch: &SettledBatch) {
+        self.meters.on_settled(batch);
+        self.interceptors.on_settled(batch);
+    }
+
     fn hear(&self, event: ProducerEvent) -> ControlFlow<()> {
         match event {
             ProducerEvent::Room => self.room.notify_waiters(),
@@ -328,7 +354,7 @@ impl Signals {
                 self.progress.send_modify(|progress| progress.flushed = progress.flushed.max(Some(id)));
             }
             ProducerEvent::Transaction(event) => self.transaction.hear(event),
-            ProducerEvent::Settled(batch) => self.interceptors.on_settled(&batch),
+            ProducerEvent::Settled(batch) => self.on_settled(&batch),
             ProducerEvent::Closed => {
                 self.finish(End::Closed);
                 return ControlFlow::Break(());

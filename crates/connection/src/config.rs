@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::Socks5;
 #[cfg(feature = "_tls")]
 use crate::Tls;
-use crate::{Dial, Sasl};
+use crate::{Dial, Observer, Sasl};
 
 /// How connections are made and what they may take.
 #[derive(Clone, Debug)]
@@ -44,6 +44,8 @@ pub struct ConnectionConfig {
     pub reconnect_backoff: Backoff,
     /// What the spread of those waits is drawn from.
     pub seed: u64,
+    /// Who is told what connections do; nobody when there is nothing here.
+    pub observer: Option<Observer>,
     /// How byte streams are made; TCP when there is nothing here.
     pub dial: Option<Dial>,
     /// The proxy that connects to brokers; this machine does when there is nothing here.
@@ -122,6 +124,7 @@ impl Default for ConnectionConfig {
             max_frame_len: 100 << 20,
             reconnect_backoff: Backoff { initial: Duration::from_millis(50), max: Duration::from_secs(1) },
             seed: 0,
+            observer: None,
             dial: None,
             #[cfg(feature = "socks5")]
             socks5: None,

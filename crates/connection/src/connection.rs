@@ -29,7 +29,7 @@ use tokio::{
 };
 
 use crate::{
-    Address, ConnectionConfig, ConnectionError,
+    Address, ConnectionConfig, ConnectionError, Observe, Observer,
     frame_stream::FrameReader,
     handshake::{Established, establish},
     login::{Login, login_is_due},
@@ -107,6 +107,7 @@ pub(crate) struct Shared {
     client_id: ByteString,
     pub(crate) versions: Versions,
     max_idle: Duration,
+    observer: Option<Observer>,
     open: Mutex<Open>,
     /// Tells the reader that the earliest deadline has changed.
     deadline_changed: Notify,
@@ -126,6 +127,8 @@ impl Connection {
         let Established { reader, writer, versions, session } = establish(address, config, timeout).await?;
         let mut shared = Shared::new(address.clone(), config.client_id.clone(), versions);
         shared.max_idle = config.max_idle;
+        shared.observer = config.observer.clone();
+        shared.observe(Observe::opened);
         let shared = Arc::new(shared);
         // The queue holds what the machines allow themselves in flight, which is bounded there.
         let (queue, requests) = mpsc::unbounded_channel();
@@ -210,10 +213,17 @@ impl Shared {
             client_id,
             versions,
             max_idle: Duration::MAX,
+            observer: None,
             open: Mutex::new(Open { used: Some(Instant::now()), ..Open::default() }),
             deadline_changed: Notify::new(),
             over: watch::Sender::new(false),
             is_writing: AtomicBool::new(false),
+        }
+    }
+
+    fn observe(&self, tell: impl FnOnce(&dyn Observe)) {
+        if let Some(observer) = &self.observer {
+            tell(&**observer);
         }
     }
 
@@ -252,6 +262,7 @@ impl Shared {
             });
             (std::mem::take(&mut open.requests), std::mem::take(&mut open.leaving), open.listener.take())
         };
+        self.observe(Observe::closed);
         tracing::debug!(broker = %self.address, %error, unanswered = requests.len(), "connection over");
         let replies = requests.into_iter().map(|sent| sent.reply);
         for reply in replies.chain(leaving.into_iter().map(|leaving| leaving.reply)) {
@@ -456,7 +467,8 @@ impl Shared {
         let deadline = later(now, timeout).into();
         let rings_too_late = open.alarm.is_none_or(|alarm| deadline < alarm);
         if expects_answer {
-            open.requests.push_back(Sent { correlation_id, api, version, timeout, deadline, reply });
+            let at = now.into();
+            open.requests.push_back(Sent { correlation_id, api, version, at, timeout, deadline, reply });
         } else {
             open.leaving.push(Leaving { api, timeout, deadline, reply });
         }
@@ -499,12 +511,14 @@ impl Shared {
             }
         };
         drop(open);
-        let Sent { api, version, reply, .. } = sent;
+        let Sent { api, version, at, reply, .. } = sent;
+        self.observe(|observer| observer.answered(api, at.elapsed()));
         match decode_response(api, version, frame) {
             Ok(response) => {
                 let pause = throttle(&response, version);
                 if !pause.is_zero() {
                     tracing::debug!(broker = %self.address, ?pause, %api, "throttled");
+                    self.observe(|observer| observer.throttled(api, pause));
                     // Before the answer is known, for that may have more to be asked at once.
                     self.open().mute(pause);
                 }

@@ -5,6 +5,7 @@
 //! - [`Driven`] and [`drive`]: a machine of `milena-cluster` and the loop around it.
 //! - [`Address`]: bootstrap addresses.
 //! - [`NetworkReport`]: what connections do, for whoever asks why they don't.
+//! - [`Observe`]: what connections do, for whoever counts it.
 //! - [`Dial`]: byte streams that are not TCP.
 //! - [`Sasl`], [`Tls`], [`Secret`]: who the client is, and whom it believes.
 //!
@@ -26,6 +27,7 @@ mod login;
 #[cfg(feature = "msk-iam")]
 mod msk_iam;
 mod network;
+mod observer;
 #[cfg(feature = "oidc")]
 mod oidc;
 mod open_requests;
@@ -53,6 +55,7 @@ pub use error::ConnectionError;
 #[cfg(feature = "msk-iam")]
 pub use msk_iam::{AwsCredentials, AwsCredentialsProvider, AwsEnvironment, MskIam, MskIamError};
 pub use network::Network;
+pub use observer::{Observe, Observer};
 #[cfg(feature = "oidc")]
 pub use oidc::{InvalidOidc, Oidc, OidcBuilder, OidcError};
 pub use probe::Probe;

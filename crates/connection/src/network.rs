@@ -15,7 +15,7 @@ use std::{
 };
 
 use milena_cluster::{BrokerId, Failure, FailureKind, Outgoing, Target, later};
-use milena_protocol::{ApiKey, RequestMessage, ResponseMessage};
+use milena_protocol::{ApiKey, RequestMessage, ResponseMessage, wire::ByteString};
 use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
@@ -248,6 +248,12 @@ impl Network {
             }
         };
         self.shared.enqueue(Waiting { queued, fallbacks, causes: Vec::new() });
+    }
+
+    /// What brokers know the client as (`client.id`).
+    #[must_use]
+    pub fn client_id(&self) -> &ByteString {
+        &self.shared.config.client_id
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -48,6 +48,8 @@ pub(crate) struct Sent {
     pub(crate) correlation_id: i32,
     pub(crate) api: ApiKey,
     pub(crate) version: i16,
+    /// When it was handed to the writer.
+    pub(crate) at: Instant,
     pub(crate) timeout: Duration,
     pub(crate) deadline: Instant,
     pub(crate) reply: Reply,

@@ -229,6 +229,7 @@ impl PartitionQueue {
             return None;
         }
         first.in_flight = Some(request);
+        first.resends = first.resends.saturating_add(1);
         self.leader = Some(leader);
         Some(first.bytes.clone())
     }
@@ -564,6 +565,7 @@ mod tests {
                 outcome: Outcome::new(TopicPartition::new("letters", 0)),
                 serial: 0,
                 opened: self.now,
+                sent: self.now,
                 deadline: self.now + Duration::from_secs(1),
             };
             let request = self.ids.allocate();

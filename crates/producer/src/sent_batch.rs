@@ -21,6 +21,8 @@ pub(crate) struct Unsent {
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) serial: u64,
     pub(crate) opened: Instant,
+    /// When its first try begins.
+    pub(crate) sent: Instant,
     pub(crate) deadline: Instant,
 }
 
@@ -40,6 +42,10 @@ pub(crate) struct SentBatch {
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) serial: u64,
     pub(crate) opened: Instant,
+    /// When it was sent for the first time.
+    pub(crate) sent: Instant,
+    /// How many times it was sent again.
+    pub(crate) resends: u32,
     pub(crate) deadline: Instant,
     pub(crate) in_flight: Option<RequestId>,
     pub(crate) doubt: Doubt,
@@ -65,7 +71,7 @@ impl SentBatch {
         base_sequence: i32,
         request: RequestId,
     ) -> Self {
-        let Unsent { records, outcome, serial, opened, deadline } = batch;
+        let Unsent { records, outcome, serial, opened, sent, deadline } = batch;
         Self {
             number,
             count: records.count(),
@@ -76,6 +82,8 @@ impl SentBatch {
             outcome,
             serial,
             opened,
+            sent,
+            resends: 0,
             deadline,
             in_flight: Some(request),
             doubt: Doubt::None,
@@ -99,6 +107,8 @@ impl SentBatch {
         let outcomes = self.outcome.split(counts);
         let mut outcomes = outcomes.into_iter();
         let mut base_sequence = self.base_sequence;
+        // They are counted once.
+        let mut resends = self.resends;
         Ok(halves.map(|records| {
             let outcome = outcomes.next().unwrap_or_else(|| Outcome::new(self.outcome.partition().clone()));
             let (count, uncompressed_len) = (records.count(), records.uncompressed_len());
@@ -112,6 +122,8 @@ impl SentBatch {
                 outcome,
                 serial: self.serial,
                 opened: self.opened,
+                sent: self.sent,
+                resends: std::mem::take(&mut resends),
                 deadline: self.deadline,
                 in_flight: None,
                 doubt: self.doubt,
@@ -134,6 +146,8 @@ impl SentBatch {
             uncompressed_bytes: self.uncompressed_len,
             bytes: Some(self.bytes.len()),
             opened: self.opened,
+            sent: Some(self.sent),
+            resends: self.resends,
             result: locate(self.outcome.partition(), 0, result),
         }
     }

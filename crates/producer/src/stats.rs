@@ -19,6 +19,10 @@ pub struct SettledBatch {
     pub bytes: Option<usize>,
     /// When its first record was accepted.
     pub opened: Instant,
+    /// When it was sent for the first time; `None` if it never was.
+    pub sent: Option<Instant>,
+    /// How many times it was sent again.
+    pub resends: u32,
     /// Where its first record is, or why the records are not acknowledged.
     pub result: Result<RecordMetadata, ProduceError>,
 }
@@ -32,6 +36,8 @@ impl SettledBatch {
             uncompressed_bytes: batch.builder.uncompressed_len(),
             bytes: None,
             opened: batch.opened,
+            sent: None,
+            resends: 0,
             result: Err(error),
         }
     }

@@ -1,6 +1,6 @@
 //! A consumer's settings.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use milena_cluster::TopicPartition;
 use milena_connection::{Driven, Network};
@@ -10,12 +10,13 @@ use milena_consumer_group::{
 };
 use milena_protocol::wire::ByteString;
 
-use super::{Consumer, Habits, Listener, RebalanceListener, TypedConsumer};
+use super::{Consumer, Habits, Listener, RebalanceListener, Told, TypedConsumer};
 use crate::{
     BuildError,
-    client::MemberSeeds,
+    client::{MemberSeeds, Watch},
     explain::Handles,
     memory::{Budget, Needs},
+    metrics::ConsumerMeters,
     record::WallClock,
 };
 use milena_producer::Clock;
@@ -33,6 +34,7 @@ pub struct ConsumerBuilder {
     pub(crate) habits: Habits,
     budget: Option<Budget>,
     handles: Handles,
+    watch: Watch,
 }
 
 #[derive(Clone, Debug)]
@@ -51,10 +53,11 @@ impl ConsumerBuilder {
         clock: WallClock,
         budget: Option<Budget>,
         handles: Handles,
+        watch: Watch,
     ) -> Self {
         let config = ConsumerConfig { group_id: group, ..ConsumerConfig::default() };
         let habits = Habits { max_poll_records: 500, ..Habits::default() };
-        Self { network, config, seeds, clock, source: Source::Nothing, habits, budget, handles }
+        Self { network, config, seeds, clock, source: Source::Nothing, habits, budget, handles, watch }
     }
 
     /// Reads these topics, sharing their partitions with the other members of the group.
@@ -228,6 +231,7 @@ impl ConsumerBuilder {
         let most = config.max_buffered_bytes;
         let least = usize::try_from(config.max_partition_fetch_bytes).unwrap_or_default().min(most);
         let needs = Needs { least, most };
+        let group = config.group_id.clone();
         let mut machine = Machine::new(now, config)?;
         match self.source {
             Source::Nothing => {}
@@ -238,7 +242,10 @@ impl ConsumerBuilder {
         let driven = Driven::new(machine);
         let share = self.budget.map(|budget| budget.join(&driven, needs)).transpose()?;
         self.handles.add_consumer(&driven);
-        Ok(Consumer::start(driven, self.network, self.habits, share))
+        let Watch { meters, tracing } = self.watch;
+        let meters = Arc::new(ConsumerMeters::new(meters, group.clone()));
+        let told = Told { meters, tracing, group: group.unwrap_or_default() };
+        Ok(Consumer::start(driven, self.network, self.habits, share, told))
     }
 
     /// As [`build`](Self::build), of a consumer whose keys and values are of these types.

@@ -14,13 +14,13 @@ use milena_cluster::{TopicPartition, later};
 use milena_connection::{Driven, Network, drive, now};
 use milena_consumer_group::{
     ChosenProtocol, CommitError, CommitMode, Consumer as Machine, ConsumerError, GroupMembership,
-    NotAssigned, OffsetAndMetadata, Position, SeekTo, SubscribeError,
+    NotAssigned, OffsetAndMetadata, PartitionRecords, Position, SeekTo, SubscribeError,
 };
 use milena_producer::GroupMetadata;
 use milena_protocol::wire::ByteString;
 use tokio::sync::Notify;
 
-use crate::{CloseError, ConsumeError, memory::Share};
+use crate::{CloseError, ConsumeError, memory::Share, metrics::ConsumerMeters, trace::Tracing};
 use auto_commit::AutoCommit;
 use rebalance::{Listener, Telling};
 use signals::{End, Signals};
@@ -63,6 +63,15 @@ struct Handle {
     leaving: Arc<Leaving>,
     telling: Option<Telling>,
     auto_commit: Option<AutoCommit>,
+    told: Told,
+}
+
+/// What is counted and traced, and under which group.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) meters: Arc<ConsumerMeters>,
+    pub(crate) tracing: Tracing,
+    pub(crate) group: ByteString,
 }
 
 /// What a handle does by itself.
@@ -87,13 +96,17 @@ struct Task {
     driven: Arc<Driven<Machine>>,
     signals: Arc<Signals>,
     end: End,
+    meters: Arc<ConsumerMeters>,
     _memory: Option<Share>,
 }
 
 impl Task {
     async fn run(mut self, network: Network, leaving: Arc<Leaving>) {
         let revoke_done = || self.driven.change(Machine::revoke_done);
-        let run = drive(Arc::clone(&self.driven), network, |event| self.signals.hear(event, revoke_done));
+        let run = drive(Arc::clone(&self.driven), network, |event| {
+            self.meters.on_event(&event);
+            self.signals.hear(event, revoke_done)
+        });
         let abandoned = async {
             leaving.abandon.notified().await;
             tokio::time::sleep(ABANDONED).await;
@@ -114,24 +127,32 @@ impl Drop for Task {
         if !std::thread::panicking() {
             self.driven.change(|machine, _| machine.abandon());
         }
+        self.meters.on_end();
         self.signals.finish(self.end);
     }
 }
 
 impl Consumer {
-    fn start(driven: Arc<Driven<Machine>>, network: Network, habits: Habits, memory: Option<Share>) -> Self {
+    fn start(
+        driven: Arc<Driven<Machine>>,
+        network: Network,
+        habits: Habits,
+        memory: Option<Share>,
+        told: Told,
+    ) -> Self {
         let signals = Arc::new(Signals::new(habits.listener.is_some()));
         let leaving = Arc::new(Leaving::default());
         let task = Task {
             driven: Arc::clone(&driven),
             signals: Arc::clone(&signals),
             end: End::Cut,
+            meters: Arc::clone(&told.meters),
             _memory: memory,
         };
         tokio::spawn(task.run(network, Arc::clone(&leaving)));
         let telling = habits.listener.map(Telling::new);
         let auto_commit = habits.auto_commit.map(AutoCommit::new);
-        let handle = Handle { driven, signals, leaving, telling, auto_commit };
+        let handle = Handle { driven, signals, leaving, telling, auto_commit, told };
         Self { handle: Arc::new(handle), max_poll_records: habits.max_poll_records }
     }
 
@@ -218,7 +239,8 @@ impl Consumer {
             if revoke_done {
                 self.auto_commit_now();
             }
-            let taken = self.driven().change(|machine, now| {
+            let meters = &self.handle.told.meters;
+            let (taken, lags) = self.driven().change(|machine, now| {
                 if revoke_done {
                     machine.revoke_done(now);
                 }
@@ -226,10 +248,13 @@ impl Consumer {
                 if taken.is_empty() {
                     machine.application_waits(now);
                 }
-                taken
+                (taken, meters.lags_if_due(machine, now))
             });
+            if let Some(lags) = lags {
+                meters.on_lags(lags);
+            }
             if !taken.is_empty() {
-                return Ok(Some(Records::new(taken)));
+                return Ok(Some(self.handle.told.hand_out(taken)));
             }
             let _waiting = Waiting { driven: self.driven() };
             if tokio::time::timeout_at(deadline, changed).await.is_err() {
@@ -380,7 +405,9 @@ impl Consumer {
     /// is not known. [`Admin::group_lag`](crate::Admin::group_lag) asks.
     #[must_use]
     pub fn lag(&self, partition: &TopicPartition) -> Option<i64> {
-        self.driven().look().lag(partition)
+        let lag = self.driven().look().lag(partition);
+        self.handle.told.meters.on_lag(partition, lag);
+        lag
     }
 
     /// The end of the partition as the last answer of its broker said: see [`lag`](Self::lag). [`Admin::list_offsets`](crate::Admin::list_offsets)
@@ -464,6 +491,15 @@ fn by_partition<O: Into<OffsetAndMetadata>>(
     offsets: impl IntoIterator<Item = (TopicPartition, O)>,
 ) -> Committed {
     offsets.into_iter().map(|(partition, offset)| (partition, offset.into())).collect()
+}
+
+impl Told {
+    fn hand_out(&self, taken: Vec<PartitionRecords>) -> Records {
+        self.meters.on_taken(&taken);
+        let records = Records::new(taken);
+        self.tracing.received(&self.group, &records);
+        records
+    }
 }
 
 impl Handle {

@@ -4,6 +4,8 @@ use milena_cluster::TopicPartition;
 use milena_consumer_group::{PartitionRecords, Position};
 use milena_protocol::records::{Headers, Record, RecordHeaders, RecordView};
 
+use crate::TraceContext;
+
 /// Records that were handed out together: perhaps of several partitions, each partition's in their order.
 ///
 /// They lie in the buffers they came in; iterating copies nothing. Dropping this frees the buffers.
@@ -106,6 +108,13 @@ impl<'a> RecordRef<'a> {
         self.headers().filter(|header| header.name == name.as_bytes()).last().map(|header| header.value)
     }
 
+    /// The context of the trace that it was sent in, from its headers `traceparent` and `tracestate`, the last of each. `None`
+    /// without one, or when it is broken.
+    #[must_use]
+    pub fn trace_context(&self) -> Option<TraceContext> {
+        TraceContext::in_headers(self.headers().map(|header| (header.name, header.value)))
+    }
+
     /// Where to go on when this record has been processed, and those before it: what
     /// [`commit_offsets`](super::Consumer::commit_offsets) takes. With the epoch of the leader that wrote the record, so that a
     /// log that was cut off meanwhile shows (KIP-320).
@@ -139,6 +148,12 @@ impl ConsumedRecord {
     #[must_use]
     pub fn next_position(&self) -> (TopicPartition, Position) {
         (self.partition.clone(), after(self.offset(), self.leader_epoch))
+    }
+
+    /// As [`RecordRef::trace_context`].
+    #[must_use]
+    pub fn trace_context(&self) -> Option<TraceContext> {
+        TraceContext::in_headers(self.headers().iter().map(|header| (header.name, header.value)))
     }
 
     /// The topic.

@@ -180,12 +180,18 @@ impl Producer {
             return None;
         }
         let batch = self.accumulator.take(partition)?;
-        let unsent = self.seal(partition, batch, codec)?;
+        let unsent = self.seal(now, partition, batch, codec)?;
         Some(self.queues.get_mut(partition)?.send_first(unsent, leader, request))
     }
 
     /// Compresses a batch that takes no more records. One that can't be is given up.
-    fn seal(&mut self, partition: &TopicPartition, batch: OpenBatch, codec: Codec) -> Option<Unsent> {
+    fn seal(
+        &mut self,
+        now: Instant,
+        partition: &TopicPartition,
+        batch: OpenBatch,
+        codec: Codec,
+    ) -> Option<Unsent> {
         let (held, uncompressed) = (batch.builder.capacity(), batch.builder.uncompressed_len());
         let count = batch.builder.count();
         let OpenBatch { builder, outcome, serial, opened, deadline, .. } = batch;
@@ -193,7 +199,7 @@ impl Producer {
             Ok(records) => {
                 self.accumulator.recharge(held, records.capacity());
                 self.accumulator.count(|done| done.send(records.len(), uncompressed));
-                Some(Unsent { records, outcome, serial, opened, deadline })
+                Some(Unsent { records, outcome, serial, opened, sent: now, deadline })
             }
             Err(error) => {
                 let cause = ProduceFailure::Compression(error.to_string().into());
@@ -208,6 +214,8 @@ impl Producer {
                     uncompressed_bytes: uncompressed,
                     bytes: None,
                     opened,
+                    sent: None,
+                    resends: 0,
                     result: Err(error),
                 });
                 self.tell();
