@@ -4,6 +4,7 @@
 //! front that name the schema. Features add JSON Schema (`json-schema`), Protobuf (`protobuf`) and a registry in the process
 //! for tests (`server`). No crate of Kafka is known here: bytes go into any client's records.
 
+mod administration;
 mod avro;
 mod base_url;
 mod builder;

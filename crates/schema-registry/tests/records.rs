@@ -57,6 +57,32 @@ async fn hostile_bytes_are_refused_before_they_cost_anything() {
     assert!(error.is_not_found(), "{error}");
 }
 
+/// As deep as is allowed, on half the stack that a thread of tokio has, and without trying for ever.
+#[test]
+fn the_deepest_values_fit_on_the_stack_and_end() {
+    const OTHER: &str = r#"{"type":"record","name":"Tree","fields":[
+        {"name":"next","type":["null","Tree"]},{"name":"more","type":"int","default":0}]}"#;
+    let work = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_served, registry) = served().await;
+            let id = registry.register("t", &Schema::avro(TREE), false).await.unwrap();
+            let record = |depth| framed(id.0, &[vec![2; depth], vec![0]].concat());
+            let same = AvroDecoder::<serde::de::IgnoredAny>::new(registry.clone(), Some(Schema::avro(TREE)));
+            let other = AvroDecoder::<serde::de::IgnoredAny>::new(registry, Some(Schema::avro(OTHER)));
+            let (same, other) = (same.await.unwrap(), other.await.unwrap());
+            // Of three levels each, 42 fit into 128.
+            same.decode(&record(42)).await.unwrap();
+            let error = same.decode(&record(43)).await.unwrap_err();
+            assert!(error.to_string().contains("nested deeper"), "{error}");
+            other.decode(&record(14)).await.unwrap();
+            let error = other.decode(&record(42)).await.unwrap_err();
+            assert!(error.to_string().contains("resolved into the reader's schema within bounds"), "{error}");
+        });
+    };
+    std::thread::Builder::new().stack_size(1 << 20).spawn(work).unwrap().join().unwrap();
+}
+
 struct Fixture {
     runtime: Runtime,
     decoder: AvroDecoder<serde::de::IgnoredAny>,

@@ -5,18 +5,39 @@ use apache_avro::{
     schema::{DecimalSchema, InnerDecimalSchema, Names, NamespaceRef, UuidSchema},
 };
 
-/// How deep values may be nested. Decoding recurses as deep.
+/// How deep values may be nested; an element of a linked list is three deep: record, union, reference. Decoding recurses as
+/// deep, which a test holds against the stack of a thread.
 const DEEPEST: usize = 128;
 /// How many elements without any bytes (nulls, empty records) a record may have: they cost memory and no bytes.
 const MOST_EMPTY: usize = 1 << 16;
 
-/// Whether `bytes` are one value of `schema`, and nothing else.
-pub(super) fn check(schema: &Schema, names: &Names, bytes: &[u8]) -> Result<(), String> {
-    let mut walk = Walk { names, rest: bytes, empty: 0 };
+/// How much work resolving a record into another schema may be. `apache-avro` tries each branch of a reader's union by
+/// resolving into it and then resolves once more, so the work multiplies with every level.
+const MOST_WORK: u64 = 1 << 20;
+
+/// Whether `bytes` are one value of `schema`, and nothing else; and how deep it is nested.
+/// `tries`: how often the reader's schema makes each level be resolved; 0: there is nothing to resolve.
+pub(super) fn check(schema: &Schema, names: &Names, bytes: &[u8], tries: u64) -> Result<usize, String> {
+    let mut walk = Walk { names, rest: bytes, empty: 0, deepest: 0, tries, weight: 1, work: 0 };
     walk.value(schema, None, 0)?;
     match walk.rest.len() {
-        0 => Ok(()),
+        0 => Ok(walk.deepest),
         left => Err(format!("{left} bytes are left over")),
+    }
+}
+
+/// How often values of a schema's unions are resolved: into the branches until one fits, and once more.
+pub(super) fn tries(schema: &Schema) -> u64 {
+    match schema {
+        Schema::Array(array) => tries(&array.items),
+        Schema::Map(map) => tries(&map.types),
+        Schema::Record(record) => record.fields.iter().map(|field| tries(&field.schema)).max().unwrap_or(1),
+        Schema::Union(union) => {
+            let branches = union.variants().iter().filter(|branch| !matches!(branch, Schema::Null)).count();
+            let own = u64::try_from(branches).unwrap_or(u64::MAX).saturating_add(1);
+            union.variants().iter().map(tries).fold(own, u64::max)
+        }
+        _ => 1,
     }
 }
 
@@ -24,12 +45,24 @@ struct Walk<'a> {
     names: &'a Names,
     rest: &'a [u8],
     empty: usize,
+    deepest: usize,
+    tries: u64,
+    /// How often the level at hand is resolved.
+    weight: u64,
+    work: u64,
 }
 
 impl Walk<'_> {
     fn value(&mut self, schema: &Schema, namespace: NamespaceRef<'_>, depth: usize) -> Result<(), String> {
         if depth > DEEPEST {
             return Err(format!("values are nested deeper than {DEEPEST}"));
+        }
+        self.deepest = self.deepest.max(depth);
+        self.work = self.work.saturating_add(self.weight);
+        if self.tries > 0 && self.work > MOST_WORK {
+            return Err(
+                "it is nested too deep to be resolved into the reader's schema within bounds".to_owned()
+            );
         }
         let deeper = depth.saturating_add(1);
         match schema {
@@ -73,18 +106,12 @@ impl Walk<'_> {
                     deeper,
                 )
             }
-            Schema::Array(array) => self.blocks(|walk| walk.value(&array.items, namespace, deeper)),
-            Schema::Map(map) => self.blocks(|walk| {
-                walk.string()?;
-                walk.value(&map.types, namespace, deeper)
-            }),
-            Schema::Record(record) => {
-                let name = record.name.fully_qualified_name(namespace);
-                for field in &record.fields {
-                    self.value(&field.schema, name.namespace(), deeper)
-                        .map_err(|error| format!("{}: {error}", field.name))?;
-                }
-                Ok(())
+            Schema::Array(_) | Schema::Map(_) | Schema::Record(_) => {
+                let outer = self.weight;
+                self.weight = outer.saturating_mul(self.tries.max(1));
+                let walked = self.composite(schema, namespace, deeper);
+                self.weight = outer;
+                walked
             }
             Schema::Ref { name } => {
                 let name = name.fully_qualified_name(namespace);
@@ -92,6 +119,29 @@ impl Walk<'_> {
                 let named = names.get(&name).ok_or_else(|| format!("there is no type {name}"))?;
                 self.value(named, name.namespace(), deeper)
             }
+        }
+    }
+
+    fn composite(
+        &mut self,
+        schema: &Schema,
+        namespace: NamespaceRef<'_>,
+        depth: usize,
+    ) -> Result<(), String> {
+        match schema {
+            Schema::Array(array) => self.blocks(|walk| walk.value(&array.items, namespace, depth)),
+            Schema::Map(map) => self.blocks(|walk| {
+                walk.string()?;
+                walk.value(&map.types, namespace, depth)
+            }),
+            Schema::Record(record) => {
+                let name = record.name.fully_qualified_name(namespace);
+                record.fields.iter().try_for_each(|field| {
+                    let walked = self.value(&field.schema, name.namespace(), depth);
+                    walked.map_err(|error| format!("{}: {error}", field.name))
+                })
+            }
+            _ => Ok(()),
         }
     }
 

@@ -11,6 +11,10 @@ use super::{
 };
 use crate::{Error, ErrorKind, Schema, SchemaId, SchemaRegistry, cache::Cache, split_header};
 
+/// So deep is decoded on the caller's stack. Unoptimised, `apache-avro` takes 30 KiB of it a level.
+const SHALLOW: usize = 12;
+/// Enough for the deepest that [`check`] lets through.
+const LARGE_STACK: usize = 16 << 20;
 /// How many writers' schemas a decoder remembers.
 const MOST_SCHEMAS: usize = 1000;
 
@@ -50,15 +54,20 @@ impl<T> AvroDecoder<T> {
         let (id, bytes) = split_header(record)?;
         let writer = self.writer(id).await?;
         let invalid = |error: String| Error::data(format!("decoding a record of schema {id}"), error);
-        check(writer.schema(), writer.names(), bytes).map_err(invalid)?;
+        // What was written by the reader's own schema is as it should be.
+        let reader = self.reader.as_ref().filter(|reader| reader.schema() != writer.schema());
+        let tries = reader.map_or(0, |reader| reader.tries());
+        let depth = check(writer.schema(), writer.names(), bytes, tries).map_err(invalid)?;
         let mut rest = bytes;
-        let value = guarded(|| {
-            let reader = self.reader.as_ref().map(|reader| reader.schema());
-            GenericDatumReader::builder(writer.schema())
-                .maybe_reader_schema(reader)
-                .build()?
-                .read_value(&mut rest)
-        });
+        let mut work = || {
+            guarded(|| {
+                let reader = reader.map(|reader| reader.schema());
+                let reader =
+                    GenericDatumReader::builder(writer.schema()).maybe_reader_schema(reader).build()?;
+                reader.read_value(&mut rest)
+            })
+        };
+        let value = if depth <= SHALLOW { work() } else { on_a_large_stack(work) };
         value.map_err(invalid)
     }
 
@@ -92,4 +101,14 @@ impl<T: DeserializeOwned> AvroDecoder<T> {
         let value = self.decode_value(record).await?;
         guarded(|| from_value(&value)).map_err(|error| Error::data("decoding a record into its type", error))
     }
+}
+
+/// Records that are nested deep are rare, and get a thread for as long as they are decoded.
+fn on_a_large_stack<T: Send>(work: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(LARGE_STACK).spawn_scoped(scope, work);
+        let thread =
+            thread.map_err(|error| format!("no thread for a record that is nested deep: {error}"))?;
+        thread.join().unwrap_or_else(|_| Err("the Avro implementation panicked".to_owned()))
+    })
 }

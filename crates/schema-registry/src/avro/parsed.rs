@@ -7,6 +7,7 @@ use std::{
 
 use apache_avro::schema::{Name, Names, ResolvedSchema};
 
+use super::check::tries;
 use crate::{Error, Schema, SchemaRegistry, SchemaType};
 
 /// How deep a schema may be nested. Parsing and decoding go as deep as it.
@@ -16,6 +17,7 @@ const DEEPEST: usize = 100;
 pub(crate) struct ParsedAvro {
     schema: apache_avro::Schema,
     names: Names,
+    tries: u64,
 }
 
 impl ParsedAvro {
@@ -45,13 +47,18 @@ impl ParsedAvro {
             let resolved = ResolvedSchema::new(&root)?;
             let names =
                 resolved.get_names().iter().map(|(name, schema)| (name.clone(), (*schema).clone())).collect();
-            Ok(Self { schema: root, names })
+            Ok(Self { tries: tries(&root), schema: root, names })
         });
         parsed.map_err(invalid)
     }
 
     pub(crate) fn schema(&self) -> &apache_avro::Schema {
         &self.schema
+    }
+
+    /// How often the levels of a record are resolved into this schema.
+    pub(super) fn tries(&self) -> u64 {
+        self.tries
     }
 
     pub(super) fn names(&self) -> &Names {
