@@ -10,6 +10,7 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
+use metrics_util::debugging::DebuggingRecorder;
 use milena::{
     AutoOffsetReset, AwsCredentials, Client, ClientBuilder, DiagnosisOptions, MskIam, NewTopic, Oidc, Record,
     Sasl, Socks5, Tls, Token,
@@ -118,6 +119,8 @@ async fn work(told: &Told, client: &Client, broker: &EmbeddedBroker, number: usi
 #[tokio::test]
 async fn no_secret_and_no_payload_is_told_to_anybody() {
     let told = Told::default();
+    let recorder = DebuggingRecorder::new();
+    let _recording = metrics::set_default_local_recorder(&recorder);
     let subscriber =
         tracing_subscriber::fmt().with_max_level(Level::TRACE).with_writer(told.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
@@ -159,6 +162,11 @@ async fn no_secret_and_no_payload_is_told_to_anybody() {
     told.tell((aws(), oidc(), AwsCredentials::new("AKIDEXAMPLE", SECRET).with_session_token(SECRET)));
     let key = fs::read_to_string(tls::certificate("client").1).unwrap();
     told.tell(Tls::ca_file(tls::authority()).client_certificate_pem("x", key.as_str()));
+
+    // Names, labels and descriptions.
+    let counted = recorder.snapshotter().snapshot().into_vec();
+    assert!(counted.iter().any(|(key, ..)| key.key().name() == "kafka_messages_produced_total"));
+    told.tell(counted);
 
     let text = told.text();
     for expected in

@@ -2,7 +2,8 @@
 //!
 //! Arguments are `name=value`: `bootstrap` (none: the embedded broker, whose CPU then counts as the client's), `records`,
 //! `size`, `tasks`, `batch`, `linger_ms`, `partitions`, `buffer`, `open`, `values` (so many different ones), `all=1` for `enqueue_all`, and `one_by_one`: so many
-//! are sent first, each after the one before is acknowledged; `linger_ms=0` goes with it.
+//! are sent first, each after the one before is acknowledged; `linger_ms=0` goes with it. With the feature `metrics`, `recorder=1`
+//! has a recorder of Prometheus keep what is counted.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -44,6 +45,13 @@ async fn main() {
     let number = |name: &str, default: usize| {
         arguments.get(name).map_or(default, |value| value.parse().expect("a number"))
     };
+    #[cfg(feature = "metrics")]
+    if number("recorder", 0) > 0 {
+        let builder = metrics_exporter_prometheus::PrometheusBuilder::new();
+        let seconds = metrics_exporter_prometheus::Matcher::Suffix("_seconds".to_owned());
+        let builder = builder.set_buckets_for_metric(seconds, &[0.001, 0.01, 0.1, 1.0, 10.0]).unwrap();
+        metrics::set_global_recorder(builder.build_recorder()).unwrap();
+    }
     let (bootstrap, embedded) = match arguments.get("bootstrap") {
         Some(bootstrap) => (bootstrap.clone(), None),
         None => {

@@ -3,9 +3,8 @@
 use bytes::Bytes;
 use milena_producer::{Delivery, EnqueueError, NewRecord, RecordMetadata};
 use milena_protocol::wire::ByteString;
-use tracing::Instrument as _;
 
-use crate::{AsRecord, Deliveries, EnqueueAllError, NotEnqueued, Producer, SendError, trace::tell_sent};
+use crate::{AsRecord, Deliveries, EnqueueAllError, NotEnqueued, Producer, SendError};
 
 /// The most records of [`Producer::enqueue_all`] that are put in under one lock. Others wait for some microseconds.
 const CHUNK: usize = 128;
@@ -34,11 +33,8 @@ impl Producer {
     /// # Cancellation
     /// Dropping the future before the record is accepted sends nothing; afterwards the record is sent all the same.
     pub async fn send<R: AsRecord>(&self, record: R) -> Result<RecordMetadata, SendError> {
-        let span = self.tracing.sending(&record.as_record());
-        let sending = async { Ok(self.enqueue(record).await?.await?) };
-        let sent = sending.instrument(span.clone()).await;
-        tell_sent(&span, &sent);
-        sent
+        let sending = async { Ok(self.enqueue(&record).await?.await?) };
+        self.tracing.in_span(&record.as_record(), sending).await
     }
 
     /// Puts a record into its batch and returns at once, unless memory or knowledge of the topic has to be waited for.

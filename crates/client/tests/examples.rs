@@ -37,6 +37,16 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "metrics",
+        &[
+            "2000 orders produced, 2000 consumed",
+            r#"kafka_messages_produced_total{topic="orders"} 2000"#,
+            r#"kafka_messages_consumed_total{topic="orders",consumer_group="billing"} 2000"#,
+            r#"kafka_produce_duration_seconds_bucket{topic="orders",le="+Inf"}"#,
+            r#"kafka_consumer_lag{topic="orders",partition="0",consumer_group="billing"} 0"#,
+        ],
+    ),
+    (
         "parallel_partitions",
         &["6 of 6 partitions in order, each e-mail once, all committed", "speed-up: up to "],
     ),
@@ -61,6 +71,11 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Those that are built with these features.
+fn built() -> impl Iterator<Item = &'static (&'static str, &'static [&'static str])> {
+    EXAMPLES.iter().filter(|(name, _)| *name != "metrics" || cfg!(feature = "metrics"))
+}
+
 /// They take up to 4 s each.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -72,7 +87,7 @@ fn no_example_is_left_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_example_does_what_it_promises() {
-    for (name, lines) in EXAMPLES {
+    for (name, lines) in built() {
         let output = run(name).await;
         let said = String::from_utf8_lossy(&output.stdout);
         let complained = String::from_utf8_lossy(&output.stderr);
@@ -85,7 +100,7 @@ async fn every_example_does_what_it_promises() {
 
 #[tokio::test]
 async fn an_argument_that_means_nothing_is_refused() {
-    for (name, _) in EXAMPLES {
+    for (name, _) in built() {
         let output = command(name).arg("--nonsense").output().await.unwrap();
         assert_eq!(output.status.code(), Some(1), "{name}");
         let complained = String::from_utf8_lossy(&output.stderr);

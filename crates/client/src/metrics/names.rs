@@ -19,7 +19,7 @@ pub(super) const WITHOUT_COMMIT: &str = "milena_lag_partitions_without_commit";
 pub(super) const CHECKS_FAILED: &str = "milena_lag_checks_failed_total";
 
 /// Every name there is, as the table has them.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: &[&str] = &[
     PRODUCED,
     CONSUMED,
     PRODUCE_DURATION,

@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use milena_producer::{NewRecord, RecordMetadata};
 use milena_protocol::wire::ByteString;
-use tracing::{Span, field};
+use tracing::{Instrument as _, Span, field};
 
 use crate::{Records, SendError};
 use context::{TRACEPARENT, TRACESTATE};
@@ -113,8 +113,20 @@ impl Tracing {
         Some(with_context(headers, &context))
     }
 
+    /// Sends a record in a span of its own, which tells what became of it.
+    pub(crate) async fn in_span(
+        &self,
+        record: &NewRecord<'_>,
+        sending: impl Future<Output = Result<RecordMetadata, SendError>>,
+    ) -> Result<RecordMetadata, SendError> {
+        let span = self.sending(record);
+        let sent = sending.instrument(span.clone()).await;
+        tell_sent(&span, &sent);
+        sent
+    }
+
     /// The span of sending a record.
-    pub(crate) fn sending(&self, record: &NewRecord<'_>) -> Span {
+    fn sending(&self, record: &NewRecord<'_>) -> Span {
         tracing::debug_span!(
             "send",
             otel.name = %format_args!("send {}", record.topic),
@@ -161,7 +173,7 @@ impl Tracing {
 }
 
 /// Says where a record got to.
-pub(crate) fn tell_sent(span: &Span, sent: &Result<RecordMetadata, SendError>) {
+fn tell_sent(span: &Span, sent: &Result<RecordMetadata, SendError>) {
     if span.is_disabled() {
         return;
     }
@@ -184,7 +196,7 @@ pub(crate) fn tell_sent(span: &Span, sent: &Result<RecordMetadata, SendError>) {
 
 /// Topic, partition and offset are told where there is one of them.
 fn describe(span: &Span, records: &Records) {
-    let mut partitions = records.partitions().iter().map(|records| records.partition());
+    let mut partitions = records.partitions().iter().map(milena_consumer_group::PartitionRecords::partition);
     let Some(first) = partitions.next() else { return };
     let (is_one, is_one_topic) =
         (records.partitions().len() == 1, partitions.all(|it| it.topic == first.topic));

@@ -46,9 +46,8 @@ impl<'p> Transaction<'p> {
     /// Dropping the future before the record is accepted sends nothing; afterwards the record is part of the transaction
     /// all the same.
     pub async fn send<R: AsRecord>(&self, record: R) -> Result<RecordMetadata, SendError> {
-        let span = tracing::debug_span!("send", topic = record.as_record().topic);
-        let sending = async { Ok(self.enqueue(record).await?.await?) };
-        sending.instrument(span).await
+        let sending = async { Ok(self.enqueue(&record).await?.await?) };
+        self.producer.producer.tracing.in_span(&record.as_record(), sending).await
     }
 
     /// Puts a record into its batch and returns at once, unless the transaction before, memory or knowledge of the topic
