@@ -119,7 +119,7 @@ impl Service {
 
     async fn at_least_once(self, shutdown: &Shutdown) -> anyhow::Result<String> {
         let runner = AtLeastOnce::new(self.consumer(vec![self.topic.clone()]), self.producer.clone());
-        let runner = runner.configure(|runner| Self::quickly(runner));
+        let runner = runner.configure(Self::quickly);
         Ok(runner.run(self.handler(), shutdown).await?.to_string())
     }
 
