@@ -9,7 +9,7 @@ use milena_producer::SettledBatch;
 use milena_protocol::wire::ByteString;
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Bounds;
+pub(crate) struct Bounds {}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Meters;

@@ -1,4 +1,4 @@
-//! What a client counts and measures, by the facade [`metrics`](::metrics).
+//! What a client counts and measures, by the facade `metrics`.
 //!
 //! The application chooses who exports it: it installs a recorder, such as that of `metrics-exporter-prometheus`, **before**
 //! it connects the client. What is looked up before there is a recorder stays without one. Without any recorder nothing is
