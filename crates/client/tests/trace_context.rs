@@ -105,8 +105,12 @@ fn reader(client: &Client) -> Consumer {
     consumer.auto_offset_reset(AutoOffsetReset::Earliest).build().unwrap()
 }
 
+/// Whether a span is wanted is asked once for the process, at a moment that two tests at a time would make any.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[test]
 fn the_context_of_the_span_goes_with_the_record_and_comes_back_linked() {
+    let _alone = ALONE.blocking_lock();
     let bridge = Bridge::default();
     let _told = tracing::subscriber::set_default(bridge.spans.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -154,6 +158,7 @@ fn the_context_of_the_span_goes_with_the_record_and_comes_back_linked() {
 
 #[tokio::test]
 async fn without_a_propagator_nothing_is_added_and_broken_headers_are_no_error() {
+    let _alone = ALONE.lock().await;
     let broker = EmbeddedBroker::builder().topic("letters", 1).start().await.unwrap();
     let client = Client::connect(broker.bootstrap()).await.unwrap();
     let producer = client.producer().build().unwrap();
