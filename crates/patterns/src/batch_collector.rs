@@ -33,7 +33,8 @@ use crate::Tries;
 /// # }
 /// ```
 ///
-/// An event that may have been written and is not acknowledged is sent again: then it can be there twice.
+/// Events are in memory until they are acknowledged: a process that is killed loses those that it holds. An event that may have been
+/// written and is not acknowledged is sent again: then it can be there twice.
 #[derive(Debug)]
 pub struct BatchCollector {
     queue: mpsc::UnboundedSender<Entry>,

@@ -76,7 +76,7 @@ pub struct ExactlyOnce {
     tries: Tries,
     try_timeout: Duration,
     close_timeout: Duration,
-    dead_letters: Option<String>,
+    has_dead_letters: bool,
 }
 
 /// What was done.
@@ -176,7 +176,7 @@ impl ExactlyOnce {
             tries: Tries::new(5),
             try_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(30),
-            dead_letters: None,
+            has_dead_letters: false,
         }
     }
 
@@ -194,7 +194,7 @@ impl ExactlyOnce {
 
     /// Records that can't be transformed become dead letters, in `<topic>.dlq`, in the transaction that their offsets are in.
     pub fn dead_letters(mut self) -> Self {
-        self.dead_letters = Some(DeadLetters::SUFFIX.to_owned());
+        self.has_dead_letters = true;
         self
     }
 
@@ -210,12 +210,12 @@ impl ExactlyOnce {
         transform: impl Transform,
         shutdown: &Shutdown,
     ) -> Result<ExactlyOnceReport, ExactlyOnceError> {
-        let Self { consumer, producer, tries, try_timeout, close_timeout, dead_letters } = self;
+        let Self { consumer, producer, tries, try_timeout, close_timeout, has_dead_letters } = self;
         let producer = producer.build().await?;
         let consumer = consumer.isolation_level(IsolationLevel::ReadCommitted).build()?;
         let report = ExactlyOnceReport::default();
         let mut pipeline =
-            Pipeline { consumer, producer, transform, tries, try_timeout, dead_letters, report };
+            Pipeline { consumer, producer, transform, tries, try_timeout, has_dead_letters, report };
         let ended = pipeline.until_end(shutdown).await;
         if let Err(error) = pipeline.consumer.close(close_timeout).await {
             tracing::warn!(%error, "the group was not left");
@@ -233,7 +233,7 @@ struct Pipeline<T> {
     transform: T,
     tries: Tries,
     try_timeout: Duration,
-    dead_letters: Option<String>,
+    has_dead_letters: bool,
     report: ExactlyOnceReport,
 }
 
@@ -354,11 +354,11 @@ impl<T: Transform> Pipeline<T> {
 
     fn letter(&self, record: &ConsumedRecord, why: GivenUp) -> Result<Record, ExactlyOnceError> {
         let (partition, _) = record.next_position();
-        let Some(suffix) = &self.dead_letters else {
+        if !self.has_dead_letters {
             let (offset, GivenUp { reason, tries }) = (record.offset(), why);
             return Err(ExactlyOnceError::Transform { partition, offset, reason, tries });
-        };
-        let topic = format!("{}{suffix}", record.topic());
+        }
+        let topic = format!("{}{}", record.topic(), DeadLetters::SUFFIX);
         Ok(Origin::of(record, false).letter(record, &topic, &why, now_ms()))
     }
 

@@ -13,7 +13,7 @@ use super::{
     work::{LaneOf, SharedWork},
 };
 use crate::{
-    BatchError, BatchHandler, GivenUp, Handler, Reason, Tries,
+    BatchError, BatchHandler, GivenUp, Handler, Tries,
     fallback::AnyFallback,
     handler::{FailedTry, attempt},
 };
@@ -156,8 +156,7 @@ impl<P: Process> Lanes<P> {
             let Err(error) = fallback.take(record, &why).await else { return Ok(()) };
             offered = offered.saturating_add(1);
             let Some(wait) = self.tries.wait_after(offered, fastrand::f64()) else {
-                let why: Reason = why.reason;
-                self.work.fail(RunError::Fallback { partition, offset, why, error });
+                self.work.fail(RunError::Fallback { partition, offset, why: why.reason, error });
                 return Err(Left);
             };
             self.wait(of, wait).await?;
