@@ -6,6 +6,8 @@
 //!   librdkafka.
 //! - [`TransactionalProducer`] sends them in [`Transaction`]s, with the offsets of what they were made from.
 //! - [`Consumer`] reads them, alone or in a group.
+//! - [`Serializer`] and [`Deserializer`] are for keys and values as types: [`RecordSerializer`] makes records of them, and
+//!   [`TypedConsumer`] reads them.
 //! - [`Admin`] makes, describes and deletes topics, groups and what they committed, and says how far groups are behind.
 //!
 //! The names are Kafka's. No C is compiled, and no system library is needed.
@@ -16,6 +18,8 @@
 //!   that are asked for anywhere in a program, `aws-lc-rs` is taken before `ring`, and `ring` before graviola.
 //! - `oidc`: tokens for [`Sasl::oauth_bearer`] from an OpenID Connect provider (KIP-768). It goes with one of those above.
 //! - `msk-iam`: logins to Amazon MSK by AWS credentials.
+//! - `json`: keys and values as JSON, by serde.
+//! - `schema-registry`: keys and values in Avro, with schemas from a registry.
 //! - `metrics`: counters, histograms and gauges by the facade `metrics`.
 
 mod admin;
@@ -38,6 +42,7 @@ mod properties;
 mod record;
 mod trace;
 mod transaction;
+mod typed;
 
 pub use admin::{
     Admin, ConfigEntry, GroupDescription, GroupListing, GroupListings, GroupType, ListedOffset,
@@ -45,9 +50,8 @@ pub use admin::{
 };
 pub use client::{Client, ClientBuilder};
 pub use consumer::{
-    Committed, ConsumedRecord, Consumer, ConsumerBuilder, DeserializeError, FromBytes, InvalidBytes,
-    RebalanceContext, RebalanceListener, RecordPart, RecordRef, RecordStream, Records, TypedConsumer,
-    TypedRecord, TypedRecords,
+    Committed, ConsumedRecord, Consumer, ConsumerBuilder, RebalanceContext, RebalanceListener, RecordRef,
+    RecordStream, Records,
 };
 pub use deliveries::{Deliveries, EnqueueAllError, NotEnqueued};
 pub use diagnosis::{Check, Diagnosis, DiagnosisOptions, Health};
@@ -62,6 +66,15 @@ pub use properties::{
 pub use record::{AsRecord, Record};
 pub use trace::{InvalidTraceContext, Propagator, TraceContext};
 pub use transaction::{InitializeError, Transaction, TransactionalProducer, TransactionalProducerBuilder};
+#[cfg(feature = "schema-registry")]
+pub use typed::Avro;
+#[cfg(feature = "json")]
+pub use typed::Json;
+pub use typed::{
+    BigEndian, DeserializeError, Deserializer, Field, Ignored, IsBigEndian, Nullable, RawBytes,
+    RecordDeserializer, RecordPart, RecordSerializer, SerdeError, SerializeError, Serializer, TypedConsumer,
+    TypedRecord, TypedRecords, Utf8,
+};
 
 pub use bytes::Bytes;
 pub use milena_cluster::{BrokerId, Due, Failure, FailureKind, Reason, TopicPartition};
@@ -93,6 +106,8 @@ pub use milena_protocol::{
     records::{Codec, Compression, Header, Headers, RecordHeaders},
     wire::{ByteString, Uuid},
 };
+#[cfg(feature = "schema-registry")]
+pub use milena_schema_registry as schema_registry;
 
 /// The examples of the README are compiled.
 #[cfg(doctest)]

@@ -5,8 +5,8 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use milena::{
-    AutoOffsetReset, ChosenProtocol, Client, CommitError, Consumer, GroupProtocol, OffsetAndMetadata, Record,
-    SeekTo, TopicPartition,
+    AutoOffsetReset, BigEndian, ChosenProtocol, Client, CommitError, Consumer, GroupProtocol, Nullable,
+    OffsetAndMetadata, Record, SeekTo, TopicPartition, Utf8,
 };
 use milena_embedded_broker::{EmbeddedBroker, core::ClusterConfig};
 
@@ -83,15 +83,20 @@ async fn keys_and_values_have_types() {
         .consumer_without_group()
         .assign([TopicPartition::new("letters", 0)])
         .auto_offset_reset(AutoOffsetReset::Earliest)
-        .build_typed::<String, Option<i64>>()
+        .build_typed(Utf8, Nullable(BigEndian::<i64>::new()))
         .unwrap();
     let mut seen = Vec::new();
     while seen.len() < 4 {
-        let records = consumer.poll(SOON).await.unwrap().unwrap();
-        seen.extend(records.iter().map(|record| match record {
-            Ok(record) => format!("{} {} {:?}", record.offset(), record.key, record.value),
-            Err(error) => error.to_string(),
-        }));
+        let mut records = consumer.poll(SOON).await.unwrap().unwrap();
+        while let Some(record) = records.next().await {
+            seen.push(match record {
+                Ok(record) => format!("{} {} {:?}", record.offset(), record.key, record.value),
+                Err(error) => {
+                    assert_eq!(error.record.value().unwrap(), &b"seven"[..]);
+                    error.to_string()
+                }
+            });
+        }
     }
     assert_eq!(
         seen,

@@ -10,8 +10,10 @@ use milena::{
 use thiserror::Error;
 
 use crate::{
-    BatchError, DeadLetters, GivenUp, HandlerError, Reason, Shutdown, Tries, handler::attempt,
-    origin::Origin, run::now_ms,
+    BatchError, DeadLetters, GivenUp, HandlerError, Reason, Shutdown, Tries,
+    handler::{Blame, attempt},
+    origin::Origin,
+    run::now_ms,
 };
 
 const POLL: Duration = Duration::from_secs(1);
@@ -144,7 +146,7 @@ pub enum ExactlyOnceError {
 /// Why a transaction was aborted.
 enum Aborted {
     /// The records can't be transformed.
-    Transform { reason: Reason, is_permanent: bool },
+    Transform { reason: Reason, blame: Blame },
     /// Something else, which passes.
     Other(String),
 }
@@ -237,10 +239,56 @@ struct Pipeline<T> {
     report: ExactlyOnceReport,
 }
 
+/// How the next transaction is to be.
+struct Pace {
+    /// How many records it is about: one after another when one of them can't be transformed.
+    size: usize,
+    /// How many in a row were aborted that count as tries.
+    tried: u32,
+    /// How many in a row were aborted for what is not there.
+    unavailable: u32,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { size: usize::MAX, tried: 0, unavailable: 0 }
+    }
+}
+
+impl Pace {
+    /// How long to wait after an abort of a transaction with so many records, or the error to end with.
+    fn after(
+        &mut self,
+        aborted: Aborted,
+        records: usize,
+        tries: Tries,
+        spread: f64,
+    ) -> Result<Duration, ExactlyOnceError> {
+        let wait = tries.wait_after(self.tried, spread);
+        match aborted {
+            Aborted::Other(last) if wait.is_none() => {
+                Err(ExactlyOnceError::Aborted { tries: self.tried, last })
+            }
+            Aborted::Transform { blame: Blame::Surroundings, reason } => {
+                self.tried = self.tried.saturating_sub(1);
+                self.unavailable = self.unavailable.saturating_add(1);
+                if self.unavailable == 1 {
+                    tracing::warn!(%reason, "records wait for what transforming them needs");
+                }
+                Ok(tries.endless().wait_after(self.unavailable, spread).unwrap_or_default())
+            }
+            Aborted::Transform { blame, .. } if records > 1 && (wait.is_none() || blame == Blame::Record) => {
+                (self.size, self.tried) = (1, 0);
+                Ok(Duration::ZERO)
+            }
+            Aborted::Other(_) | Aborted::Transform { .. } => Ok(wait.unwrap_or_default()),
+        }
+    }
+}
+
 impl<T: Transform> Pipeline<T> {
     async fn until_end(&mut self, shutdown: &Shutdown) -> Result<(), ExactlyOnceError> {
-        // How many records a transaction is about: one after another when one of them can't be transformed.
-        let (mut size, mut tried) = (usize::MAX, 0u32);
+        let mut pace = Pace::default();
         loop {
             let polled = tokio::select! {
                 biased;
@@ -256,40 +304,31 @@ impl<T: Transform> Pipeline<T> {
             let mut records: Vec<_> = records.iter().map(|record| record.to_record()).collect();
             let mut is_rewound = false;
             while !records.is_empty() && !shutdown.has_begun() {
-                let part: Vec<_> = records.iter().take(size).cloned().collect();
+                let part: Vec<_> = records.iter().take(pace.size).cloned().collect();
                 let len = part.len();
-                tried = tried.saturating_add(1);
-                match self.transaction(&group, &part, tried).await {
+                pace.tried = pace.tried.saturating_add(1);
+                match self.transaction(&group, &part, pace.tried).await {
                     Ok(()) => {
                         records.drain(..len);
-                        tried = 0;
+                        (pace.tried, pace.unavailable) = (0, 0);
                     }
                     Err(NotCommitted::Fatal(error)) => return Err(error),
                     Err(NotCommitted::Aborted(aborted)) => {
                         self.report.aborted += 1;
-                        tracing::debug!(tried, records = len, reason = %aborted, "a transaction was aborted");
+                        tracing::debug!(tried = pace.tried, records = len, reason = %aborted, "a transaction was aborted");
                         self.rewind(records.drain(..));
                         is_rewound = true;
-                        let is_last = self.tries.wait_after(tried, 0.0).is_none();
-                        match aborted {
-                            Aborted::Other(last) if is_last => {
-                                return Err(ExactlyOnceError::Aborted { tries: tried, last });
-                            }
-                            Aborted::Transform { is_permanent, .. }
-                                if len > 1 && (is_last || is_permanent) =>
-                            {
-                                (size, tried) = (1, 0);
-                            }
-                            _ => {
-                                let wait = self.tries.wait_after(tried, fastrand::f64()).unwrap_or_default();
-                                tokio::time::sleep(wait).await;
-                            }
+                        let wait = pace.after(aborted, len, self.tries, fastrand::f64())?;
+                        tokio::select! {
+                            biased;
+                            () = shutdown.begun() => {}
+                            () = tokio::time::sleep(wait) => {}
                         }
                     }
                 }
             }
             if !is_rewound {
-                size = usize::MAX;
+                pace.size = usize::MAX;
             }
         }
     }
@@ -317,13 +356,17 @@ impl<T: Transform> Pipeline<T> {
         let mut given_up = 0;
         let made = match self.transformed(records).await {
             Ok(made) => made,
-            Err((reason, is_permanent)) => {
-                let is_last = is_permanent || self.tries.wait_after(tried, 0.0).is_none();
+            Err((reason, blame)) => {
+                let is_last = match blame {
+                    Blame::Surroundings => false,
+                    Blame::Record => true,
+                    Blame::Unknown => self.tries.wait_after(tried, 0.0).is_none(),
+                };
                 let [record] = records else {
-                    return Err(NotCommitted::Aborted(Aborted::Transform { reason, is_permanent }));
+                    return Err(NotCommitted::Aborted(Aborted::Transform { reason, blame }));
                 };
                 if !is_last {
-                    return Err(NotCommitted::Aborted(Aborted::Transform { reason, is_permanent }));
+                    return Err(NotCommitted::Aborted(Aborted::Transform { reason, blame }));
                 }
                 given_up = 1;
                 vec![self.letter(record, GivenUp { reason, tries: tried }).map_err(NotCommitted::Fatal)?]
@@ -338,8 +381,8 @@ impl<T: Transform> Pipeline<T> {
         committed
     }
 
-    /// What is to be written, or why that can't be found out, and whether it never can.
-    async fn transformed(&self, records: &[ConsumedRecord]) -> Result<Vec<Record>, (Reason, bool)> {
+    /// What is to be written, or why that can't be found out, and what is to blame.
+    async fn transformed(&self, records: &[ConsumedRecord]) -> Result<Vec<Record>, (Reason, Blame)> {
         let made = std::sync::Mutex::new(Vec::new());
         let transforming = || async {
             let records = self.transform.transform(records.to_vec()).await?;
@@ -348,7 +391,7 @@ impl<T: Transform> Pipeline<T> {
         };
         match attempt(transforming, Some(self.try_timeout)).await {
             Ok(()) => Ok(made.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)),
-            Err(failed) => Err((failed.reason, failed.is_permanent)),
+            Err(failed) => Err((failed.reason, failed.blame)),
         }
     }
 

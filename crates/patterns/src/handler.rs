@@ -71,29 +71,53 @@ where
 }
 
 /// Why a record was not handled. Every error becomes one by `?`, and is tried again; one that no further try can help is
-/// made by [`permanent`](Self::permanent).
+/// made by [`permanent`](Self::permanent), and one that says nothing of the record by [`unavailable`](Self::unavailable).
 pub struct HandlerError {
     error: Box<dyn Error + Send + Sync>,
-    is_permanent: bool,
+    blame: Blame,
+}
+
+/// What a failure is due to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// Nobody knows: it is tried as often as it may be.
+    Unknown,
+    /// The record: no try can help.
+    Record,
+    /// What handling needs: trying goes on until it is there.
+    Surroundings,
 }
 
 impl HandlerError {
     /// An error that trying again can't help: the record is given up at once.
     pub fn permanent(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { error: error.into(), is_permanent: true }
+        Self { error: error.into(), blame: Blame::Record }
+    }
+
+    /// An error that any record would meet now, for what handling needs is not there: a database, a registry. The record is
+    /// tried again for as long as that lasts, with the longest wait in between, and is never given up for it. Its partition (or
+    /// key) waits meanwhile; others go on.
+    pub fn unavailable(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { error: error.into(), blame: Blame::Surroundings }
     }
 
     /// True when trying again can't help.
     #[must_use]
-    pub const fn is_permanent(&self) -> bool {
-        self.is_permanent
+    pub fn is_permanent(&self) -> bool {
+        self.blame == Blame::Record
+    }
+
+    /// True when the record is not to blame.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        self.blame == Blame::Surroundings
     }
 }
 
 // It is no `Error` itself, or every error could not become one.
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
     fn from(error: E) -> Self {
-        Self { error: error.into(), is_permanent: false }
+        Self { error: error.into(), blame: Blame::Unknown }
     }
 }
 
@@ -111,8 +135,7 @@ impl fmt::Display for HandlerError {
 
 impl fmt::Debug for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let permanent = if self.is_permanent { " (permanent)" } else { "" };
-        write!(f, "{:?}{permanent}", self.error)
+        write!(f, "{:?} (blame: {:?})", self.error, self.blame)
     }
 }
 
@@ -166,7 +189,7 @@ impl fmt::Display for Reason {
 #[derive(Debug)]
 pub(crate) struct FailedTry {
     pub(crate) done: usize,
-    pub(crate) is_permanent: bool,
+    pub(crate) blame: Blame,
     pub(crate) reason: Reason,
 }
 
@@ -183,19 +206,18 @@ where
         Some(limit) => match tokio::time::timeout(limit, caught).await {
             Ok(ended) => ended,
             Err(_) => {
-                return Err(FailedTry { done: 0, is_permanent: false, reason: Reason::TimedOut(limit) });
+                return Err(FailedTry { done: 0, blame: Blame::Unknown, reason: Reason::TimedOut(limit) });
             }
         },
     };
     match ended {
         Ok(Ok(())) => Ok(()),
         Ok(Err(BatchError { done, error })) => {
-            let is_permanent = error.is_permanent();
-            Err(FailedTry { done, is_permanent, reason: Reason::Failed(error.to_string()) })
+            Err(FailedTry { done, blame: error.blame, reason: Reason::Failed(error.to_string()) })
         }
         Err(panic) => {
             let reason = Reason::Panicked(words_of(&*panic).to_owned());
-            Err(FailedTry { done: 0, is_permanent: false, reason })
+            Err(FailedTry { done: 0, blame: Blame::Unknown, reason })
         }
     }
 }
@@ -223,10 +245,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn every_end_of_a_try_is_told() {
         let failed = attempt(|| async { Err("no stock".into()) }, None).await.unwrap_err();
-        assert_eq!((failed.reason, failed.is_permanent), (Reason::Failed("no stock".into()), false));
+        assert_eq!((failed.reason, failed.blame), (Reason::Failed("no stock".into()), Blame::Unknown));
         let error = || BatchError { done: 2, error: HandlerError::permanent("no order") };
         let failed = attempt(|| async { Err(error()) }, None).await.unwrap_err();
-        assert_eq!((failed.done, failed.is_permanent), (2, true));
+        assert_eq!((failed.done, failed.blame), (2, Blame::Record));
+        let away = || async { Err(HandlerError::unavailable("no database").into()) };
+        assert_eq!(attempt(away, None).await.unwrap_err().blame, Blame::Surroundings);
         let failed = attempt(|| async { panic!("at {}", 7) }, None).await.unwrap_err();
         assert_eq!(failed.reason.to_string(), "the handler panicked: at 7");
         let early = || -> std::future::Ready<Result<(), BatchError>> { panic!("early") };

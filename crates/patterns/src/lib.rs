@@ -5,6 +5,7 @@
 //! - [`RetryTopics`] puts a record that failed aside, for later and later tries; [`DeadLetters`] keeps what no try could help,
 //!   and [`Redrive`] sends it back.
 //! - [`BatchCollector`] gathers events and sends them together.
+//! - [`typed`] makes a handler of one that takes keys and values as types; what can't be deserialized goes to the dead letters.
 //! - [`ExactlyOnce`] reads, transforms and writes in transactions.
 
 mod at_least_once;
@@ -20,6 +21,7 @@ mod redrive;
 mod retry_topics;
 mod run;
 mod shutdown;
+mod typed;
 
 pub use at_least_once::AtLeastOnce;
 pub use backoff::Tries;
@@ -33,3 +35,4 @@ pub use redrive::{Redrive, RedriveError, RedriveReport};
 pub use retry_topics::RetryTopics;
 pub use run::{Order, RunError, RunReport, Runner};
 pub use shutdown::Shutdown;
+pub use typed::{typed, typed_batches, typed_transform};

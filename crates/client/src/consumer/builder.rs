@@ -10,9 +10,9 @@ use milena_consumer_group::{
 };
 use milena_protocol::wire::ByteString;
 
-use super::{Consumer, Habits, Listener, RebalanceListener, Told, TypedConsumer};
+use super::{Consumer, Habits, Listener, RebalanceListener, Told};
 use crate::{
-    BuildError,
+    BuildError, Deserializer, TypedConsumer,
     client::{MemberSeeds, Watch},
     explain::Handles,
     memory::{Budget, Needs},
@@ -248,13 +248,14 @@ impl ConsumerBuilder {
         Ok(Consumer::start(driven, self.network, self.habits, share, told))
     }
 
-    /// As [`build`](Self::build), of a consumer whose keys and values are of these types.
+    /// As [`build`](Self::build), of a consumer with these deserializers for keys and values.
     ///
     /// ```no_run
+    /// use milena::{BigEndian, Nullable, Utf8};
     /// # async fn read(client: milena::Client) -> Result<(), Box<dyn std::error::Error>> {
-    /// let consumer = client.consumer("books").subscribe(["totals"]).build_typed::<String, Option<i64>>()?;
-    /// while let Some(records) = consumer.poll(std::time::Duration::from_secs(1)).await? {
-    ///     for record in records.iter() {
+    /// let consumer = client.consumer("books").subscribe(["totals"]).build_typed(Utf8, Nullable(BigEndian::<i64>::new()))?;
+    /// while let Some(mut records) = consumer.poll(std::time::Duration::from_secs(1)).await? {
+    ///     while let Some(record) = records.next().await {
     ///         let record = record?;
     ///         println!("{} at offset {}: {:?}", record.key, record.offset(), record.value);
     ///     }
@@ -266,7 +267,11 @@ impl ConsumerBuilder {
     ///
     /// # Errors
     /// As [`build`](Self::build).
-    pub fn build_typed<K, V>(self) -> Result<TypedConsumer<K, V>, BuildError> {
-        Ok(TypedConsumer::new(self.build()?))
+    pub fn build_typed<K: Deserializer, V: Deserializer>(
+        self,
+        key: K,
+        value: V,
+    ) -> Result<TypedConsumer<K, V>, BuildError> {
+        Ok(TypedConsumer::new(self.build()?, key, value))
     }
 }

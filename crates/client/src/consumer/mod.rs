@@ -6,7 +6,6 @@ mod rebalance;
 mod records;
 mod signals;
 mod stream;
-mod typed;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -29,9 +28,6 @@ pub use builder::ConsumerBuilder;
 pub use rebalance::{RebalanceContext, RebalanceListener};
 pub use records::{ConsumedRecord, RecordRef, Records};
 pub use stream::RecordStream;
-pub use typed::{
-    DeserializeError, FromBytes, InvalidBytes, RecordPart, TypedConsumer, TypedRecord, TypedRecords,
-};
 
 /// Committed offsets by partition; one without a committed offset is not in it.
 pub type Committed = BTreeMap<TopicPartition, OffsetAndMetadata>;

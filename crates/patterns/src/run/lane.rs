@@ -13,9 +13,9 @@ use super::{
     work::{LaneOf, SharedWork},
 };
 use crate::{
-    BatchError, BatchHandler, GivenUp, Handler, Tries,
+    BatchError, BatchHandler, GivenUp, Handler, Reason, Tries,
     fallback::AnyFallback,
-    handler::{FailedTry, attempt},
+    handler::{Blame, FailedTry, attempt},
 };
 
 /// A handler of one record or of several.
@@ -79,16 +79,16 @@ impl<P: Process> Lanes<P> {
     /// Handles records until each is done or given up. A chunk that is given up is gone through one by one, so that the
     /// records beside the one that can't be handled are.
     async fn handle(&self, of: &LaneOf, mut records: Vec<ConsumedRecord>) -> Result<(), Left> {
-        let mut tried = 0u32;
+        let (mut tried, mut unavailable) = (0u32, 0u32);
         let mut size = records.len();
         while let Some(first) = records.first() {
             self.wait_before(of, first).await?;
             let part: Vec<_> = records.iter().take(size).cloned().collect();
             let len = part.len();
             tried = tried.saturating_add(1);
-            let Err(FailedTry { done, is_permanent, reason }) = self.attempt(part).await else {
+            let Err(FailedTry { done, blame, reason }) = self.attempt(part).await else {
                 self.done(of, records.drain(..len));
-                tried = 0;
+                (tried, unavailable) = (0, 0);
                 continue;
             };
             let done = done.min(len);
@@ -99,6 +99,13 @@ impl<P: Process> Lanes<P> {
             }
             let Some(first) = records.first().filter(|_| done < len) else { continue };
             tracing::debug!(partition = %of.partition, offset = first.offset(), tried, %reason, "a try failed");
+            if blame == Blame::Surroundings {
+                tried = tried.saturating_sub(1);
+                unavailable = unavailable.saturating_add(1);
+                self.wait_for_surroundings(of, unavailable, &reason).await?;
+                continue;
+            }
+            let is_permanent = blame == Blame::Record;
             if let Some(wait) = self.tries.wait_after(tried, fastrand::f64()).filter(|_| !is_permanent) {
                 self.work.count(|report| report.retried += 1);
                 self.wait(of, wait).await?;
@@ -132,6 +139,17 @@ impl<P: Process> Lanes<P> {
         let Some(fallback) = &self.fallback else { return Ok(()) };
         let wait = fallback.wait_before(record, now_ms());
         if wait.is_zero() { Ok(()) } else { self.wait(of, wait).await }
+    }
+
+    /// Waits after the so manieth try in a row that failed for what is not there. The record is not to blame, and its tries are
+    /// not used up.
+    async fn wait_for_surroundings(&self, of: &LaneOf, failed: u32, reason: &Reason) -> Result<(), Left> {
+        if failed == 1 {
+            tracing::warn!(partition = %of.partition, %reason, "records wait for what handling them needs");
+        }
+        self.work.count(|report| report.retried += 1);
+        let wait = self.tries.endless().wait_after(failed, fastrand::f64()).unwrap_or_default();
+        self.wait(of, wait).await
     }
 
     /// Waits, unless the partition is given up meanwhile.
