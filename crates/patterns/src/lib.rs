@@ -33,6 +33,6 @@ pub use handler::{BatchError, BatchHandler, GivenUp, Handler, HandlerError, Reas
 pub use parallel_batches::ParallelBatches;
 pub use redrive::{Redrive, RedriveError, RedriveReport};
 pub use retry_topics::RetryTopics;
-pub use run::{Order, RunError, RunReport, Runner};
+pub use run::{Order, Run, RunError, RunReport, Runner};
 pub use shutdown::Shutdown;
 pub use typed::{typed, typed_batches, typed_transform};

@@ -149,7 +149,7 @@ async fn without_dead_letters_it_ends_at_the_record() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_instance_takes_over() {
     let stage = Stage::new().await;
-    requests(&stage, 3_000).await;
+    requests(&stage, 1_000).await;
     let done = Arc::new(AtomicU64::new(0));
     let (never, shutdown) = (Shutdown::new(), Shutdown::new());
     let transform = {
@@ -175,9 +175,19 @@ async fn a_second_instance_takes_over() {
         let shutdown = shutdown.clone();
         async move { second.run(transform, &shutdown).await }
     });
-    let fenced = timeout(SOON, first).await.unwrap().unwrap().unwrap_err();
+    // One that has nothing to do does not notice: requests keep coming.
+    let mut count = 1_000;
+    let noticed = async {
+        while !first.is_finished() {
+            stage.fill("requests", count..count + 30).await;
+            count += 30;
+            tokio::time::sleep(BRIEF).await;
+        }
+        first.await.unwrap()
+    };
+    let fenced = timeout(SOON, noticed).await.unwrap().unwrap_err();
     assert!(matches!(fenced, ExactlyOnceError::Transaction(_)), "{fenced}");
-    assert_each_once(&stage, 0..3_000).await;
+    assert_each_once(&stage, 0..count).await;
     shutdown.begin();
     timeout(SOON, second).await.unwrap().unwrap().unwrap();
 }

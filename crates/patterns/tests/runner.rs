@@ -13,10 +13,10 @@ use std::{
 };
 
 use common::{SOON, Seen, Stage, header, number, text};
-use milena::{ConsumedRecord, Record};
+use milena::{ConsumedRecord, RebalanceContext, RebalanceListener, Record, TopicPartition};
 use milena_patterns::{
-    AtLeastOnce, BatchError, DeadLetters, HandlerError, Order, ParallelBatches, Reason, RunError, Runner,
-    Shutdown, Tries,
+    AtLeastOnce, BatchError, DeadLetters, HandlerError, Order, ParallelBatches, Reason, Run, RunError,
+    Runner, Shutdown, Tries,
 };
 use tokio::time::timeout;
 
@@ -364,4 +364,44 @@ async fn what_moves_is_finished_first() {
     assert_eq!(handled, 1_400, "nothing twice, for nobody was killed");
     assert_eq!(seen.numbers().into_iter().collect::<BTreeSet<_>>().len(), 1_400);
     assert_eq!(stage.committed("g").await, 1_400);
+}
+
+/// A listener of the application's is told of what comes before it is handled, and of what goes after it was committed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_of_the_applications_is_told_too() {
+    #[derive(Clone, Default)]
+    struct Told(Arc<Mutex<Vec<String>>>);
+
+    impl RebalanceListener for Told {
+        async fn assigned(&self, _: &RebalanceContext, partitions: &[TopicPartition]) {
+            self.0.lock().unwrap().push(format!("{partitions:?} come"));
+        }
+
+        async fn revoked(&self, context: &RebalanceContext, partitions: &[TopicPartition]) {
+            let committed = context.committed(partitions.iter().cloned()).await.unwrap();
+            let offsets: Vec<_> = committed.values().map(|offset| offset.position.offset).collect();
+            self.0.lock().unwrap().push(format!("{} go at {offsets:?}", partitions.len()));
+        }
+    }
+
+    let stage = Stage::new().await;
+    stage.topic("orders", 1).await;
+    stage.fill("orders", 0..20).await;
+    let (told, shutdown) = (Told::default(), Shutdown::new());
+    let handler = {
+        let (told, shutdown) = (told.clone(), shutdown.clone());
+        move |record: ConsumedRecord| {
+            assert_eq!(told.0.lock().unwrap().len(), 1);
+            if number(&record) == 19 {
+                shutdown.begin();
+            }
+            std::future::ready(Ok(()))
+        }
+    };
+    let consumer = stage.consumer("g", &["orders"]).rebalance_listener(told.clone());
+    let report = timeout(SOON, consumer.run(4, Order::Key, handler, &shutdown)).await.unwrap().unwrap();
+    assert_eq!(report.handled, 20);
+    let told = told.0.lock().unwrap();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[1], "1 go at [20]");
 }

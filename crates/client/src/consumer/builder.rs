@@ -89,9 +89,13 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Tells `listener` which partitions come and go.
+    /// Tells `listener` which partitions come and go. Of several listeners, the one that was added first is told first of
+    /// partitions that come, and last of those that go.
     pub fn rebalance_listener(mut self, listener: impl RebalanceListener) -> Self {
-        self.habits.listener = Some(Listener::new(listener));
+        self.habits.listener = Some(match self.habits.listener {
+            None => Listener::new(listener),
+            Some(outer) => outer.around(listener),
+        });
         self
     }
 

@@ -183,6 +183,34 @@ impl Listener {
     pub(super) fn new(listener: impl RebalanceListener) -> Self {
         Self(Arc::new(listener))
     }
+
+    /// This one and another within it: what the inner one needs is there before it begins and after it ends.
+    pub(super) fn around(self, inner: impl RebalanceListener) -> Self {
+        Self(Arc::new(Nested { outer: self, inner: Self::new(inner) }))
+    }
+}
+
+struct Nested {
+    outer: Listener,
+    inner: Listener,
+}
+
+impl Listen for Nested {
+    fn hear<'a>(
+        &'a self,
+        context: &'a RebalanceContext,
+        change: &'a Change,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
+        let order = match change {
+            Change::Assigned(_) => [&self.outer, &self.inner],
+            Change::Revoking(_) | Change::Lost(_) => [&self.inner, &self.outer],
+        };
+        Box::pin(async move {
+            for listener in order {
+                listener.0.hear(context, change).await;
+            }
+        })
+    }
 }
 
 impl std::fmt::Debug for Listener {

@@ -1,5 +1,6 @@
 //! The loop that polls a consumer, has records handled, and commits what is done.
 
+mod extension;
 mod lane;
 mod prefix;
 mod work;
@@ -17,6 +18,7 @@ use crate::{BatchHandler, Fallback, Handler, Reason, Shutdown, Tries, fallback::
 use lane::{InChunks, Lanes, OneByOne, Process};
 use work::SharedWork;
 
+pub use extension::Run;
 pub(crate) use lane::now_ms;
 
 /// How long a poll waits; what else there is to do interrupts it.
@@ -139,8 +141,9 @@ pub enum RunError {
 }
 
 impl Runner {
-    /// A runner for what this consumer reads. The runner sets its own rebalance listener and commits by itself: a listener and
-    /// auto-commit of the builder are replaced.
+    /// A runner for what this consumer reads, which commits by itself: the builder is not to ask for auto-commit. A rebalance
+    /// listener of the builder's is told, too: of partitions that come before any of their records is handled, and of those that go after
+    /// the last one was handled and committed.
     pub fn new(consumer: ConsumerBuilder) -> Self {
         let settings = Settings {
             concurrency: 1,
