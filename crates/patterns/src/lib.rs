@@ -36,3 +36,44 @@ pub use retry_topics::RetryTopics;
 pub use run::{Order, Run, RunError, RunReport, Runner};
 pub use shutdown::Shutdown;
 pub use typed::{typed, typed_batches, typed_transform};
+
+/// The code of the pages is compiled.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../docs/patterns/at-least-once.md")]
+    struct AtLeastOnce;
+    #[doc = include_str!("../../../docs/patterns/batching-producer.md")]
+    struct BatchingProducer;
+    #[doc = include_str!("../../../docs/patterns/cluster.md")]
+    struct Cluster;
+    #[doc = include_str!("../../../docs/patterns/consuming.md")]
+    struct Consuming;
+    #[doc = include_str!("../../../docs/patterns/events.md")]
+    struct Events;
+    #[doc = include_str!("../../../docs/patterns/graceful-end.md")]
+    struct GracefulEnd;
+    #[doc = include_str!("../../../docs/patterns/idempotent-producer.md")]
+    struct IdempotentProducer;
+    #[doc = include_str!("../../../docs/patterns/lag.md")]
+    struct Lag;
+    #[doc = include_str!("../../../docs/patterns/metrics.md")]
+    struct Metrics;
+    #[doc = include_str!("../../../docs/patterns/parallel-consumers.md")]
+    struct ParallelConsumers;
+    #[doc = include_str!("../../../docs/patterns/producing.md")]
+    struct Producing;
+    #[doc = include_str!("../../../docs/patterns/replay.md")]
+    struct Replay;
+    #[doc = include_str!("../../../docs/patterns/retry-topics.md")]
+    struct RetryTopics;
+    #[doc = include_str!("../../../docs/patterns/scale.md")]
+    struct Scale;
+    #[doc = include_str!("../../../docs/patterns/schemas.md")]
+    struct Schemas;
+    #[doc = include_str!("../../../docs/patterns/transactional-producer.md")]
+    struct TransactionalProducer;
+    #[doc = include_str!("../../../docs/migrating/from-java-and-kafkajs.md")]
+    struct FromJavaAndKafkajs;
+    #[doc = include_str!("../../../docs/migrating/from-rdkafka.md")]
+    struct FromRdkafka;
+}
