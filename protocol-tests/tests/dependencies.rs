@@ -42,6 +42,8 @@ fn lower_crates_know_no_higher_ones() {
             &["milena-cluster", "milena-connection", "milena-embedded-broker", "milena", "milena-producer"],
         ),
         ("milena-connection", &["milena-producer", "milena-consumer-group", "milena"]),
+        ("milena-transport", &["milena-protocol", "milena-connection", "milena-schema-registry"]),
+        ("milena-schema-registry", &["milena-protocol", "milena-connection", "milena"]),
     ] {
         let names = tree(package);
         for name in above {

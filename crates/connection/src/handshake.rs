@@ -33,7 +33,7 @@ use crate::{
     versions::Versions,
 };
 #[cfg(feature = "_tls")]
-use crate::{Tls, stream::ByteStream, tls_words};
+use crate::{Tls, stream::ByteStream};
 
 /// A stream that is ready for requests.
 pub(crate) struct Established {
@@ -257,7 +257,7 @@ impl Talk<'_> {
     #[cfg(feature = "_tls")]
     fn alert(&self, error: &ConnectionError) -> Option<ConnectionError> {
         let (ConnectionError::Io(error), Some(tls)) = (error, &self.config.tls) else { return None };
-        tls_words::is_alert(error).then(|| ConnectionError::TlsHandshake(tls.describe(error)))
+        milena_transport::is_alert(error).then(|| ConnectionError::TlsHandshake(tls.describe(error)))
     }
 
     #[cfg(not(feature = "_tls"))]

@@ -7,7 +7,7 @@
 //! - [`NetworkReport`]: what connections do, for whoever asks why they don't.
 //! - [`Observe`]: what connections do, for whoever counts it.
 //! - [`Dial`]: byte streams that are not TCP.
-//! - [`Sasl`], [`Tls`], [`Secret`]: who the client is, and whom it believes.
+//! - [`Sasl`], `Tls`, [`Secret`]: who the client is, and whom it believes.
 //!
 //! Nothing here decides what to retry: a request that has no answer comes back as a
 //! [`Failure`](milena_cluster::Failure) that says whether the broker may have acted.
@@ -17,8 +17,6 @@ mod address_book;
 mod authentication;
 mod config;
 mod connection;
-#[cfg(feature = "_tls")]
-mod cryptography;
 mod driver;
 mod error;
 mod frame_stream;
@@ -36,22 +34,20 @@ mod probe;
 mod reply;
 mod report;
 mod sasl;
-mod secret;
 #[cfg(feature = "socks5")]
 mod socks5;
 mod stage;
 mod stream;
 mod throttle;
-#[cfg(feature = "_tls")]
-mod tls;
-#[cfg(feature = "_tls")]
-mod tls_words;
 mod versions;
 
 pub use address::{Address, InvalidAddress};
 pub use config::{ConnectionConfig, UnsafeLogin};
 pub use driver::{Driven, drive, now};
 pub use error::ConnectionError;
+pub use milena_transport::Secret;
+#[cfg(feature = "_tls")]
+pub use milena_transport::{DangerousTls, Tls, TlsError};
 #[cfg(feature = "msk-iam")]
 pub use msk_iam::{AwsCredentials, AwsCredentialsProvider, AwsEnvironment, MskIam, MskIamError};
 pub use network::Network;
@@ -61,10 +57,7 @@ pub use oidc::{InvalidOidc, Oidc, OidcBuilder, OidcError};
 pub use probe::Probe;
 pub use report::{ConnectionReport, ConnectionState, LastError, NetworkReport, Purpose};
 pub use sasl::{InvalidToken, Sasl, SaslError, ScramHash, Token, TokenProvider};
-pub use secret::Secret;
 #[cfg(feature = "socks5")]
 pub use socks5::Socks5;
 pub use stage::Stage;
 pub use stream::Dial;
-#[cfg(feature = "_tls")]
-pub use tls::{DangerousTls, Tls, TlsError};

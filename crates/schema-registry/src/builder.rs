@@ -136,11 +136,13 @@ impl SchemaRegistryBuilder {
             authorization,
             must_be_this_machine: is_guarded,
             #[cfg(feature = "_tls")]
-            tls: match urls.iter().any(|url| url.is_encrypted) {
-                true => Some(self.tls.connector().map_err(|error| Error::misuse(DOING, error))?),
-                false => None,
-            },
+            tls: self.tls,
         };
+        #[cfg(feature = "_tls")]
+        if urls.iter().any(|url| url.is_encrypted) {
+            // What is wrong with certificates is told now rather than by every request.
+            dialing.tls.connector().map_err(|error| Error::misuse(DOING, error))?;
+        }
         #[cfg(not(feature = "_tls"))]
         if urls.iter().any(|url| url.is_encrypted) {
             return Err(Error::misuse(

@@ -12,13 +12,19 @@ use hyper::{
     client::conn::http1,
     header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT},
 };
-use tokio::{net::TcpStream, time::timeout};
+use milena_transport::HyperStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
 use zeroize::Zeroizing;
 
-use crate::{
-    base_url::BaseUrl,
-    hyper_stream::{HyperStream, Stream},
-};
+use crate::base_url::BaseUrl;
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// So long may the status and the headers be together, in bytes and in lines.
 const MOST_HEAD: usize = 64 << 10;
@@ -34,7 +40,7 @@ pub(crate) struct Dialing {
     /// The name in the URL may say that it is this machine, and the resolver otherwise.
     pub(crate) must_be_this_machine: bool,
     #[cfg(feature = "_tls")]
-    pub(crate) tls: Option<tokio_rustls::TlsConnector>,
+    pub(crate) tls: milena_transport::Tls,
 }
 
 pub(crate) struct Answer {
@@ -111,10 +117,11 @@ async fn connect(url: &BaseUrl, dialing: &Dialing) -> Result<Box<dyn Stream>, St
 
 #[cfg(feature = "_tls")]
 async fn encrypt(url: &BaseUrl, dialing: &Dialing, connected: TcpStream) -> Result<Box<dyn Stream>, String> {
-    let name = crate::tls::name(&url.host).ok_or("its host is no name that a certificate can have")?;
-    let connector = dialing.tls.as_ref().ok_or("there is no TLS")?;
+    let tls = &dialing.tls;
+    let name = tls.name(&url.host).map_err(|error| error.to_string())?;
+    let connector = tls.connector().map_err(|error| error.to_string())?;
     let encrypted = connector.connect(name, connected).await;
-    Ok(Box::new(encrypted.map_err(|error| format!("the TLS handshake failed: {error}"))?))
+    Ok(Box::new(encrypted.map_err(|error| format!("the TLS handshake failed: {}", tls.describe(&error)))?))
 }
 
 #[cfg(not(feature = "_tls"))]

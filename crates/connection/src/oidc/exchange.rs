@@ -15,10 +15,11 @@ use hyper::{
     client::conn::http1,
     header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, LOCATION, USER_AGENT},
 };
+use milena_transport::HyperStream;
 use zeroize::Zeroizing;
 
-use super::{OidcError, endpoint::Endpoint, hyper_stream::HyperStream};
-use crate::{Tls, handshake::connect, stream::ByteStream, tls};
+use super::{OidcError, endpoint::Endpoint};
+use crate::{Tls, TlsError, handshake::connect, stream::ByteStream};
 
 /// A token with its frills takes a few KiB.
 const MOST_BODY: usize = 64 << 10;
@@ -88,7 +89,7 @@ async fn stream(
             address => Err(format!("without TLS only this machine is asked, which {address} is not")),
         };
     }
-    let text = |error: tls::TlsError| error.to_string();
+    let text = |error: TlsError| error.to_string();
     let name = tls.name(&endpoint.address.host).map_err(text)?;
     let connector = tls.connector().map_err(text)?;
     let encrypted = connector.connect(name, connected).await;
@@ -98,7 +99,7 @@ async fn stream(
 
 async fn exchange(
     endpoint: &Endpoint,
-    stream: HyperStream,
+    stream: HyperStream<Box<dyn ByteStream>>,
     request: Request<Full<Bytes>>,
 ) -> Result<Answer, OidcError> {
     let mut builder = http1::Builder::new();

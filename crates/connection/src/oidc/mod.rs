@@ -9,7 +9,6 @@ mod endpoint;
 mod error;
 mod exchange;
 mod form;
-mod hyper_stream;
 mod token_cache;
 
 use std::{

@@ -33,7 +33,7 @@ use tokio::{
 };
 
 use self::{faults::Faults, state::State};
-use crate::hyper_stream::HyperStream;
+use milena_transport::HyperStream;
 
 const MOST_BODY: usize = 8 << 20;
 const MOST_CONNECTIONS: usize = 256;

@@ -1,4 +1,4 @@
-//! TLS to the brokers, by rustls.
+//! TLS, by rustls.
 //!
 //! Certificates come from files or from memory. Files are looked at again for every connection, so that those which are
 //! replaced while the client runs are used from the next connection on.
@@ -19,10 +19,10 @@ use rustls::{
 use thiserror::Error;
 use tokio_rustls::TlsConnector;
 
-use crate::{Secret, cryptography::cryptography, tls_words};
+use crate::{Secret, cryptography::cryptography, words};
 
-/// How connections are encrypted, and whom the client believes to be a broker. TLS 1.2 and 1.3; the certificate's name
-/// is always held against the host that is connected to.
+/// How connections are encrypted, and whom the client believes to be a broker, or whatever else it connects to. TLS 1.2 and
+/// 1.3; the certificate's name is always held against the host that is connected to.
 #[derive(Clone)]
 pub struct Tls {
     settings: Arc<Settings>,
@@ -154,7 +154,10 @@ impl Tls {
     }
 
     /// The name that the certificate of `host` must have.
-    pub(crate) fn name(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
+    ///
+    /// # Errors
+    /// When no certificate can have it.
+    pub fn name(&self, host: &str) -> Result<ServerName<'static>, TlsError> {
         let name = self.settings.server_name.as_deref().unwrap_or(host);
         // A name that is said to be complete is the same name.
         let name = name.strip_suffix('.').unwrap_or(name).to_owned();
@@ -162,12 +165,16 @@ impl Tls {
     }
 
     /// Why a handshake failed, for a person.
-    pub(crate) fn describe(&self, error: &io::Error) -> String {
-        tls_words::describe(error, self.settings.identity.is_some())
+    #[must_use]
+    pub fn describe(&self, error: &io::Error) -> String {
+        words::describe(error, self.settings.identity.is_some())
     }
 
     /// What connects, of the certificates as they are now.
-    pub(crate) fn connector(&self) -> Result<TlsConnector, TlsError> {
+    ///
+    /// # Errors
+    /// When they can't be read or used, or there is no cryptography for this processor.
+    pub fn connector(&self) -> Result<TlsConnector, TlsError> {
         let changed = self.settings.changed();
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = &*loaded

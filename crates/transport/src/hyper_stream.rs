@@ -9,14 +9,14 @@ use std::{
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::stream::ByteStream;
-
 /// So much is read at once. Answers are short.
 const CHUNK: usize = 4 << 10;
 
-pub(super) struct HyperStream(pub(super) Box<dyn ByteStream>);
+/// A byte stream of tokio as one of hyper.
+#[derive(Debug)]
+pub struct HyperStream<S>(pub S);
 
-impl Read for HyperStream {
+impl<S: AsyncRead + Unpin> Read for HyperStream<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -31,7 +31,7 @@ impl Read for HyperStream {
     }
 }
 
-impl Write for HyperStream {
+impl<S: AsyncWrite + Unpin> Write for HyperStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, bytes)
     }

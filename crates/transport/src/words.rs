@@ -24,7 +24,8 @@ pub(crate) fn describe(error: &io::Error, is_identified: bool) -> String {
 
 /// Whether a peer refuses the connection by this. In TLS 1.3 the client is done before the peer has seen its certificate,
 /// and hears of that when it reads for the first time.
-pub(crate) fn is_alert(error: &io::Error) -> bool {
+#[must_use]
+pub fn is_alert(error: &io::Error) -> bool {
     matches!(inner(error), Some(Error::AlertReceived(_)))
 }
 
