@@ -35,6 +35,10 @@ bench-protocol *arguments:
 bench-produce *arguments:
     cargo bench --quiet --package milena --bench produce -- {{ arguments }}
 
+# what consuming costs the client alone, as `bootstrap=127.0.0.1:9092 records=3000000`
+bench-consume *arguments:
+    cargo bench --quiet --package milena --bench consume -- {{ arguments }}
+
 # what each codec costs, and what it saves
 bench-compression:
     cargo bench --quiet --package milena-protocol --bench compression

@@ -201,6 +201,53 @@ fn a_leader_that_sees_a_topic_grow_begins_another_round() {
     assert!(script.waits_for(ApiKey::JoinGroup));
 }
 
+/// A static leader that is back, told to leave the assignment as it is: `assigned`.
+fn leader_that_skips(assigned: &[i32], others: &[&str]) -> Script {
+    let config = ConsumerConfig {
+        metadata_max_age: Duration::from_secs(10),
+        group_instance_id: Some("i1".into()),
+        ..in_group()
+    };
+    let mut script = Script::new(config);
+    script.subscribe();
+    let (id, _) = asked_for!(script, JoinGroup);
+    let member = |id: &&str| JoinGroupResponseMember {
+        member_id: (*id).to_owned().into(),
+        metadata: subscription(&[]),
+        ..Default::default()
+    };
+    let members = ["me"].iter().chain(others).map(member).collect();
+    script.answer(id, JoinGroupResponse { members, skip_assignment: true, ..joined(1, "range", "me") });
+    let (id, request) = asked_for!(script, SyncGroup);
+    assert_eq!(request.assignments, []);
+    script.answer(id, SyncGroupResponse { assignment: assignment(assigned), ..Default::default() });
+    script
+}
+
+/// KIP-814: nothing is assigned anew, and a topic that grows later is noticed.
+#[test]
+fn a_leader_that_skips_the_assignment_goes_on_watching() {
+    for (assigned, others) in [(&[0, 1, 2][..], &[][..]), (&[0, 1][..], &["other"][..])] {
+        let mut script = leader_that_skips(assigned, others);
+        script.events();
+        assert!(!script.waits_for(ApiKey::JoinGroup));
+        script.cluster.topics.get_mut("letters").unwrap().1.push((1, 5));
+        script.pass_until(11_000);
+        assert_eq!(script.news(), [Event::RevokePending(all(assigned))]);
+        script.consumer.revoke_done(script.now());
+        assert!(script.waits_for(ApiKey::JoinGroup));
+    }
+}
+
+/// What came while it was away is nobody's: alone in its group it can see that.
+#[test]
+fn a_leader_that_skips_the_assignment_and_lacks_a_partition_begins_another_round() {
+    let mut script = leader_that_skips(&[0, 1], &[]);
+    assert!(script.news().contains(&Event::RevokePending(all(&[0, 1]))));
+    script.consumer.revoke_done(script.now());
+    assert!(script.waits_for(ApiKey::JoinGroup));
+}
+
 /// Eager: everything is given up before another round. Fetching of it stops at once, committing goes on until the owner
 /// says so.
 #[test]

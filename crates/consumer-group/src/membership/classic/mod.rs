@@ -8,6 +8,7 @@
 //! KIP-394 (member id required), KIP-345 (static members), KIP-429 (cooperative rebalancing).
 
 mod round;
+mod skipped;
 
 use std::{collections::BTreeSet, time::Instant};
 
@@ -22,6 +23,8 @@ use milena_protocol::{
     },
     wire::ByteString,
 };
+
+use skipped::Skipped;
 
 use super::{
     Change, Identity, Interest,
@@ -51,6 +54,8 @@ pub(crate) struct ClassicMember {
     previous: (BTreeSet<TopicPartition>, i32),
     /// Partition counts that the leader's assignment rests on. When they change it joins again.
     assigned_by: Option<PartitionCounts>,
+    /// It leads, and was told to leave the assignment as it is: it does not know yet what that should rest on.
+    skipped: Option<Skipped>,
     /// When the last sign of life that was answered was sent.
     last_success: Instant,
     retry: Retry,
@@ -106,6 +111,7 @@ impl ClassicMember {
             ownership: Ownership::default(),
             previous: (BTreeSet::new(), NO_GENERATION),
             assigned_by: None,
+            skipped: None,
             last_success: shared.started,
             retry: Retry::default(),
         }
@@ -193,7 +199,7 @@ impl ClassicMember {
     fn left(&mut self, then: Afterwards) {
         self.generation = NO_GENERATION;
         self.member_id = ByteString::default();
-        self.assigned_by = None;
+        (self.assigned_by, self.skipped) = (None, None);
         self.retry.succeeded();
         self.state = match then {
             Afterwards::Out => {
@@ -236,6 +242,7 @@ impl ClassicMember {
 
     pub(super) fn metadata_changed(&mut self, now: Instant, shared: &mut Shared) {
         self.assign_as_leader(now, shared);
+        self.watch_skipped(now, shared);
         let changed = self.assigned_by.as_ref().is_some_and(|counts| {
             let metadata = shared.metadata();
             counts.iter().any(|(topic, count)| partition_count(&metadata, topic) != *count)
@@ -263,7 +270,7 @@ impl ClassicMember {
     fn lost(&mut self, forget_id: bool) {
         self.ownership.lose_all();
         self.generation = NO_GENERATION;
-        self.assigned_by = None;
+        (self.assigned_by, self.skipped) = (None, None);
         if forget_id {
             self.member_id = ByteString::default();
         }
@@ -545,6 +552,7 @@ impl ClassicMember {
         assigning
             .into_iter()
             .chain(self.assigned_by.iter().flat_map(|counts| counts.keys().cloned()))
+            .chain(self.skipped.iter().flat_map(|skipped| skipped.topics().cloned()))
             .collect()
     }
 

@@ -15,7 +15,7 @@ use milena_protocol::{
     wire::ByteString,
 };
 
-use super::{ClassicMember, Heartbeats, State, fenced_instance, partition_count};
+use super::{ClassicMember, Heartbeats, State, fenced_instance, partition_count, skipped::Skipped};
 use crate::{
     Assignor, ConsumerError,
     assignors::{GroupMember, PartitionCounts},
@@ -116,7 +116,12 @@ impl ClassicMember {
         self.member_id = response.member_id.clone();
         self.generation = response.generation_id;
         self.assigned_by = None;
+        self.skipped = None;
         if response.leader != response.member_id || response.skip_assignment {
+            if response.leader == response.member_id {
+                self.skipped = Some(Skipped::of(response));
+                self.want_topics(now, shared);
+            }
             self.state = State::Syncing { assignor, assignments: Vec::new(), asked: None };
             return;
         }
@@ -127,10 +132,14 @@ impl ClassicMember {
         });
         let members = members.collect();
         self.state = State::Assigning { assignor, members, until: now + LEADER_PATIENCE };
+        self.want_topics(now, shared);
+        self.assign_as_leader(now, shared);
+    }
+
+    fn want_topics(&self, now: Instant, shared: &mut Shared) {
         for topic in self.topics_to_know() {
             shared.metadata.want(now, &topic);
         }
-        self.assign_as_leader(now, shared);
     }
 
     /// Assigns, when it is known how many partitions the topics have, or it has taken too long.
@@ -189,6 +198,7 @@ impl ClassicMember {
         self.ownership.revoke(surplus, shared.revoke_deadline(now));
         let heartbeats = Heartbeats { next: now + shared.config.heartbeat_interval, asked: None };
         self.state = State::Stable { heartbeats, rejoin };
+        self.watch_skipped(now, shared);
     }
 
     fn round_refused(
