@@ -219,3 +219,61 @@ async fn killed_at_random_moments_no_pattern_loses_a_record() {
         trial.await.unwrap();
     }
 }
+
+/// Letters that come between two kills: several transactions.
+const LETTERS: u64 = 2_000;
+const REDRIVE_KILLS: u64 = 10;
+
+impl Trial {
+    async fn write_letters(&self, numbers: std::ops::Range<u64>) {
+        let letters = numbers.map(|number| {
+            let letter = Record::new(format!("{}.dlq", self.topic)).key(format!("key-{}", number % KEYS));
+            letter.value(number.to_string()).header("milena.origin.topic", "elsewhere").header("mine", "kept")
+        });
+        let producer = self.client.producer().build().unwrap();
+        producer.enqueue_all(letters).await.unwrap().all().await.unwrap();
+    }
+
+    /// Lets it run to its end. Where the one before was killed, its transaction is aborted first.
+    async fn redriven(&self) {
+        let output = timeout(PATIENCE, self.start().wait_with_output()).await.expect("it hangs").unwrap();
+        let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        assert!(output.status.success(), "{words}");
+        println!("redrive: the last one: {words}");
+    }
+}
+
+/// PATTERNS row 10.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the cluster"]
+async fn killed_at_random_moments_a_redrive_sends_each_letter_back_once() {
+    let bootstrap = Cluster::from_env().unwrap().bootstrap;
+    let seed = setting("MILENA_SEED", fastrand::u64(1..1 << 32));
+    let kills = setting("MILENA_KILLS", REDRIVE_KILLS);
+    println!("MILENA_SEED={seed} MILENA_KILLS={kills}");
+    let trial = Trial::begin(&bootstrap, "redrive", seed).await;
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut cut_short = 0;
+    for kill in 0..kills {
+        trial.write_letters(kill * LETTERS..(kill + 1) * LETTERS).await;
+        let mut redrive = trial.start();
+        sleep(Duration::from_millis(random.u64(50..700))).await;
+        cut_short += u64::from(redrive.try_wait().unwrap().is_none());
+        redrive.kill().await.unwrap();
+    }
+    trial.redriven().await;
+    let total = kills * LETTERS;
+    println!("redrive: {total} letters, {kills} kills, {cut_short} of them before it was done");
+    assert!(cut_short > 0);
+    let mut counts = BTreeMap::<_, usize>::new();
+    for record in trial.read(&trial.to).await {
+        let names: Vec<_> = record.headers().into_iter().map(|header| header.name.to_vec()).collect();
+        assert_eq!(names, [b"mine".to_vec()]);
+        *counts.entry(number(&record)).or_default() += 1;
+    }
+    let missing: Vec<_> = (0..total).filter(|number| !counts.contains_key(number)).collect();
+    assert!(missing.is_empty(), "{missing:?} are missing");
+    let again: Vec<_> = counts.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(again.is_empty(), "more than once: {again:?}");
+    assert_eq!(trial.read(&format!("{}.dlq", trial.topic)).await.len() as u64, total, "letters stay");
+}

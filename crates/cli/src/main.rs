@@ -24,6 +24,7 @@ mod offsets;
 mod output;
 mod produce;
 mod progress;
+mod redrive;
 mod security;
 mod stop;
 mod table;
@@ -65,6 +66,8 @@ enum Command {
     Offsets(offsets::Arguments),
     /// Sends records from standard input or files to a topic
     Produce(Box<produce::Arguments>),
+    /// Sends dead letters back to the topic that they are from
+    Redrive(Box<redrive::Arguments>),
     /// Lists, describes, creates, changes and deletes topics
     Topics(topics::Arguments),
 }
@@ -86,6 +89,7 @@ async fn main() -> ExitCode {
         Command::Lag(arguments) => lag::run(arguments).await,
         Command::Offsets(arguments) => offsets::run(arguments).await,
         Command::Produce(arguments) => produce::run(*arguments).await,
+        Command::Redrive(arguments) => redrive::run(*arguments).await,
         Command::Topics(arguments) => topics::run(arguments).await,
     };
     match result {

@@ -163,7 +163,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::from(u8::from(changes.values().any(|change| change.after.is_err()))))
 }
 
-async fn insist_on_no_members(admin: &Admin, group: &str) -> anyhow::Result<()> {
+/// Refuses a group that has members.
+pub(crate) async fn insist_on_no_members(admin: &Admin, group: &str) -> anyhow::Result<()> {
     match admin.describe_group(group).await {
         Ok(described) if !described.members.is_empty() => {
             let members = counted(described.members.len() as u64, "member");

@@ -59,6 +59,9 @@ pub enum RedriveError {
     /// The name does not tell where letters go.
     #[error("{0} does not end with {suffix}: say which topic its records are to go to", suffix = DeadLetters::SUFFIX)]
     NoTarget(String),
+    /// They would be sent to where they are.
+    #[error("the letters of {0} can't be sent back to it: they would come again with every run")]
+    ToItself(String),
     /// A topic could not be looked at.
     #[error("looking at {topic}: {error}")]
     Topic {
@@ -118,6 +121,25 @@ impl Redrive {
         self
     }
 
+    /// The topic that they are sent to.
+    ///
+    /// # Errors
+    /// [`RedriveError::NoTarget`] and [`RedriveError::ToItself`].
+    pub fn target(&self) -> Result<&str, RedriveError> {
+        let by_name = || self.topic.strip_suffix(DeadLetters::SUFFIX).filter(|name| !name.is_empty());
+        match self.to.as_deref().or_else(by_name) {
+            Some(to) if to == self.topic => Err(RedriveError::ToItself(self.topic.clone())),
+            Some(to) => Ok(to),
+            None => Err(RedriveError::NoTarget(self.topic.clone())),
+        }
+    }
+
+    /// The group whose offsets tell what was sent back.
+    #[must_use]
+    pub fn offsets_group(&self) -> String {
+        self.group.clone().unwrap_or_else(|| format!("{}.redrive", self.topic))
+    }
+
     /// Sends them back, until all are or `shutdown` is asked for.
     ///
     /// # Errors
@@ -126,15 +148,9 @@ impl Redrive {
     /// # Cancellation
     /// Dropping the future aborts the open transaction: its letters are sent back the next time.
     pub async fn run(self, client: &Client, shutdown: &Shutdown) -> Result<RedriveReport, RedriveError> {
-        let to = match &self.to {
-            Some(to) => to.clone(),
-            None => match self.topic.strip_suffix(DeadLetters::SUFFIX) {
-                Some(to) if !to.is_empty() => to.to_owned(),
-                _ => return Err(RedriveError::NoTarget(self.topic)),
-            },
-        };
+        let to = self.target()?.to_owned();
         let ends = self.ends(client).await?;
-        let group = self.group.clone().unwrap_or_else(|| format!("{}.redrive", self.topic));
+        let group = self.offsets_group();
         let consumer = client.consumer(group.as_str()).assign(ends.keys().cloned());
         let consumer = consumer.auto_offset_reset(AutoOffsetReset::Earliest);
         let consumer = consumer.isolation_level(IsolationLevel::ReadCommitted).build()?;

@@ -210,4 +210,6 @@ async fn dead_letters_are_sent_back_once() {
         nowhere.to_string(),
         "orders does not end with .dlq: say which topic its records are to go to"
     );
+    let itself = redrive().to("order-events.dlq").run(client, &shutdown).await.unwrap_err();
+    assert!(matches!(itself, RedriveError::ToItself(_)));
 }

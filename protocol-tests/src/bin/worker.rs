@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use milena::{AutoOffsetReset, Client, ConsumedRecord, ConsumerBuilder, GroupProtocol, Producer, Record};
 use milena_patterns::{
-    AtLeastOnce, BatchError, DeadLetters, ExactlyOnce, HandlerError, Order, ParallelBatches, RetryTopics,
-    Runner, Shutdown, Tries,
+    AtLeastOnce, BatchError, DeadLetters, ExactlyOnce, HandlerError, Order, ParallelBatches, Redrive,
+    RetryTopics, Runner, Shutdown, Tries,
 };
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -25,6 +25,8 @@ enum Pattern {
     Batches,
     Retries,
     ExactlyOnce,
+    /// Sends back what is in the dead letter topic, and ends.
+    Redrive,
 }
 
 #[derive(Parser)]
@@ -62,6 +64,7 @@ async fn main() -> anyhow::Result<()> {
         Pattern::Batches => service.batches(&shutdown).await?,
         Pattern::Retries => service.retries(&shutdown).await?,
         Pattern::ExactlyOnce => service.exactly_once(&shutdown).await?,
+        Pattern::Redrive => service.redrive(&shutdown).await?,
     };
     eprintln!("{report}");
     Ok(())
@@ -176,5 +179,10 @@ impl Service {
             }
         };
         Ok(pipeline.run(transform, shutdown).await?.to_string())
+    }
+
+    async fn redrive(self, shutdown: &Shutdown) -> anyhow::Result<String> {
+        let redrive = Redrive::new(format!("{}{}", self.topic, DeadLetters::SUFFIX)).to(self.to);
+        Ok(format!("{} letters sent back", redrive.run(&self.client, shutdown).await?.sent))
     }
 }

@@ -196,6 +196,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// Starts the schema registry if it can be, and gives its URL. Local ones need a Java newer than the brokers': without
+    /// one, that is said.
+    pub(crate) fn registry_if_possible(&self) -> anyhow::Result<Option<String>> {
+        if self.is_local
+            && let Err(error) = jars::java_of(jars::REGISTRY_JAVA)
+        {
+            println!("without the schema registry: {error:#}");
+            return Ok(None);
+        }
+        self.registry_up()?;
+        Ok(Some(registry::url()))
+    }
+
     pub(crate) fn down(&self, purge: bool) -> anyhow::Result<()> {
         let begin = Instant::now();
         self.registry.down()?;

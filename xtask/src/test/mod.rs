@@ -4,7 +4,9 @@
 //! of a few, and for as many each planted bug is looked for. Then the tests that are ignored there:
 //!
 //! - with the cluster up, those that need it or Java: they are marked `#[ignore = "needs the cluster"]` and live in a
-//!   file `tests/cluster_*.rs`;
+//!   file `tests/cluster_*.rs`; and, where there is a Java 21, those that need the schema registry beside it: they live in
+//!   `tests/registry_*.rs`, and in the conformance tests of the registry's client. Those of them that are named after fastavro need
+//!   a Python that can have it;
 //! - when that one is down, with the broker up that asks who you are, those that need it: `#[ignore = "needs the secure cluster"]`,
 //!   in `tests/secured_broker_*.rs`;
 //! - with `--faults`, those on the cluster that take minutes of killing and freezing brokers: `tests/faults_*.rs`;
@@ -27,6 +29,7 @@ use crate::cluster::{Cluster, DEFAULT_COMPOSE_FILE, Fresh, SECURE_COMPOSE_FILE};
 use crate::interrupt::Interrupt;
 use report::{Parser, Part, Total};
 
+mod fastavro;
 mod report;
 
 /// A part that takes longer is stuck: it is ended and counts as failed.
@@ -98,22 +101,59 @@ fn cluster_part(faults: bool, interrupt: &Interrupt) -> anyhow::Result<Part> {
         println!("there are none: no protocol-tests/tests/cluster_*.rs");
         return Ok(Parser::default().finish(true));
     }
-    let xtask = std::env::current_exe()?;
     let file = crate::workspace_root().join(DEFAULT_COMPOSE_FILE);
     let cluster = Cluster::open(&file, false, interrupt.clone())?;
-    let jars = cluster.jars()?;
-    // The same selection of packages as in the first part, so that nothing is built anew.
-    let mut selection = vec!["--workspace", "--no-fail-fast", "--test", "cluster_*"];
+    let mut tests = Tests::of_cluster(&cluster)?;
     if faults {
-        selection.extend(["--test", "faults_*"]);
+        tests.files.push("faults_*");
     }
-    selection.extend(["--", "--ignored", "--test-threads=1"]);
-    let environment = [
-        ("MILENA_CLUSTER", cluster.bootstrap().into()),
-        ("MILENA_KAFKA_LIBS", jars.into_os_string()),
-        ("MILENA_XTASK", xtask.into_os_string()),
-    ];
-    on(&cluster, &selection, &environment, interrupt)
+    on(&cluster, || {
+        tests.add_registry(&cluster, interrupt)?;
+        cargo_test(&tests.selection(), &tests.environment, interrupt)
+    })
+}
+
+/// Those of a part: files, names that are left out, and what they are told.
+struct Tests {
+    files: Vec<&'static str>,
+    skipped: Vec<&'static str>,
+    environment: Vec<(&'static str, std::ffi::OsString)>,
+}
+
+impl Tests {
+    fn of_cluster(cluster: &Cluster) -> anyhow::Result<Self> {
+        let environment = vec![
+            ("MILENA_CLUSTER", cluster.bootstrap().into()),
+            ("MILENA_KAFKA_LIBS", cluster.jars()?.into_os_string()),
+            ("MILENA_XTASK", std::env::current_exe()?.into_os_string()),
+        ];
+        Ok(Self { files: vec!["cluster_*"], skipped: Vec::new(), environment })
+    }
+
+    /// With those that need the schema registry, if there can be one.
+    fn add_registry(&mut self, cluster: &Cluster, interrupt: &Interrupt) -> anyhow::Result<()> {
+        let Some(url) = cluster.registry_if_possible()? else { return Ok(()) };
+        self.files.extend(["registry_*", "conformance"]);
+        self.environment.push(("MILENA_REGISTRY", url.into()));
+        match fastavro::python(&crate::workspace_root(), interrupt) {
+            Ok(python) => self.environment.push(("MILENA_FASTAVRO", python.into_os_string())),
+            Err(error) => {
+                interrupt.check()?;
+                println!("without fastavro: {error:#}");
+                self.skipped.push("fastavro");
+            }
+        }
+        Ok(())
+    }
+
+    /// The same selection of packages as in the first part, so that nothing is built anew.
+    fn selection(&self) -> Vec<&'static str> {
+        let mut selection = vec!["--workspace", "--no-fail-fast"];
+        selection.extend(self.files.iter().flat_map(|file| ["--test", file]));
+        selection.extend(["--", "--ignored", "--test-threads=1"]);
+        selection.extend(self.skipped.iter().flat_map(|name| ["--skip", name]));
+        selection
+    }
 }
 
 /// As [`cluster_part`], with the broker that asks who you are.
@@ -133,18 +173,13 @@ fn secure_part(interrupt: &Interrupt) -> anyhow::Result<Part> {
     ];
     let environment =
         [("MILENA_SECRETS", secrets.into_os_string()), ("MILENA_KAFKA_LIBS", jars.into_os_string())];
-    on(&cluster, &selection, &environment, interrupt)
+    on(&cluster, || cargo_test(&selection, &environment, interrupt))
 }
 
 /// Runs tests on a cluster that begins with empty data, and stops it again.
-fn on(
-    cluster: &Cluster,
-    selection: &[&str],
-    environment: &[(&str, std::ffi::OsString)],
-    interrupt: &Interrupt,
-) -> anyhow::Result<Part> {
+fn on(cluster: &Cluster, run: impl FnOnce() -> anyhow::Result<Part>) -> anyhow::Result<Part> {
     cluster.up(Fresh::Yes)?;
-    let part = cargo_test(selection, environment, interrupt);
+    let part = run();
     // The logs stay when something is to be found in them.
     let failed = part.as_ref().map_or(true, |part| !part.succeeded);
     let down = cluster.down(!failed);
@@ -285,4 +320,22 @@ fn relay(child: &mut Child, chunks: &mpsc::Receiver<Vec<u8>>, interrupt: &Interr
     }
     let status = child.wait()?;
     Ok(parser.finish(status.success()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_run_is_not_asked_for() {
+        let mut tests = Tests { files: vec!["cluster_*"], skipped: Vec::new(), environment: Vec::new() };
+        let common =
+            ["--workspace", "--no-fail-fast", "--test", "cluster_*", "--", "--ignored", "--test-threads=1"];
+        assert_eq!(tests.selection(), common);
+        tests.files.push("registry_*");
+        tests.skipped.push("fastavro");
+        let selection = tests.selection();
+        assert_eq!(selection[4..6], ["--test", "registry_*"]);
+        assert_eq!(selection[9..], ["--skip", "fastavro"]);
+    }
 }
