@@ -15,6 +15,9 @@ use super::{
 };
 use crate::output::grouped;
 
+/// So many characters are shown of what is beside a claim that holds.
+const MOST_OF_NOTE: usize = 200;
+
 /// A claim, whether it holds, and by what numbers.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Claim {
@@ -42,8 +45,21 @@ impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = if self.holds { "holds " } else { "FAILED" };
         let counts = self.counts.iter().map(|(what, count)| format!("{} {what}", grouped(*count)));
-        let said: Vec<_> = counts.chain(self.note.clone()).collect();
-        write!(f, "{verdict}  {:<34} {}", self.name, said.join(", "))
+        let counts = counts.collect::<Vec<_>>().join(", ");
+        write!(f, "{verdict}  {:<40} {counts}", self.name)?;
+        match &self.note {
+            Some(note) if self.holds => write!(f, "; {}", shortened(note)),
+            Some(note) => write!(f, "; {note}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A line of a report, which has an end.
+fn shortened(note: &str) -> String {
+    match note.char_indices().nth(MOST_OF_NOTE) {
+        Some((end, _)) => format!("{}…", note.get(..end).unwrap_or_default()),
+        None => note.to_owned(),
     }
 }
 
@@ -54,8 +70,10 @@ fn as_map<S: Serializer>(counts: &[(&'static str, u64)], serializer: S) -> Resul
 /// A schema that old orders can't be read by is refused.
 pub(crate) fn unfit_schema(refusal: &Refusal) -> Claim {
     let counts = [("is the status", u64::from(refusal.status.unwrap_or(0)))];
-    Claim::new("an unfit schema is refused", refusal.status == Some(409), counts)
-        .note(Some(refusal.reason.split_whitespace().collect::<Vec<_>>().join(" ")))
+    let reason = refusal.reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    // What the registry said comes last, after whom it said it to.
+    let said = reason.rsplit_once("details: ").map_or(reason.as_str(), |(_, details)| details);
+    Claim::new("an unfit schema is refused", refusal.status == Some(409), counts).note(Some(said.to_owned()))
 }
 
 /// Every order is acknowledged.

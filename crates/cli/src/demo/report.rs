@@ -167,3 +167,35 @@ impl fmt::Display for Report {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::claims;
+
+    fn report(largest_chunk: usize) -> Report {
+        let claims = vec![claims::chunks(1), claims::chunks(largest_chunk)];
+        let produced = ProducedRow::new(&Produced::default(), &Produced::default(), &Bits::new(0));
+        let at = ("localhost:9092".to_owned(), false, "orders".to_owned());
+        Report::new(at, produced, Vec::new(), claims, Duration::from_secs(2))
+    }
+
+    #[test]
+    fn a_claim_that_fails_makes_the_report_fail_and_is_in_it_by_its_numbers() {
+        assert!(report(50).clean && report(50).to_string().ends_with("\nall 2 claims hold\n"));
+        let failed = report(51);
+        let text = failed.to_string();
+        assert!(!failed.clean && text.ends_with("\n1 of 2 claims FAILED\n"), "{text}");
+        assert!(text.contains("FAILED  e-mail works in chunks") && text.contains("51 mails"), "{text}");
+        assert_eq!(serde_json::to_value(&failed).unwrap()["claims"][1]["counts"]["allowed"], 50);
+    }
+
+    #[test]
+    fn a_report_without_claims_is_not_clean() {
+        let mut claims = report(1);
+        claims.claims.clear();
+        let produced = ProducedRow::new(&Produced::default(), &Produced::default(), &Bits::new(0));
+        let at = (String::new(), true, String::new());
+        assert!(!Report::new(at, produced, Vec::new(), claims.claims, Duration::ZERO).clean);
+    }
+}

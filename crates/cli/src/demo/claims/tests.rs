@@ -68,7 +68,9 @@ fn an_order_that_is_not_acknowledged_is_told() {
 fn a_schema_that_is_taken_is_told() {
     let refusal = |status| Refusal { status, reason: "no\n default".to_owned() };
     let claim = unfit_schema(&refusal(Some(409)));
-    assert!(claim.holds && claim.to_string().ends_with("409 is the status, no default"), "{claim}");
+    assert!(claim.holds && claim.to_string().ends_with("409 is the status; no default"), "{claim}");
+    let long = Refusal { status: Some(409), reason: format!("refused; details: {}", "é".repeat(500)) };
+    assert!(unfit_schema(&long).to_string().ends_with(&format!("; {}…", "é".repeat(MOST_OF_NOTE))));
     assert!(!unfit_schema(&refusal(None)).holds && !unfit_schema(&refusal(Some(422))).holds);
 }
 

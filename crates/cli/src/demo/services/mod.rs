@@ -198,3 +198,53 @@ pub(crate) async fn until(
 fn now_us() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros() as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::order::{OrderCreated, OrderStream};
+
+    /// What a reader by the second schema finds, when its orders are changed on the way.
+    fn seen(change: impl Fn(&mut OrderCreated)) -> Seen {
+        let plan = Plan::new(1, 200, 1);
+        let (mut stream, mut seen) = (OrderStream::new(plan), Seen::new(200).unwrap());
+        for _ in 0..200 {
+            let mut order = stream.next(0);
+            change(&mut order);
+            seen.note(plan, Some(&Arrived { order, sent_at: 5 }), 1_005);
+        }
+        seen
+    }
+
+    #[test]
+    fn coupons_that_are_wrong_missing_or_too_many_are_found() {
+        let right = seen(|_| {});
+        assert_eq!(right.wrong_coupons(), 0);
+        assert!((1..200).contains(&right.of_v2()));
+        let wrong = seen(|order| drop(order.coupon_code.replace("SAVE-99".to_owned())));
+        assert_eq!(wrong.wrong_coupons(), 200);
+        let missing = seen(|order| order.coupon_code = None);
+        assert!((1..=right.of_v2()).contains(&missing.wrong_coupons()));
+    }
+
+    #[test]
+    fn latencies_and_what_is_no_order_are_counted() {
+        let mut seen = seen(|_| {});
+        assert_eq!(seen.latencies().value_at_quantile(0.5), 1_000);
+        seen.note::<OrderCreated>(Plan::new(1, 200, 1), None, 7);
+        assert_eq!(seen.findings(&Bits::new(200)).foreign, 1);
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_when_it_is_done_or_over_or_nothing_happens() {
+        let second = Duration::from_secs(1);
+        let mut count = 0;
+        let growing = || {
+            count += 1;
+            (count, count == 5)
+        };
+        assert!(until(second, || false, growing).await);
+        assert!(!until(Duration::ZERO, || false, || (0, false)).await);
+        assert!(!until(second, || true, || (0, false)).await);
+    }
+}
