@@ -72,7 +72,9 @@ pub(crate) fn unfit_schema(refusal: &Refusal) -> Claim {
     let counts = [("is the status", u64::from(refusal.status.unwrap_or(0)))];
     let reason = refusal.reason.split_whitespace().collect::<Vec<_>>().join(" ");
     // What the registry said comes last, after whom it said it to.
-    let said = reason.rsplit_once("details: ").map_or(reason.as_str(), |(_, details)| details);
+    let before = ["details: ", "(incompatible schema): "];
+    let said =
+        before.iter().find_map(|before| reason.rsplit_once(before)).map_or(reason.as_str(), |(_, said)| said);
     Claim::new("an unfit schema is refused", refusal.status == Some(409), counts).note(Some(said.to_owned()))
 }
 
