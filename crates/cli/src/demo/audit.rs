@@ -122,7 +122,7 @@ impl<'s> Auditor<'s> {
         let mut letters = Letters::default();
         let (topic, orders) = ([self.shop.names.dead_letters()], self.shop.names.orders());
         self.all(&topic, IsolationLevel::ReadUncommitted, |record| {
-            letters.note(&Letter::of(record), orders, sent)
+            letters.note(&Letter::of(record), orders, sent);
         })
         .await?;
         letters.missing = sent.keys().filter(|id| !letters.found.contains(id)).count() as u64;

@@ -57,8 +57,8 @@ pub(crate) struct Arguments {
     /// A schema registry with Confluent's API; without it one starts in this process
     #[arg(long, value_name = "URL")]
     registry: Option<String>,
-    /// How many orders are produced; so many take less than a minute on a small machine
-    #[arg(long, default_value_t = 100_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=MAX_ORDERS))]
+    /// How many orders are produced; 200,000 take about half a minute on two slow cores
+    #[arg(long, default_value_t = 200_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=MAX_ORDERS))]
     orders: u64,
     /// How many of the orders are paid, in transactions
     #[arg(long, default_value_t = 2_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=MAX_PAYMENTS))]

@@ -26,7 +26,7 @@ impl Progress {
         let bars: Vec<_> = Service::ALL.map(bar).into();
         let (shop, drawn) = (Arc::clone(shop), bars.clone());
         let drawing = tokio::spawn(async move {
-            while visible {
+            loop {
                 for (service, bar) in Service::ALL.into_iter().zip(&drawn) {
                     bar.set_position(shop.board.done(service));
                 }

@@ -54,7 +54,7 @@ pub(crate) struct Paid {
     /// How many orders the group was given.
     pub(crate) handed: u64,
     /// Records that are no orders of this run.
-    pub(crate) foreign: u64,
+    foreign: u64,
     /// Why it ended early, if it did.
     pub(crate) error: Option<String>,
 }
@@ -104,7 +104,9 @@ pub(crate) async fn payment(shop: Arc<Shop>) -> anyhow::Result<Paid> {
     let mut payment =
         Payment { shop, decoder, producer, consumer, group, failed, transactions: 0, paid, behind };
     let ended = payment.until_all_are_paid().await;
-    payment.paid.error = ended.err().map(|error| format!("{error:#}"));
+    let foreign = payment.paid.foreign;
+    let is_foreign = || (foreign > 0).then(|| format!("{foreign} records are none of its orders"));
+    payment.paid.error = ended.err().map(|error| format!("{error:#}")).or_else(is_foreign);
     payment.consumer.close(Duration::from_secs(10)).await?;
     payment.producer.close(Duration::from_secs(10)).await?;
     Ok(payment.paid)
