@@ -1,8 +1,13 @@
 //! The command as a person runs it.
 #![allow(clippy::unwrap_used, reason = "a test states its expectations by unwrapping")]
 
-use std::process::{Command, Output, Stdio};
+use std::{
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
 
+use milena::{AutoOffsetReset, Client, ConsumedRecord, Record};
+use milena_embedded_broker::EmbeddedBroker;
 use serde_json::Value;
 
 fn milena(arguments: &[&str]) -> Output {
@@ -105,6 +110,57 @@ fn metrics_on_a_port_that_is_taken_are_refused() {
     let output = milena(&["demo", "--metrics", &port]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains(&format!("serving metrics on 127.0.0.1:{port}")), "{}", stderr(&output));
+}
+
+/// One record is nobody's order, and an order that is to be paid is there twice: all who read see it, and say so.
+#[tokio::test]
+async fn what_somebody_else_writes_into_the_topic_fails_the_claims_with_numbers() {
+    let broker = EmbeddedBroker::builder().start().await.unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_milena"));
+    command.args(["demo", "--bootstrap", &broker.bootstrap(), "--topic", "orders", "--json"]);
+    command.args(["--orders", "6000", "--payments", "6000", "--rate", "1500", "--patience", "20"]);
+    let running = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+
+    let client = Client::connect(broker.bootstrap()).await.unwrap();
+    let order = first_record(&client, "orders").await;
+    let mut again =
+        Record::new("orders").key(order.key().unwrap().clone()).value(order.value().unwrap().clone());
+    for header in order.headers().iter() {
+        again = again.header(str::from_utf8(header.name).unwrap(), header.value.unwrap().to_vec());
+    }
+    let producer = client.producer().build().unwrap();
+    producer.send(again).await.unwrap();
+    producer.send(Record::new("orders").key("cust-1").value("no order")).await.unwrap();
+
+    let output = running.wait_with_output().await.unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["clean"], false);
+    for group in report["groups"].as_array().unwrap() {
+        let counts = ["orders", "lost", "duplicated", "foreign"].map(|what| group[what].as_u64().unwrap());
+        assert_eq!(counts, [6_000, 0, 1, 1], "{group}");
+    }
+    assert_eq!(count(&report, "payments are exactly once", "repeated"), 3);
+    let failed = report["claims"].as_array().unwrap().iter().filter(|claim| claim["holds"] == false);
+    let failed: Vec<_> = failed.map(|claim| claim["name"].as_str().unwrap()).collect();
+    for wanted in ["inventory sees every order", "email sees every order", "payments are exactly once"] {
+        assert!(failed.contains(&wanted), "{failed:?}");
+    }
+}
+
+/// Waits for the topic and its first record.
+async fn first_record(client: &Client, topic: &str) -> ConsumedRecord {
+    while client.admin().partition_count(topic).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let consumer = client.consumer("curious").subscribe([topic]);
+    let consumer = consumer.auto_offset_reset(AutoOffsetReset::Earliest).build().unwrap();
+    loop {
+        let records = consumer.poll(Duration::from_secs(1)).await.unwrap().unwrap();
+        if let Some(record) = records.iter().next() {
+            return record.to_record();
+        }
+    }
 }
 
 /// A cluster that is not there is no failed check (1) but a failure to run (2), with the reason in one line and a way
