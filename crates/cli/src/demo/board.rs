@@ -81,14 +81,18 @@ impl Board {
         Self { plan, done, events, told: Mutex::default(), lags: Mutex::default() }
     }
 
-    /// How many orders a service has to do with, about.
-    pub(crate) fn total(&self, service: Service) -> u64 {
+    /// How many orders a service has to do with, where that is known: the order services share them by customer.
+    pub(crate) fn total(&self, service: Service) -> Option<u64> {
         match service {
-            Service::OrdersV1 => self.plan.orders.div_ceil(2),
-            Service::OrdersV2 => self.plan.orders / 2,
-            Service::Payment => self.plan.payments,
-            _ => self.plan.orders,
+            Service::OrdersV1 | Service::OrdersV2 => None,
+            Service::Payment => Some(self.plan.payments),
+            _ => Some(self.plan.orders),
         }
+    }
+
+    /// How many orders there will be.
+    pub(crate) fn orders(&self) -> u64 {
+        self.plan.orders
     }
 
     pub(crate) fn set_done(&self, service: Service, orders: u64) {

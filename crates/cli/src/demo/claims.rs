@@ -39,6 +39,12 @@ impl Claim {
         self.note = note;
         self
     }
+
+    /// Says more precisely what is claimed.
+    pub(crate) fn precisely(mut self, what: &str) -> Self {
+        self.note = Some(self.note.map_or_else(|| what.to_owned(), |note| format!("{what}; {note}")));
+        self
+    }
 }
 
 impl fmt::Display for Claim {

@@ -37,7 +37,7 @@ use metrics::Endpoint;
 use names::Names;
 use plan::Plan;
 use progress::Progress;
-use report::Report;
+use report::{Place, Report};
 use schemas::{Refusal, Schemas};
 use services::Shop;
 use watch::Watch;
@@ -169,6 +169,11 @@ async fn watched(
         let _progress = Progress::start(shop, arguments.json);
         running.await?
     };
-    let at = (bootstrap, arguments.bootstrap.is_none(), shop.names.orders().to_owned());
-    Ok(Report::new(at, findings.produced, findings.groups, findings.claims, begun.elapsed()))
+    let place = Place {
+        bootstrap,
+        embedded: arguments.bootstrap.is_none(),
+        registry: shop.schemas.url.clone(),
+        topic: shop.names.orders().to_owned(),
+    };
+    Ok(Report::new(place, findings.produced, findings.groups, findings.claims, begun.elapsed()))
 }

@@ -59,3 +59,18 @@ impl Names {
         n.and_then(|n| n.parse().ok()).unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_tells_how_often_its_orders_were_put_aside() {
+        let names = Names::new("orders".to_owned());
+        assert_eq!(
+            ["orders", "orders.retry-1", "orders.retry-3"].map(|topic| names.put_aside(topic)),
+            [0, 1, 3]
+        );
+        assert_eq!((1..=3).map(|n| names.put_aside(&names.retry(n))).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+}

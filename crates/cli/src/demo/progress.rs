@@ -9,7 +9,7 @@ use super::{board::Service, services::Shop};
 
 const EVERY: Duration = Duration::from_millis(200);
 
-/// A bar for each service, drawn until this is dropped.
+/// A bar for the orders and one for each service that reads them, drawn until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bars: Vec<ProgressBar>,
@@ -22,13 +22,17 @@ impl Progress {
         let visible = !quiet && std::io::stderr().is_terminal();
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let all = MultiProgress::with_draw_target(target);
-        let bar = |service: Service| all.add(bar(service.name(), shop.board.total(service)));
-        let bars: Vec<_> = Service::ALL.map(bar).into();
+        let readers: Vec<_> = Service::ALL.into_iter().filter(|service| service.is_reader()).collect();
+        let total = |service: &Service| shop.board.total(*service).unwrap_or_default();
+        let mut bars = vec![all.add(bar("orders", shop.board.orders()))];
+        bars.extend(readers.iter().map(|service| all.add(bar(service.name(), total(service)))));
         let (shop, drawn) = (Arc::clone(shop), bars.clone());
         let drawing = tokio::spawn(async move {
             loop {
-                for (service, bar) in Service::ALL.into_iter().zip(&drawn) {
-                    bar.set_position(shop.board.done(service));
+                let ordered = shop.board.done(Service::OrdersV1) + shop.board.done(Service::OrdersV2);
+                let done = readers.iter().map(|service| shop.board.done(*service));
+                for (bar, done) in drawn.iter().zip([ordered].into_iter().chain(done)) {
+                    bar.set_position(done);
                 }
                 tokio::time::sleep(EVERY).await;
             }

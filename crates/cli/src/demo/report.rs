@@ -12,12 +12,20 @@ use super::{
 };
 use crate::output::{grouped, rate};
 
+/// Where it ran.
+#[derive(Debug, Serialize)]
+pub(crate) struct Place {
+    pub(crate) bootstrap: String,
+    pub(crate) embedded: bool,
+    pub(crate) registry: String,
+    pub(crate) topic: String,
+}
+
 /// The whole result.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    pub(crate) bootstrap: String,
-    pub(crate) embedded: bool,
-    pub(crate) topic: String,
+    #[serde(flatten)]
+    pub(crate) place: Place,
     pub(crate) produced: ProducedRow,
     pub(crate) groups: Vec<GroupRow>,
     pub(crate) claims: Vec<Claim>,
@@ -111,21 +119,23 @@ impl GroupRow {
 impl Report {
     /// The verdict is that of the claims.
     pub(crate) fn new(
-        (bootstrap, embedded, topic): (String, bool, String),
+        place: Place,
         produced: ProducedRow,
         groups: Vec<GroupRow>,
         claims: Vec<Claim>,
         took: Duration,
     ) -> Self {
         let clean = !claims.is_empty() && claims.iter().all(|claim| claim.holds);
-        Self { bootstrap, embedded, topic, produced, groups, claims, seconds: took.as_secs_f64(), clean }
+        Self { place, produced, groups, claims, seconds: took.as_secs_f64(), clean }
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.embedded { "the embedded broker" } else { "a Kafka cluster" };
-        writeln!(f, "topic {} on {kind} at {}, {:.1} s in all\n", self.topic, self.bootstrap, self.seconds)?;
+        let Place { bootstrap, embedded, registry, topic } = &self.place;
+        let kind = if *embedded { "the embedded broker" } else { "a Kafka cluster" };
+        writeln!(f, "topic {topic} on {kind} at {bootstrap}")?;
+        writeln!(f, "schemas at {registry}; {:.1} s in all\n", self.seconds)?;
         let produced = &self.produced;
         writeln!(
             f,
@@ -173,10 +183,15 @@ mod tests {
     use super::*;
     use crate::demo::claims;
 
+    fn place() -> Place {
+        let text = String::new;
+        Place { bootstrap: text(), embedded: true, registry: text(), topic: text() }
+    }
+
     fn report(largest_chunk: usize) -> Report {
         let claims = vec![claims::chunks(1), claims::chunks(largest_chunk)];
         let produced = ProducedRow::new(&Produced::default(), &Produced::default(), &Bits::new(0));
-        let at = ("localhost:9092".to_owned(), false, "orders".to_owned());
+        let at = place();
         Report::new(at, produced, Vec::new(), claims, Duration::from_secs(2))
     }
 
@@ -195,7 +210,7 @@ mod tests {
         let mut claims = report(1);
         claims.claims.clear();
         let produced = ProducedRow::new(&Produced::default(), &Produced::default(), &Bits::new(0));
-        let at = (String::new(), true, String::new());
+        let at = place();
         assert!(!Report::new(at, produced, Vec::new(), claims.claims, Duration::ZERO).clean);
     }
 }

@@ -32,6 +32,8 @@ const WAREHOUSE: &str = r#"{"name": "warehouseId", "type": "long"}"#;
 /// The registry and how orders are written and read by it.
 pub(crate) struct Schemas {
     registry: SchemaRegistry,
+    /// Where it is.
+    pub(crate) url: String,
     subject: String,
     /// The one in this process, which ends with this.
     _in_process: Option<InProcessRegistry>,
@@ -56,8 +58,8 @@ impl Schemas {
             (Some(url), _) => url.to_owned(),
             (None, started) => started.as_ref().map(InProcessRegistry::url).unwrap_or_default(),
         };
-        let registry = SchemaRegistry::builder(url).build()?;
-        Ok(Self { registry, subject: names.subject(), _in_process: in_process })
+        let registry = SchemaRegistry::builder(url.as_str()).build()?;
+        Ok(Self { registry, url, subject: names.subject(), _in_process: in_process })
     }
 
     /// Registers the two schemas that orders are written by, and offers a third which must be refused.

@@ -253,7 +253,13 @@ impl Outcome {
             vec![claims::unfit_schema(&self.refusal), claims::acknowledged(plan, acknowledged, maybe, error)];
         for (service, outcome) in self.readers() {
             let findings = outcome.seen.findings(acknowledged);
-            claims.push(claims::group(service.name(), &findings, outcome.moved, outcome.error.as_ref()));
+            let claim = claims::group(service.name(), &findings, outcome.moved, outcome.error.as_ref());
+            claims.push(match service {
+                Service::Inventory => {
+                    claim.precisely("in order by first tries: one that is put aside is overtaken")
+                }
+                _ => claim,
+            });
             let of_v2 = outcome.seen.of_v2();
             claims.push(match service {
                 Service::Analytics => claims::old_reader(service.name(), &findings, of_v2, v2.orders),

@@ -58,7 +58,7 @@ pub(crate) struct Snapshot {
 pub(crate) struct ServiceRow {
     pub(crate) name: &'static str,
     pub(crate) done: u64,
-    pub(crate) total: u64,
+    pub(crate) total: Option<u64>,
     pub(crate) per_second: u64,
     /// How far its group is behind, if it has one and that is known.
     pub(crate) lag: Option<i64>,
@@ -198,7 +198,7 @@ pub(crate) fn render(frame: &mut Frame<'_>, snapshot: &Snapshot) {
         Row::new([
             row.name.to_owned(),
             format!("{:>11}", grouped(row.done)),
-            format!("{:>11}", grouped(row.total)),
+            format!("{:>11}", row.total.map_or_else(|| "-".to_owned(), grouped)),
             format!("{:>9}", grouped(row.per_second)),
             format!("{:>9}", row.lag.map_or_else(|| "-".to_owned(), |lag| grouped(lag.max(0) as u64))),
         ])
@@ -236,10 +236,13 @@ mod tests {
     }
 
     fn snapshot() -> Snapshot {
-        let row = |name, done, lag| ServiceRow { name, done, total: 100_000, per_second: 2_345, lag };
+        let row = |name, done, total, lag| ServiceRow { name, done, total, per_second: 2_345, lag };
         Snapshot {
             took: Duration::from_secs(7),
-            services: vec![row("orders v1", 50_000, None), row("inventory", 12_345, Some(678))],
+            services: vec![
+                row("orders v1", 50_000, None, None),
+                row("inventory", 12_345, Some(100_000), Some(678)),
+            ],
             retried: 1_000,
             dead_letters: 4,
             committed: 40,
@@ -253,7 +256,7 @@ mod tests {
         let text = drawn(&snapshot(), (80, 20));
         for wanted in [
             "milena demo, 7 s",
-            "orders v1             50,000     100,000     2,345         -",
+            "orders v1             50,000           -     2,345         -",
             "inventory             12,345     100,000     2,345       678",
             "1,000 retries, 4 dead letters   payments: 40 transactions committed, 9 aborted",
             "q quits",

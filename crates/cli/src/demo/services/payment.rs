@@ -97,6 +97,8 @@ pub(crate) async fn payment(shop: Arc<Shop>) -> anyhow::Result<Paid> {
         .subscribe([shop.names.orders()])
         .auto_offset_reset(AutoOffsetReset::Earliest)
         .isolation_level(IsolationLevel::ReadCommitted)
+        // Few of them are paid, and a transaction is about what came together.
+        .max_poll_records(10_000)
         .build()?;
     let decoder = shop.schemas.decoder(OrderCreated::READER).await?;
     let (failed, paid) = (Bits::new(shop.plan.orders), Paid::new(shop.plan.orders));
