@@ -54,7 +54,7 @@ enum Command {
     Consume(Box<consume::Arguments>),
     /// Shows what is in a frame, a message or a record batch, as JSON
     Decode(decode::Arguments),
-    /// Runs an order service and three consumer groups, and checks what they saw
+    /// Runs an order system on a broker in this process or on a cluster, and checks what every part of it did
     Demo(demo::Arguments),
     /// Tells how far a client gets with a cluster, and what to do where it does not go on
     Doctor(Box<doctor::Arguments>),

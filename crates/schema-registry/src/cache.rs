@@ -53,22 +53,24 @@ impl<K: Clone + Eq + Hash + Send + Sync + 'static, V: Clone + Send + Sync + 'sta
     where
         F: Future<Output = Result<V, Error>> + Send + 'static,
     {
-        let mut flight = {
+        let (mut flight, departing) = {
             let mut state = lock(&self.0);
             if let Some(value) = state.kept.get(&key) {
                 return Ok(value);
             }
             match state.flights.get(&key) {
-                Some(flight) => flight.clone(),
+                Some(flight) => (flight.clone(), None),
                 None => {
                     let (landed, flight) = watch::channel(None);
                     state.flights.insert(key.clone(), flight.clone());
-                    let landing = Landing { cache: self.clone(), key };
-                    tokio::spawn(land(landing, fetch(), landed));
-                    flight
+                    (flight, Some((Landing { cache: self.clone(), key }, landed)))
                 }
             }
         };
+        // Not under the lock: a runtime that is ending drops the task at once, and that takes the flight off the list.
+        if let Some((landing, landed)) = departing {
+            tokio::spawn(land(landing, fetch(), landed));
+        }
         let ended = || Error::new(ErrorKind::Unavailable, doing, "the runtime that asked has ended");
         let landed = flight.wait_for(Option::is_some).await.map_err(|_| ended())?;
         landed.clone().unwrap_or_else(|| Err(ended()))
@@ -153,7 +155,9 @@ impl<K: Clone + Eq + Hash, V: Clone> Kept<K, V> {
 #[cfg(test)]
 mod tests {
     use std::{
+        pin::pin,
         sync::atomic::{AtomicUsize, Ordering},
+        task::{Context, Poll, Waker},
         time::Duration,
     };
 
@@ -167,6 +171,19 @@ mod tests {
         assert_eq!(cache.get(&1), Some("a"));
         cache.insert(3, "c");
         assert_eq!((cache.get(&1), cache.get(&2), cache.get(&3)), (Some("a"), None, Some("c")));
+    }
+
+    /// It used to wait for its own lock, and the end of the runtime for it.
+    #[test]
+    fn a_runtime_that_has_ended_is_an_error() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _entered = handle.enter();
+        let cache: Cache<i32, i32> = Cache::new(4);
+        let asking = pin!(cache.get_or_fetch(1, "asking", || async { Ok(1) }));
+        let polled = asking.poll(&mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Err(error)) if error.kind() == ErrorKind::Unavailable));
     }
 
     #[tokio::test]

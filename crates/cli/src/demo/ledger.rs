@@ -2,15 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::order::OrderCreated;
+use super::{bits::Bits, order::Mark};
 
 /// Counts what a group must not see: a loss, a duplicate, an order before its turn.
 #[derive(Debug)]
 pub(crate) struct Ledger {
-    /// A bit an order.
-    seen: Vec<u64>,
-    expected: u64,
-    distinct: u64,
+    seen: Bits,
     duplicated: u64,
     out_of_order: u64,
     /// The highest sequence of each customer so far.
@@ -19,7 +16,7 @@ pub(crate) struct Ledger {
 }
 
 /// What a ledger found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Findings {
     /// Different orders seen.
     pub(crate) orders: u64,
@@ -33,44 +30,29 @@ pub(crate) struct Findings {
     pub(crate) foreign: u64,
 }
 
-impl Findings {
-    pub(crate) fn are_clean(&self) -> bool {
-        (self.lost, self.duplicated, self.out_of_order, self.foreign) == (0, 0, 0, 0)
-    }
-}
-
 impl Ledger {
     /// For `expected` orders with the ids from 0.
     pub(crate) fn new(expected: u64) -> Self {
-        Self {
-            seen: vec![0; expected.div_ceil(64) as usize],
-            expected,
-            distinct: 0,
-            duplicated: 0,
-            out_of_order: 0,
-            last_of_customer: HashMap::new(),
-            foreign: 0,
-        }
+        let seen = Bits::new(expected);
+        Self { seen, duplicated: 0, out_of_order: 0, last_of_customer: HashMap::new(), foreign: 0 }
     }
 
-    /// Notes an order that was read.
-    pub(crate) fn record(&mut self, order: &OrderCreated) {
-        let (word, bit) = ((order.order_id / 64) as usize, 1 << (order.order_id % 64));
-        let Some(word) = self.seen.get_mut(word).filter(|_| order.order_id < self.expected) else {
+    /// Notes an order that was read. False when it is none, or was read before.
+    pub(crate) fn record(&mut self, order: Mark) -> bool {
+        if !self.seen.admits(order.order_id) {
             self.foreign += 1;
-            return;
-        };
-        if *word & bit != 0 {
-            self.duplicated += 1;
-            return;
+            return false;
         }
-        *word |= bit;
-        self.distinct += 1;
+        if !self.seen.insert(order.order_id) {
+            self.duplicated += 1;
+            return false;
+        }
         match self.last_of_customer.get_mut(&order.customer_id) {
             Some(last) if *last > order.customer_sequence => self.out_of_order += 1,
             Some(last) => *last = order.customer_sequence,
             None => drop(self.last_of_customer.insert(order.customer_id, order.customer_sequence)),
         }
+        true
     }
 
     /// Notes a record that is no order.
@@ -80,18 +62,14 @@ impl Ledger {
 
     /// Different orders seen so far.
     pub(crate) fn distinct(&self) -> u64 {
-        self.distinct
+        self.seen.count()
     }
 
     /// The result. Only acknowledged orders can be lost.
-    pub(crate) fn findings(&self, acknowledged: &[u64]) -> Findings {
-        let missing = |(word, acknowledged): (usize, &u64)| {
-            let seen = self.seen.get(word).copied().unwrap_or(0);
-            u64::from((acknowledged & !seen).count_ones())
-        };
+    pub(crate) fn findings(&self, acknowledged: &Bits) -> Findings {
         Findings {
-            orders: self.distinct,
-            lost: acknowledged.iter().enumerate().map(missing).sum(),
+            orders: self.seen.count(),
+            lost: acknowledged.without(&self.seen),
             duplicated: self.duplicated,
             out_of_order: self.out_of_order,
             foreign: self.foreign,
@@ -101,26 +79,34 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::order::OrderStream, *};
+    use super::{
+        super::{
+            order::{Order, OrderStream},
+            plan::Plan,
+        },
+        *,
+    };
 
-    const ALL: [u64; 4] = [u64::MAX, u64::MAX, u64::MAX, 0xff];
-
-    fn orders() -> Vec<OrderCreated> {
-        let mut stream = OrderStream::new(1);
-        (0..200).map(|_| stream.next(0)).collect()
+    fn orders() -> Vec<Mark> {
+        let mut stream = OrderStream::new(Plan::new(1, 200, 1));
+        (0..200).map(|_| stream.next(0).mark()).collect()
     }
 
-    fn findings(orders: &[OrderCreated]) -> Findings {
+    fn ledger(orders: &[Mark]) -> Ledger {
         let mut ledger = Ledger::new(200);
-        orders.iter().for_each(|order| ledger.record(order));
-        ledger.findings(&ALL)
+        for order in orders {
+            ledger.record(*order);
+        }
+        ledger
+    }
+
+    fn findings(orders: &[Mark]) -> Findings {
+        ledger(orders).findings(&Bits::of(200, |_| true))
     }
 
     #[test]
     fn a_clean_run_is_clean() {
-        let clean = findings(&orders());
-        assert!(clean.are_clean());
-        assert_eq!(clean.orders, 200);
+        assert_eq!(findings(&orders()), Findings { orders: 200, ..Findings::default() });
     }
 
     #[test]
@@ -128,17 +114,13 @@ mod tests {
         let mut orders = orders();
         orders.remove(77);
         assert_eq!(findings(&orders).lost, 1);
-        let mut ledger = Ledger::new(200);
-        orders.iter().for_each(|order| ledger.record(order));
-        let mut acknowledged = ALL;
-        acknowledged[1] &= !(1 << 13);
-        assert_eq!(ledger.findings(&acknowledged).lost, 0);
+        assert_eq!(ledger(&orders).findings(&Bits::of(200, |id| id != 77)).lost, 0);
     }
 
     #[test]
     fn a_duplicate_is_found() {
         let mut orders = orders();
-        orders.push(orders[3].clone());
+        orders.push(orders[3]);
         assert_eq!(findings(&orders).duplicated, 1);
     }
 
@@ -146,7 +128,7 @@ mod tests {
     fn an_order_before_its_turn_is_found() {
         let mut orders = orders();
         let customer = orders[0].customer_id;
-        let mut second = orders[0].clone();
+        let mut second = orders[0];
         second.order_id = orders[199].order_id;
         second.customer_sequence = 1;
         orders[199] = second;
@@ -157,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_record_of_another_run_is_found() {
-        let mut foreign = orders()[0].clone();
+        let mut foreign = orders()[0];
         foreign.order_id = 200;
         assert_eq!(findings(&[foreign]).foreign, 1);
     }

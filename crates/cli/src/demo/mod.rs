@@ -1,35 +1,51 @@
-//! `milena demo`: an order service and three services that each read every order.
+//! `milena demo`: an order system, small and whole, whose every claim is counted.
 //!
-//! Without `--bootstrap` a broker runs in this process; with it the very same happens on a real cluster. What each
-//! group saw is counted in a [`ledger`], not assumed.
+//! Two order services with two versions of a schema; an inventory with retries and dead letters, e-mails in chunks, analytics by the
+//! old schema, payments in transactions, and a service that comes late and reads everything again. Without `--bootstrap` a broker runs
+//! in this process; with it the very same happens on a real cluster. What is to happen to which order is in a [`plan`]; what did is
+//! counted by the [`services`] and an [`audit`], and held against it in [`claims`].
 
+mod audit;
+mod bits;
+mod board;
+mod claims;
 mod ledger;
+mod metrics;
+mod names;
 mod order;
+mod plan;
 mod progress;
 mod report;
-mod service;
+mod schemas;
+mod services;
+mod system;
+mod watch;
 
 use std::{
-    convert::Infallible,
+    io::Write,
     process::ExitCode,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::Context;
-use milena::{Client, ErrorCode, NewTopic};
 use milena_embedded_broker::EmbeddedBroker;
-use tokio::sync::mpsc;
 
-use crate::{advised::advised, compression, connect::connect, output, security::Security};
+use crate::{compression, connect::connect, output, security::Security, stop::Stop};
+use board::Board;
+use metrics::Endpoint;
+use names::Names;
+use plan::Plan;
 use progress::Progress;
-use report::{Group, Report};
-use service::{OrderService, ReadingService};
-
-/// The services that read the orders, each in a group of its own.
-const SERVICES: [&str; 3] = ["inventory", "email", "analytics"];
+use report::{Place, Report};
+use schemas::{Refusal, Schemas};
+use services::Shop;
+use watch::Watch;
 
 /// Each service remembers a bit an order.
 const MAX_ORDERS: u64 = 1_000_000_000;
+/// The transactions that were aborted are remembered.
+const MAX_PAYMENTS: u64 = 1_000_000;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -38,13 +54,19 @@ pub(crate) struct Arguments {
     bootstrap: Option<String>,
     #[command(flatten)]
     security: Security,
-    /// How many orders are produced
+    /// A schema registry with Confluent's API; without it one starts in this process
+    #[arg(long, value_name = "URL")]
+    registry: Option<String>,
+    /// How many orders are produced; 200,000 take about half a minute on two slow cores
     #[arg(long, default_value_t = 200_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=MAX_ORDERS))]
     orders: u64,
+    /// How many of the orders are paid, in transactions
+    #[arg(long, default_value_t = 2_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..=MAX_PAYMENTS))]
+    payments: u64,
     /// Orders a second at most; without it as many as go
     #[arg(long, value_name = "PER_SECOND", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
-    /// The topic, which must not exist; by default a new name every time
+    /// The topic, which must not exist, and which other topics and groups are named after; by default a new name every time
     #[arg(long, value_name = "NAME")]
     topic: Option<String>,
     /// Partitions of the topic
@@ -56,17 +78,26 @@ pub(crate) struct Arguments {
     /// How long nothing may arrive before a service gives up
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     patience: u64,
-    /// What the orders are drawn from
+    /// What the orders are drawn from, and what happens to them
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     seed: u64,
+    /// The port of 127.0.0.1 that serves metrics to Prometheus meanwhile; by default a free one
+    #[arg(long, value_name = "PORT")]
+    metrics: Option<u16>,
+    /// Shows rates, lags and what happens on the terminal meanwhile; q quits
+    #[arg(long)]
+    watch: bool,
     /// Prints the report as JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let run = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
-    let topic = arguments.topic.clone().unwrap_or_else(|| format!("orders-{run:x}"));
+    if arguments.watch {
+        watch::needs_terminal()?;
+    }
+    // Before there is a client: what is counted without a recorder is counted by nobody.
+    let endpoint = Endpoint::serve(arguments.metrics)?;
     let broker = match &arguments.bootstrap {
         Some(_) => None,
         None => {
@@ -78,7 +109,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         (None, Some(broker)) => broker.bootstrap(),
         (None, None) => String::new(),
     };
-    let report = on_cluster(&arguments, bootstrap, topic, run).await?;
+    let (shop, refusal) = open_shop(&arguments, &bootstrap, endpoint).await?;
+    let report = watched(&arguments, &shop, bootstrap, refusal).await?;
+    shop.client.shutdown();
     if let Some(broker) = broker {
         broker.shutdown().await;
     }
@@ -87,68 +120,60 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(if report.clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn on_cluster(
+/// Everything that the services need: topics, schemas, somewhere to count.
+async fn open_shop(
     arguments: &Arguments,
-    bootstrap: String,
-    topic: String,
-    run: u64,
-) -> anyhow::Result<Report> {
-    let client = connect(&bootstrap, &arguments.security, "milena-demo", "leave --bootstrap out").await?;
-    create_topic(&client, &topic, arguments.partitions).await?;
-
-    let progress = Progress::new(arguments.json);
-    let orders = OrderService::new(arguments, topic.clone(), run, progress.bar("orders", arguments.orders));
-    let patience = Duration::from_secs(arguments.patience);
-    let (ready, mut all_ready) = mpsc::channel::<Infallible>(1);
-    let mut readers = Vec::new();
-    for name in SERVICES {
-        let bar = progress.bar(name, arguments.orders);
-        let service = ReadingService::new(name, &topic, run, arguments.orders, patience, bar);
-        readers.push(tokio::spawn(service.run(client.clone(), ready.clone())));
-    }
-    drop(ready);
-    // Latencies are those of groups that are there, not the time it takes to join.
-    let _ = tokio::time::timeout(patience, all_ready.recv()).await;
-    let produced = orders.run(&client).await?;
-
-    let mut groups = Vec::new();
-    for (reader, name) in readers.into_iter().zip(SERVICES) {
-        let read = reader.await.context("a service has panicked")??;
-        let findings = read.ledger.findings(&produced.acknowledged);
-        groups
-            .push((findings, Group::new(name.to_owned(), findings, read.took, &read.latencies, read.error)));
-    }
-    client.shutdown();
-    let clean = groups.iter().all(|(findings, group)| findings.are_clean() && group.error.is_none())
-        && produced.summary.acknowledged == arguments.orders;
-    Ok(Report {
-        embedded: arguments.bootstrap.is_none(),
-        bootstrap,
-        topic,
-        produced: produced.summary,
-        groups: groups.into_iter().map(|(_, group)| group).collect(),
-        clean,
-    })
+    bootstrap: &str,
+    endpoint: Endpoint,
+) -> anyhow::Result<(Arc<Shop>, Refusal)> {
+    let run = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64;
+    let names = Names::new(arguments.topic.clone().unwrap_or_else(|| format!("orders-{run:x}")));
+    let client = connect(bootstrap, &arguments.security, "milena-demo", "leave --bootstrap out").await?;
+    let schemas = Schemas::connect(arguments.registry.as_deref(), &names).await?;
+    system::create_topics(&client, &names, arguments.partitions).await?;
+    let refusal = schemas.register().await?;
+    let plan = Plan::new(arguments.seed, arguments.orders, arguments.payments);
+    let shop = Shop {
+        client,
+        names,
+        plan,
+        schemas,
+        endpoint,
+        board: Board::new(plan),
+        patience: Duration::from_secs(arguments.patience),
+        run: run.to_string(),
+    };
+    // Nobody may be there to read it.
+    let _ = writeln!(std::io::stderr(), "metrics are at {}", endpoint.url());
+    Ok((Arc::new(shop), refusal))
 }
 
-/// Creates the topic and waits until every partition has a leader that all brokers may know of.
-async fn create_topic(client: &Client, topic: &str, partitions: i32) -> anyhow::Result<()> {
-    let admin = client.admin();
-    admin.create_topic(NewTopic::new(topic).partitions(partitions)).await.map_err(|error| {
-        match error.code() {
-            Some(ErrorCode::TOPIC_ALREADY_EXISTS) => {
-                advised(error, "name another one with --topic, or leave --topic out")
-            }
-            _ => error.into(),
+/// Runs the system, with the view or the bars beside it.
+async fn watched(
+    arguments: &Arguments,
+    shop: &Arc<Shop>,
+    bootstrap: String,
+    refusal: Refusal,
+) -> anyhow::Result<Report> {
+    let begun = Instant::now();
+    let running = system::run(shop, refusal, arguments.rate, arguments.compression);
+    let findings = if arguments.watch {
+        let stop = Stop::on_signals()?;
+        let watch = Watch::start(shop)?;
+        tokio::select! {
+            findings = running => findings?,
+            () = watch.quit() => anyhow::bail!("the demo was ended before its time"),
+            () = stop.more_than(0) => anyhow::bail!("the demo was interrupted"),
         }
-    })?;
-    let mut ready = admin.partition_count(topic).await;
-    for _ in 0..100 {
-        match &ready {
-            Ok(_) => return Ok(()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
-        }
-        ready = admin.partition_count(topic).await;
-    }
-    ready.map(|_| ()).context("the topic was created and does not become ready")
+    } else {
+        let _progress = Progress::start(shop, arguments.json);
+        running.await?
+    };
+    let place = Place {
+        bootstrap,
+        embedded: arguments.bootstrap.is_none(),
+        registry: shop.schemas.url.clone(),
+        topic: shop.names.orders().to_owned(),
+    };
+    Ok(Report::new(place, findings.produced, findings.groups, findings.claims, begun.elapsed()))
 }
