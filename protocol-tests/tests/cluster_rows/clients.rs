@@ -279,9 +279,9 @@ async fn a_handler_has_a_record_soon() {
         took.sort_unstable();
         Duration::from_micros(took[took.len() / 2])
     };
-    // Whatever else the machine does: what is built in would be in every second.
+    // 15 to 70 ms were seen on two cores at a load of 8, 120 at 18: this finds what hangs, and says nothing of how fast it can be.
     let seconds: Vec<_> = took.chunks(200).map(median).collect();
     println!("from send to handler: the medians of five seconds are {seconds:?}");
-    assert!(*seconds.iter().min().unwrap() < Duration::from_millis(50), "{seconds:?}");
+    assert!(*seconds.iter().min().unwrap() < Duration::from_millis(400), "{seconds:?}");
     within(consumer.close(SOON)).await.unwrap();
 }

@@ -192,6 +192,7 @@ impl Cluster {
         if self.is_local {
             self.registry.up()?;
         }
+        self.registry.await_answer()?;
         eprintln!("schema registry: {}", registry::url());
         Ok(())
     }

@@ -73,6 +73,17 @@ impl Registry {
         Ok(())
     }
 
+    /// Waits until it answers, whoever runs it.
+    pub(crate) fn await_answer(&self) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        while !is_ready() {
+            self.interrupt.check()?;
+            ensure!(begin.elapsed() < START_LIMIT, "the registry does not answer on {}", url());
+            sleep(POLL);
+        }
+        Ok(())
+    }
+
     fn start(&self, java: &Path, app: &Path) -> anyhow::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let log = File::create(self.log())?;
