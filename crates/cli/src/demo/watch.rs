@@ -204,7 +204,7 @@ pub(crate) fn render(frame: &mut Frame<'_>, snapshot: &Snapshot) {
         ])
     });
     let widths = [16, 11, 11, 9, 9].map(Constraint::Length);
-    let heading = ["service", "      orders", "         of", " a second", "      lag"];
+    let heading = ["service", "     orders", "         of", " a second", "      lag"];
     let table = Table::new(rows, widths).header(Row::new(heading).style(Style::new().bold()));
     frame.render_widget(table.block(Block::bordered().title(title).title_bottom(" q quits ")), above);
 
@@ -256,6 +256,7 @@ mod tests {
         let text = drawn(&snapshot(), (80, 20));
         for wanted in [
             "milena demo, 7 s",
+            "service               orders          of  a second       lag",
             "orders v1             50,000           -     2,345         -",
             "inventory             12,345     100,000     2,345       678",
             "1,000 retries, 4 dead letters   payments: 40 transactions committed, 9 aborted",

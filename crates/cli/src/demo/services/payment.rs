@@ -251,9 +251,9 @@ impl Payment {
         });
         let transaction = self.producer.begin()?;
         let (written, outcome) = write(&transaction, &self.shop.names.books(), due, number).await;
-        self.paid.declined_records += if is_declined { written.values().sum() } else { 0 };
-        for (topic, records) in written {
-            *self.paid.written.entry(topic).or_default() += records;
+        let records = written.values().sum::<u64>();
+        for (topic, count) in written {
+            *self.paid.written.entry(topic).or_default() += count;
         }
         if let Err(why) = outcome {
             return Ok(aborted(transaction.abort().await)?.unwrap_or(End::Broken(why)));
@@ -262,7 +262,10 @@ impl Payment {
             for Due { order, .. } in due {
                 self.failed.insert(order.order_id);
             }
-            return Ok(aborted(transaction.abort().await)?.unwrap_or(End::Declined));
+            let broken = aborted(transaction.abort().await)?;
+            // Of a broken one, it is not known what is in the log.
+            self.paid.declined_records += if broken.is_none() { records } else { 0 };
+            return Ok(broken.unwrap_or(End::Declined));
         }
         match transaction.send_offsets(group, self.behind.clone()).await {
             Ok(()) => {}
