@@ -13,7 +13,7 @@ use std::{
 };
 
 use common::{SOON, Seen, Stage, header, number, text};
-use milena::{ConsumedRecord, RebalanceContext, RebalanceListener, Record, TopicPartition};
+use milena::{ConsumedRecord, IsolationLevel, RebalanceContext, RebalanceListener, Record, TopicPartition};
 use milena_patterns::{
     AtLeastOnce, BatchError, DeadLetters, HandlerError, Order, ParallelBatches, Reason, Run, RunError,
     Runner, Shutdown, Tries,
@@ -404,4 +404,41 @@ async fn a_listener_of_the_applications_is_told_too() {
     let told = told.0.lock().unwrap();
     assert_eq!(told.len(), 2, "{told:?}");
     assert_eq!(told[1], "1 go at [20]");
+}
+
+/// The end of a transaction is no record, and still has an offset: a group that has done everything is not behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_has_done_everything_is_not_behind_a_transaction() {
+    let stage = Stage::new().await;
+    stage.topic("orders", 1).await;
+    let mut producer = stage.client.transactional_producer("orders").build().await.unwrap();
+    for commits in [true, false] {
+        let transaction = producer.begin().unwrap();
+        for number in 0..5 {
+            transaction.send(Record::new("orders").value(number.to_string())).await.unwrap();
+        }
+        let ended = if commits { transaction.commit().await } else { transaction.abort().await };
+        ended.unwrap();
+    }
+    let (seen, shutdown) = (Seen::default(), Shutdown::new());
+    let handler = {
+        let seen = seen.clone();
+        move |record: ConsumedRecord| {
+            seen.push(record);
+            std::future::ready(Ok(()))
+        }
+    };
+    let consumer = stage.consumer("g", &["orders"]).isolation_level(IsolationLevel::ReadCommitted);
+    let running = quickly(Runner::new(consumer));
+    let behind = async {
+        while !matches!(stage.client.admin().group_lag("g").await.as_deref(), Ok([partition]) if partition.lag() == Some(0))
+        {
+            tokio::time::sleep(BRIEF).await;
+        }
+        shutdown.begin();
+    };
+    let (report, ()) =
+        timeout(SOON, async { tokio::join!(running.run(handler, &shutdown), behind) }).await.unwrap();
+    assert_eq!(report.unwrap().handled, 5);
+    assert_eq!(stage.committed("g").await, 12);
 }

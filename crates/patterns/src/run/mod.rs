@@ -261,7 +261,8 @@ impl Runner {
         // However this ends, handlers end with it.
         let _abandon = Abandon(&work);
         let ended = until_end(&consumer, &lanes, &settings, high, shutdown).await;
-        let drained = work.drain(&work.partitions(), settings.drain_timeout).await;
+        let drained =
+            work.drain(&work.partitions(), settings.drain_timeout, |at| consumer.position(at)).await;
         commit(&consumer, drained).await;
         if let Err(error) = consumer.close(settings.drain_timeout).await {
             tracing::warn!(%error, "the group was not left");
@@ -287,6 +288,7 @@ async fn until_end<P: Process>(
             () = shutdown.begun() => return Ok(()),
             () = work.attention.notified() => None,
             _ = commits.tick() => {
+                work.read_on(|at| consumer.position(at));
                 commit_async(consumer, work.progress());
                 None
             }
@@ -348,7 +350,7 @@ struct Listener {
 
 impl RebalanceListener for Listener {
     async fn revoked(&self, context: &RebalanceContext, partitions: &[TopicPartition]) {
-        let positions = self.work.drain(partitions, self.drain_timeout).await;
+        let positions = self.work.drain(partitions, self.drain_timeout, |at| context.position(at)).await;
         if !positions.is_empty()
             && let Err(error) = context.commit_offsets(positions).await
         {

@@ -41,6 +41,16 @@ impl Prefix {
         has_grown
     }
 
+    /// Reading goes on at `position`: when all that was handed out is done, what lies in between (the ends of transactions, say)
+    /// needs no handling. True when there is more to commit.
+    pub(crate) fn read_on_at(&mut self, position: Position) -> bool {
+        let is_more = self.done_to.is_some_and(|done_to| done_to.offset < position.offset);
+        if is_more && self.open.is_empty() {
+            self.done_to = Some(position);
+        }
+        is_more && self.open.is_empty()
+    }
+
     /// What may be committed; `None` before the first record is done.
     pub(crate) fn position(&self) -> Option<Position> {
         self.done_to
@@ -59,6 +69,20 @@ mod tests {
     use proptest::{collection::vec, prelude::*, sample::Index};
 
     use super::*;
+
+    #[test]
+    fn what_is_no_record_is_passed_when_nothing_is_open() {
+        let at = |offset| Position { offset, leader_epoch: None };
+        let mut prefix = Prefix::default();
+        prefix.begin(3, at(4));
+        assert!(!prefix.read_on_at(at(5)) && prefix.position().is_none());
+        prefix.finish(3);
+        assert!(prefix.read_on_at(at(5)) && !prefix.read_on_at(at(5)) && !prefix.read_on_at(at(4)));
+        assert_eq!(prefix.position(), Some(at(5)));
+        prefix.begin(5, at(6));
+        assert!(!prefix.read_on_at(at(7)));
+        assert_eq!(prefix.position(), Some(at(5)));
+    }
 
     proptest! {
         /// Whatever the order in which records end: all below the position are done, and the one at it is not.

@@ -188,6 +188,16 @@ impl Work {
         (pause, resume)
     }
 
+    /// `position` is where reading goes on in a partition. Nothing may be handed out meanwhile.
+    pub(super) fn read_on(&self, position: impl Fn(&TopicPartition) -> Option<Position>) {
+        for at in self.partitions() {
+            let Some(position) = position(&at) else { continue };
+            if let Some(partition) = self.state().partitions.get_mut(&at) {
+                partition.has_grown |= partition.prefix.read_on_at(position);
+            }
+        }
+    }
+
     /// What there is to commit since this was asked last.
     pub(super) fn progress(&self) -> Vec<(TopicPartition, Position)> {
         let mut state = self.state();
@@ -199,12 +209,14 @@ impl Work {
         grown.collect()
     }
 
-    /// Begins nothing more of these partitions but what is missing in front of something that was begun, and waits until what is in hand of them has ended, for `limit` at most.
-    /// What may be committed then; the partitions are forgotten.
+    /// Begins nothing more of these partitions but what is missing in front of something that was begun, and waits until what is
+    /// in hand of them has ended, for `limit` at most. What may be committed then; the partitions are forgotten. `position` is
+    /// as for [`read_on`](Self::read_on).
     pub(super) async fn drain(
         &self,
         partitions: &[TopicPartition],
         limit: Duration,
+        position: impl Fn(&TopicPartition) -> Option<Position>,
     ) -> Vec<(TopicPartition, Position)> {
         for at in partitions {
             if let Some(partition) = self.state().partitions.get(at) {
@@ -230,6 +242,7 @@ impl Work {
         if tokio::time::timeout(limit, ended).await.is_err() {
             tracing::warn!(?partitions, ?limit, "handlers are ended in the middle: their time is over");
         }
+        self.read_on(position);
         let forgotten = self.forget(partitions);
         let positions =
             forgotten.iter().filter_map(|(at, partition)| Some((at.clone(), partition.prefix.position()?)));

@@ -52,7 +52,9 @@ impl AvroEncoder {
         self
     }
 
-    /// Writes a record of serde's. Struct fields become those of the same name; `Option` is a union with null.
+    /// Writes a record of serde's. Struct fields become those of the same name; `Option` is a union with null. Avro has no number
+    /// of 64 bits without a sign: for a `long` take `i64` (or `#[serde(with = …)]`), for `u64` is refused. What is not known before it
+    /// runs is better given to [`encode_value`](Self::encode_value): `serde_json::Value` has its numbers as `u64`.
     ///
     /// # Errors
     /// When the value is not as the schema says, or the registry can't be asked or refuses.
