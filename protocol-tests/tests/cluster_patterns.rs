@@ -61,8 +61,6 @@ impl Trial {
             let topic = NewTopic::new(format!("{}{suffix}", trial.topic)).partitions(PARTITIONS);
             trial.client.admin().create_topic(topic).await.unwrap();
         }
-        // A static leader that comes back is not asked to share out anew what it did not know of (KIP-814).
-        sleep(Duration::from_secs(2)).await;
         trial
     }
 
