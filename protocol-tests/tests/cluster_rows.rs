@@ -13,7 +13,7 @@
 //! | 8 | at-least-once consumer | `cluster_patterns`; `patterns::java_reads_retries_and_dead_letters` here |
 //! | 9 | parallel batch consumer | `cluster_patterns` |
 //! | 10 | retry topics | `cluster_patterns`; `patterns::java_reads_retries_and_dead_letters` here |
-//! | 11 | schema registry | `cluster_registry` |
+//! | 11 | schema registry | `registry_orders`: beside the cluster, on Apicurio, with Python's fastavro |
 //! | 12 | metrics | `clients::what_is_sent_and_read_is_counted` here |
 //! | 13 | lag | `offsets::java_tells_the_lag_that_we_tell` here; `cluster_admin` |
 //! | 14 | replay | `offsets::new_groups_begin_where_they_are_told_to` here; `cluster_commands` of the command line resets |
