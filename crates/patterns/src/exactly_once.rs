@@ -214,7 +214,8 @@ impl ExactlyOnce {
     ) -> Result<ExactlyOnceReport, ExactlyOnceError> {
         let Self { consumer, producer, tries, try_timeout, close_timeout, has_dead_letters } = self;
         let producer = producer.build().await?;
-        let consumer = consumer.isolation_level(IsolationLevel::ReadCommitted).build()?;
+        let consumer =
+            consumer.without_auto_commit().isolation_level(IsolationLevel::ReadCommitted).build()?;
         let report = ExactlyOnceReport::default();
         let mut pipeline =
             Pipeline { consumer, producer, transform, tries, try_timeout, has_dead_letters, report };

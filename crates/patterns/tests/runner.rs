@@ -91,7 +91,9 @@ async fn only_the_beginning_in_which_all_is_done_is_committed() {
             }
         }
     };
-    let runner = quickly(Runner::new(stage.consumer("g", &["orders"])).order(Order::None).concurrency(8));
+    // What was handed out is not to be committed by the consumer.
+    let consumer = stage.consumer("g", &["orders"]).auto_commit(BRIEF);
+    let runner = quickly(Runner::new(consumer).order(Order::None).concurrency(8));
     let runner = runner.drain_timeout(Duration::from_millis(200));
     let run = tokio::spawn({
         let shutdown = shutdown.clone();

@@ -109,6 +109,12 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Takes [`auto_commit`](Self::auto_commit) back, whoever asked for it: what commits by itself needs that.
+    pub fn without_auto_commit(mut self) -> Self {
+        self.habits.auto_commit = None;
+        self
+    }
+
     /// By which protocol the group shares out partitions. By default KIP-848 where the cluster has it, else the
     /// classic one.
     pub fn group_protocol(mut self, protocol: GroupProtocol) -> Self {

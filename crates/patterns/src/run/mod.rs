@@ -141,9 +141,9 @@ pub enum RunError {
 }
 
 impl Runner {
-    /// A runner for what this consumer reads, which commits by itself: the builder is not to ask for auto-commit. A rebalance
-    /// listener of the builder's is told, too: of partitions that come before any of their records is handled, and of those that go after
-    /// the last one was handled and committed.
+    /// A runner for what this consumer reads. It commits by itself: an auto-commit of the builder's is taken back. A rebalance
+    /// listener of the builder's is told, too: of partitions that come before any of their records is handled, and of those that
+    /// go after the last one was handled and committed.
     pub fn new(consumer: ConsumerBuilder) -> Self {
         let settings = Settings {
             concurrency: 1,
@@ -246,7 +246,7 @@ impl Runner {
         let Self { consumer, settings } = self;
         let work = SharedWork::default();
         let listener = Listener { work: Arc::clone(&work), drain_timeout: settings.drain_timeout };
-        let consumer = consumer.rebalance_listener(listener).build()?;
+        let consumer = consumer.without_auto_commit().rebalance_listener(listener).build()?;
         let high = settings.max_pending.max(chunk);
         let lanes = Arc::new(Lanes {
             work: Arc::clone(&work),
