@@ -40,14 +40,14 @@ fn assert_clean(report: &Value, orders: u64) {
 #[ignore = "needs the cluster"]
 fn the_demo_is_clean_and_java_reads_every_order_and_payment() {
     let cluster = Cluster::from_env().unwrap();
-    let output = demo(&cluster, &["--orders", "100000"]).output().unwrap();
+    let output = demo(&cluster, &["--orders", "50000"]).output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
-    assert_clean(&report, 100_000);
+    assert_clean(&report, 50_000);
     assert!(output.status.success());
 
     let topic = report["topic"].as_str().unwrap();
-    java_reads_orders(&cluster, topic, 100_000);
+    java_reads_orders(&cluster, topic, 50_000);
     for book in ["payments", "status", "accounting"] {
         java_reads_payments(&cluster, &format!("{topic}.{book}"), 2_000);
     }
@@ -93,15 +93,15 @@ fn java_reads_payments(cluster: &Cluster, topic: &str, payments: usize) {
     assert_eq!(all.len(), payments + 1, "{topic} has records of aborted transactions");
 }
 
-/// Lets orders flow for twenty seconds and does something to the cluster meanwhile.
+/// Lets orders flow for eighteen seconds and does something to the cluster meanwhile.
 fn under_fault(cluster: &Cluster, fault: impl FnOnce(&Cluster)) {
-    let arguments = ["--orders", "100000", "--rate", "5000"];
+    let arguments = ["--orders", "45000", "--rate", "2500"];
     let running = demo(cluster, &arguments).stdout(Stdio::piped()).spawn().unwrap();
-    thread_sleep(Duration::from_secs(6));
+    thread_sleep(Duration::from_secs(4));
     fault(cluster);
     let output = running.wait_with_output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_clean(&report, 100_000);
+    assert_clean(&report, 45_000);
     assert!(output.status.success());
 }
 
