@@ -12,8 +12,10 @@ use milena_protocol::{
     ErrorCode, RequestMessage, ResponseMessage,
     frame::{decode_response, encode_request},
     messages::{
-        CreateTopicsRequest, FindCoordinatorRequest, HeartbeatRequest, MetadataRequest, ProduceRequest,
+        CreateTopicsRequest, FindCoordinatorRequest, HeartbeatRequest, ListOffsetsRequest, MetadataRequest,
+        ProduceRequest,
         create_topics::CreatableTopic,
+        list_offsets::{ListOffsetsPartition, ListOffsetsTopic},
         metadata::MetadataRequestTopic,
         produce::{PartitionProduceData, TopicProduceData},
     },
@@ -82,6 +84,21 @@ impl Client {
         let request = CreateTopicsRequest { topics: vec![topic], timeout_ms: 10_000, ..Default::default() };
         let code = self.ask(7, request).topics[0].error_code;
         self.note("create", code, 0);
+        self.await_leader();
+    }
+
+    /// Others hear of a new topic before its leader knows that it leads.
+    fn await_leader(&self) {
+        for _ in 0..300 {
+            let partitions = vec![ListOffsetsPartition { timestamp: -1, ..Default::default() }];
+            let topics = vec![ListOffsetsTopic { name: self.topic(), partitions, ..Default::default() }];
+            let request = ListOffsetsRequest { replica_id: -1, topics, ..Default::default() };
+            if self.ask_leader(9, request).topics[0].partitions[0].error_code == 0 {
+                return;
+            }
+            sleep(Duration::from_millis(100));
+        }
+        panic!("its leader does not lead");
     }
 
     pub(crate) fn produce(&mut self, records: Bytes) {
