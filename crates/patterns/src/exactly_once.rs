@@ -242,7 +242,7 @@ struct Pipeline<T> {
 
 /// How the next transaction is to be.
 struct Pace {
-    /// How many records it is about: one after another when one of them can't be transformed.
+    /// How many records it is about at most: one when one of several can't be transformed, and then more and more again.
     size: usize,
     /// How many in a row were aborted that count as tries.
     tried: u32,
@@ -257,6 +257,10 @@ impl Default for Pace {
 }
 
 impl Pace {
+    fn succeeded(&mut self) {
+        *self = Self { size: self.size.saturating_mul(2), tried: 0, unavailable: 0 };
+    }
+
     /// How long to wait after an abort of a transaction with so many records, or the error to end with.
     fn after(
         &mut self,
@@ -311,7 +315,7 @@ impl<T: Transform> Pipeline<T> {
                 match self.transaction(&group, &part, pace.tried).await {
                     Ok(()) => {
                         records.drain(..len);
-                        (pace.tried, pace.unavailable) = (0, 0);
+                        pace.succeeded();
                     }
                     Err(NotCommitted::Fatal(error)) => return Err(error),
                     Err(NotCommitted::Aborted(aborted)) => {
