@@ -74,8 +74,8 @@ async fn java_tells_the_lag_that_we_tell() {
         (TopicPartition::new(topic.as_str(), partition), Position { offset, leader_epoch: None })
     };
     within(consumer.commit_offsets([at(0, 2), at(1, 4)])).await.unwrap();
-    // It commits what it has read when it ends.
-    let reading = ["--topic", &topic, "--group", &java_group, "--from-beginning", "--max-messages", "7"];
+    // It commits what it has read when it ends: 6 are no sum of whole partitions, so one of them is left in the middle.
+    let reading = ["--topic", &topic, "--group", &java_group, "--from-beginning", "--max-messages", "6"];
     rows.java("consumer.ConsoleConsumer", &reading).await;
 
     let describe = ["--describe", "--group", &our_group, "--group", &java_group];
