@@ -94,7 +94,8 @@ async fn java_tells_the_lag_that_we_tell() {
     let left: i64 = java_lag.values().filter_map(|[_, _, lag]| lag.parse::<i64>().ok()).sum();
     java_lag.retain(|_, [committed, ..]| committed != "-");
     assert_eq!(said.get(&java_group), Some(&java_lag), "{table}");
-    assert!((1..=5).contains(&left), "{table}");
+    // A partition that it read nothing of may be committed at 0, or not at all.
+    assert!((1..=6).contains(&left), "{table}");
     within(consumer.close(SOON)).await.unwrap();
 }
 
