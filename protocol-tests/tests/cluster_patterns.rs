@@ -32,7 +32,7 @@ const KEYS: u64 = 30;
 const KILLS: u64 = 20;
 /// Records that come between two kills.
 const RECORDS: u64 = 100;
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn setting(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |value| value.parse().unwrap())

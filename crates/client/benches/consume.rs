@@ -11,50 +11,21 @@
     reason = "a program that measures has nobody to report an error to but its reader"
 )]
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+mod common;
 
-use milena::{AutoOffsetReset, Client, NewTopic, Record};
-use milena_embedded_broker::EmbeddedBroker;
-use rustix::time::{ClockId, clock_gettime};
+use std::time::{Duration, Instant};
 
-/// User and system time of this process.
-fn cpu() -> Duration {
-    clock_gettime(ClockId::ProcessCPUTime).try_into().expect("CPU time is positive")
-}
+use common::{Arguments, Stage, cpu};
+use milena::{AutoOffsetReset, Client, Record};
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let pairs = std::env::args().skip(1).filter_map(|argument| {
-        argument.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
-    });
-    let arguments: BTreeMap<_, _> = pairs.collect();
-    let number = |name: &str, default: usize| {
-        arguments.get(name).map_or(default, |value| value.parse().expect("a number"))
-    };
-    #[cfg(feature = "metrics")]
-    if number("recorder", 0) > 0 {
-        let builder = metrics_exporter_prometheus::PrometheusBuilder::new();
-        let seconds = metrics_exporter_prometheus::Matcher::Suffix("_seconds".to_owned());
-        let builder = builder.set_buckets_for_metric(seconds, &[0.001, 0.01, 0.1, 1.0, 10.0]).unwrap();
-        metrics::set_global_recorder(builder.build_recorder()).unwrap();
-    }
-    let (bootstrap, embedded) = match arguments.get("bootstrap") {
-        Some(bootstrap) => (bootstrap.clone(), None),
-        None => {
-            let broker = EmbeddedBroker::start().await.unwrap();
-            (broker.bootstrap(), Some(broker))
-        }
-    };
-    let client = Client::connect(bootstrap).await.unwrap();
-    let topic = format!("consume-{}", std::process::id());
-    let wanted =
-        NewTopic::new(topic.clone()).partitions(number("partitions", 3) as i32).replication_factor(1);
-    client.admin().create_topic(wanted).await.unwrap();
+    let arguments = Arguments::of_this_program();
+    let number = |name, default| arguments.number(name, default);
+    let stage = Stage::new(&arguments, "consume").await;
+    let Stage { client, topic, .. } = &stage;
     let records = number("records", 3_000_000);
-    fill(&client, &topic, records, number("size", 100)).await;
+    fill(client, topic, records, number("size", 100)).await;
     for round in 0..number("rounds", 3) {
         let consumer = client
             .consumer(format!("{topic}-{round}"))
@@ -79,11 +50,7 @@ async fn main() {
         println!("{read} records of {} bytes: {rate:.0} records/s, {cost:.4} µs CPU a record", bytes / read);
         consumer.close(Duration::from_secs(10)).await.unwrap();
     }
-    client.admin().delete_topic(topic).await.unwrap();
-    client.shutdown();
-    if let Some(broker) = embedded {
-        broker.shutdown().await;
-    }
+    stage.end().await;
 }
 
 async fn fill(client: &Client, topic: &str, records: usize, size: usize) {

@@ -11,24 +11,20 @@
     reason = "a program that measures has nobody to report an error to but its reader"
 )]
 
+mod common;
+
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use milena::{Client, Delivery, NewTopic, Producer, Record};
-use milena_embedded_broker::EmbeddedBroker;
-use rustix::time::{ClockId, clock_gettime};
+use common::{Arguments, Stage, cpu};
+use milena::{Delivery, Producer, Record};
 
 /// Deliveries that a task leaves open before it awaits them, if nothing else is said.
 const OPEN: usize = 200_000;
-
-/// User and system time of this process.
-fn cpu() -> Duration {
-    clock_gettime(ClockId::ProcessCPUTime).try_into().expect("CPU time is positive")
-}
 
 fn peak_memory() -> String {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -38,32 +34,10 @@ fn peak_memory() -> String {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
-    let pairs = std::env::args().skip(1).filter_map(|argument| {
-        argument.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
-    });
-    let arguments: BTreeMap<_, _> = pairs.collect();
-    let number = |name: &str, default: usize| {
-        arguments.get(name).map_or(default, |value| value.parse().expect("a number"))
-    };
-    #[cfg(feature = "metrics")]
-    if number("recorder", 0) > 0 {
-        let builder = metrics_exporter_prometheus::PrometheusBuilder::new();
-        let seconds = metrics_exporter_prometheus::Matcher::Suffix("_seconds".to_owned());
-        let builder = builder.set_buckets_for_metric(seconds, &[0.001, 0.01, 0.1, 1.0, 10.0]).unwrap();
-        metrics::set_global_recorder(builder.build_recorder()).unwrap();
-    }
-    let (bootstrap, embedded) = match arguments.get("bootstrap") {
-        Some(bootstrap) => (bootstrap.clone(), None),
-        None => {
-            let broker = EmbeddedBroker::start().await.unwrap();
-            (broker.bootstrap(), Some(broker))
-        }
-    };
-    let client = Client::connect(bootstrap).await.unwrap();
-    let topic = format!("produce-{}", std::process::id());
-    let wanted =
-        NewTopic::new(topic.clone()).partitions(number("partitions", 3) as i32).replication_factor(1);
-    client.admin().create_topic(wanted).await.unwrap();
+    let arguments = Arguments::of_this_program();
+    let number = |name, default| arguments.number(name, default);
+    let stage = Stage::new(&arguments, "produce").await;
+    let Stage { client, topic, .. } = &stage;
     let producer = client
         .producer()
         .batch_size(number("batch", 1_000_000))
@@ -112,11 +86,7 @@ async fn main() {
     let each = done.uncompressed_bytes_sent / done.batches_sent.max(1);
     println!("{} batches of {each} bytes in {} requests", done.batches_sent, done.requests_sent);
     producer.close(Duration::from_secs(10)).await.unwrap();
-    client.admin().delete_topic(topic).await.unwrap();
-    client.shutdown();
-    if let Some(broker) = embedded {
-        broker.shutdown().await;
-    }
+    stage.end().await;
 }
 
 /// Of the deliveries that are open the oldest is awaited, as a program does that wants to know of each.

@@ -33,7 +33,7 @@ mod fastavro;
 mod report;
 
 /// A part that takes longer is stuck: it is ended and counts as failed.
-const PART_LIMIT: Duration = Duration::from_secs(30 * 60);
+const PART_LIMIT: Duration = Duration::from_secs(25 * 60);
 
 /// Its two tests choose the number of seeds by how they are built.
 const SIMULATION: [&str; 9] = [
