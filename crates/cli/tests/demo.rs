@@ -96,11 +96,13 @@ fn a_view_without_a_terminal_is_refused() {
 
 #[test]
 fn a_registry_that_is_not_there_is_named() {
-    let output = milena(&["demo", "--orders", "10", "--registry", "http://127.0.0.1:1"]);
-    assert_eq!(output.status.code(), Some(2));
-    let text = stderr(&output);
-    assert!(text.contains("127.0.0.1:1"), "{text}");
-    assert!(text.ends_with("leave --registry out for one in this process\n"), "{text}");
+    for url in ["http://127.0.0.1:1", "nowhere"] {
+        let output = milena(&["demo", "--orders", "10", "--registry", url]);
+        assert_eq!(output.status.code(), Some(2));
+        let text = stderr(&output);
+        assert!(text.contains(url), "{text}");
+        assert!(text.ends_with("leave --registry out for one in this process\n"), "{text}");
+    }
 }
 
 #[test]

@@ -58,7 +58,9 @@ impl Schemas {
             (Some(url), _) => url.to_owned(),
             (None, started) => started.as_ref().map(InProcessRegistry::url).unwrap_or_default(),
         };
-        let registry = SchemaRegistry::builder(url.as_str()).build()?;
+        let registry = SchemaRegistry::builder(url.as_str()).build().map_err(|error| {
+            advised(error, format!("{url} is none; leave --registry out for one in this process"))
+        })?;
         Ok(Self { registry, url, subject: names.subject(), _in_process: in_process })
     }
 
